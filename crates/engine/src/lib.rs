@@ -1,0 +1,2 @@
+//! Runs the tree: workers, portals, sessions, logical units.
+#![forbid(unsafe_code)]

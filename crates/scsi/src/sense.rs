@@ -1,0 +1,341 @@
+//! Sense data: named constants, field pointers, and both formats on the wire.
+//!
+//! SPC-5 r22 "Sense data". Deferred errors are never reported: a failed write that was acknowledged already becomes the
+//! error of the next flush, because the store keeps it.
+
+use crate::step::Status;
+
+/// No [`Sense::emit`] writes more than this.
+pub const MAX_SENSE_BYTES: usize = 8 + 12 + 8;
+
+/// The format of sense data (D_SENSE of the Control mode page, DESC of REQUEST SENSE).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SenseFormat {
+    /// Response code 70h.
+    #[default]
+    Fixed,
+    /// Response code 72h.
+    Descriptor,
+}
+
+impl SenseFormat {
+    /// Descriptor format when the bit is set.
+    #[must_use]
+    pub fn of_bit(descriptor: bool) -> Self {
+        if descriptor {
+            Self::Descriptor
+        } else {
+            Self::Fixed
+        }
+    }
+}
+
+/// SPC-5 "Sense key and additional sense code definitions": the keys in use here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum SenseKey {
+    /// Nothing to report.
+    NoSense = 0x0,
+    /// The LU cannot be accessed.
+    NotReady = 0x2,
+    /// The medium did not give or take blocks.
+    MediumError = 0x3,
+    /// Something else is broken.
+    HardwareError = 0x4,
+    /// The CDB or the parameter data are at fault.
+    IllegalRequest = 0x5,
+    /// Something has happened that the initiator should know.
+    UnitAttention = 0x6,
+    /// The medium is write protected.
+    DataProtect = 0x7,
+    /// The command was ended by the target.
+    AbortedCommand = 0xb,
+    /// What was read is not what was sent.
+    Miscompare = 0xe,
+}
+
+/// Which byte, and bit, of the CDB or of the parameter data is at fault. SPC-5 "Field pointer sense key specific
+/// information".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FieldPointer {
+    /// In the CDB (C/D is 1); otherwise in the Data-Out parameter list.
+    pub in_cdb: bool,
+    /// The byte, from 0.
+    pub byte: u16,
+    /// The highest bit of the field, when it does not fill its byte.
+    pub bit: Option<u8>,
+}
+
+/// Sense data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sense {
+    /// Sense key.
+    pub key: SenseKey,
+    /// Additional sense code.
+    pub asc: u8,
+    /// Additional sense code qualifier.
+    pub ascq: u8,
+    /// The INFORMATION field: a block address, or a byte offset.
+    pub information: Option<u64>,
+    /// Where the fault stands, for ILLEGAL REQUEST.
+    pub field: Option<FieldPointer>,
+}
+
+/// The named conditions: constant, key, additional sense code and qualifier, as SPC-5 "ASC and ASCQ assignments" has
+/// them.
+macro_rules! conditions {
+    ($($(#[$doc:meta])* $name:ident: $key:ident, $asc:literal, $ascq:literal;)*) => {
+        impl Sense {
+            $($(#[$doc])* pub const $name: Self = Self::new(SenseKey::$key, $asc, $ascq);)*
+        }
+        #[cfg(test)]
+        const CONDITIONS: &[(&str, Sense)] = &[$((stringify!($name), Sense::$name),)*];
+    };
+}
+
+conditions! {
+    /// NO ADDITIONAL SENSE INFORMATION.
+    NO_SENSE: NoSense, 0x00, 0x00;
+    /// MEDIUM NOT PRESENT.
+    MEDIUM_NOT_PRESENT: NotReady, 0x3a, 0x00;
+    /// LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE.
+    NOT_READY: NotReady, 0x04, 0x00;
+    /// UNRECOVERED READ ERROR.
+    UNRECOVERED_READ_ERROR: MediumError, 0x11, 0x00;
+    /// WRITE ERROR.
+    WRITE_ERROR: MediumError, 0x0c, 0x00;
+    /// INTERNAL TARGET FAILURE.
+    INTERNAL_TARGET_FAILURE: HardwareError, 0x44, 0x00;
+    /// PARAMETER LIST LENGTH ERROR.
+    PARAMETER_LIST_LENGTH_ERROR: IllegalRequest, 0x1a, 0x00;
+    /// INVALID COMMAND OPERATION CODE.
+    INVALID_COMMAND_OPERATION_CODE: IllegalRequest, 0x20, 0x00;
+    /// LOGICAL BLOCK ADDRESS OUT OF RANGE.
+    LBA_OUT_OF_RANGE: IllegalRequest, 0x21, 0x00;
+    /// INVALID FIELD IN CDB.
+    INVALID_FIELD_IN_CDB: IllegalRequest, 0x24, 0x00;
+    /// LOGICAL UNIT NOT SUPPORTED.
+    LOGICAL_UNIT_NOT_SUPPORTED: IllegalRequest, 0x25, 0x00;
+    /// INVALID FIELD IN PARAMETER LIST.
+    INVALID_FIELD_IN_PARAMETER_LIST: IllegalRequest, 0x26, 0x00;
+    /// SAVING PARAMETERS NOT SUPPORTED.
+    SAVING_PARAMETERS_NOT_SUPPORTED: IllegalRequest, 0x39, 0x00;
+    /// INVALID MESSAGE ERROR.
+    INVALID_MESSAGE_ERROR: IllegalRequest, 0x49, 0x00;
+    /// WRITE PROTECTED.
+    WRITE_PROTECTED: DataProtect, 0x27, 0x00;
+    /// SPACE ALLOCATION FAILED WRITE PROTECT.
+    SPACE_ALLOCATION_FAILED: DataProtect, 0x27, 0x07;
+    /// NO ADDITIONAL SENSE INFORMATION, with ABORTED COMMAND.
+    ABORTED_COMMAND: AbortedCommand, 0x00, 0x00;
+    /// DATA PHASE ERROR: fewer bytes came than the command needs.
+    DATA_PHASE_ERROR: AbortedCommand, 0x4b, 0x00;
+    /// MISCOMPARE DURING VERIFY OPERATION.
+    MISCOMPARE_DURING_VERIFY: Miscompare, 0x1d, 0x00;
+}
+
+impl Sense {
+    /// Sense data of a condition, with no field pointer and no information.
+    #[must_use]
+    pub const fn new(key: SenseKey, asc: u8, ascq: u8) -> Self {
+        Self {
+            key,
+            asc,
+            ascq,
+            information: None,
+            field: None,
+        }
+    }
+
+    /// UNIT ATTENTION with this code.
+    #[must_use]
+    pub const fn unit_attention(asc: u8, ascq: u8) -> Self {
+        Self::new(SenseKey::UnitAttention, asc, ascq)
+    }
+
+    /// INVALID FIELD IN CDB, the field that fills `byte` or starts there.
+    #[must_use]
+    pub const fn cdb_byte(byte: u8) -> Self {
+        Self::INVALID_FIELD_IN_CDB.pointing(true, byte as u16, None)
+    }
+
+    /// INVALID FIELD IN CDB, the field whose highest bit is `bit` of `byte`.
+    #[must_use]
+    pub const fn cdb_bit(byte: u8, bit: u8) -> Self {
+        Self::INVALID_FIELD_IN_CDB.pointing(true, byte as u16, Some(bit))
+    }
+
+    /// INVALID FIELD IN PARAMETER LIST, the field that fills `byte` or starts there.
+    #[must_use]
+    pub const fn parameter_byte(byte: u16) -> Self {
+        Self::INVALID_FIELD_IN_PARAMETER_LIST.pointing(false, byte, None)
+    }
+
+    /// INVALID FIELD IN PARAMETER LIST, the field whose highest bit is `bit` of `byte`.
+    #[must_use]
+    pub const fn parameter_bit(byte: u16, bit: u8) -> Self {
+        Self::INVALID_FIELD_IN_PARAMETER_LIST.pointing(false, byte, Some(bit))
+    }
+
+    /// The same condition with a field pointer.
+    #[must_use]
+    pub const fn pointing(self, in_cdb: bool, byte: u16, bit: Option<u8>) -> Self {
+        Self {
+            field: Some(FieldPointer { in_cdb, byte, bit }),
+            ..self
+        }
+    }
+
+    /// The same condition with an INFORMATION field.
+    #[must_use]
+    pub const fn with_information(self, information: u64) -> Self {
+        Self {
+            information: Some(information),
+            ..self
+        }
+    }
+
+    /// Appends the sense data, at most [`MAX_SENSE_BYTES`].
+    pub fn emit(&self, format: SenseFormat, out: &mut Vec<u8>) {
+        match format {
+            SenseFormat::Fixed => out.extend_from_slice(&self.fixed()),
+            SenseFormat::Descriptor => self.emit_descriptors(out),
+        }
+    }
+
+    /// SPC-5 "Fixed format sense data": 18 bytes, ADDITIONAL SENSE LENGTH 10.
+    fn fixed(&self) -> [u8; 18] {
+        let mut bytes = [0; 18];
+        bytes[0] = 0x70;
+        // The INFORMATION field has four bytes here: what does not fit leaves VALID at 0.
+        if let Some(Ok(information)) = self.information.map(u32::try_from) {
+            bytes[0] |= 0x80;
+            bytes[3..7].copy_from_slice(&information.to_be_bytes());
+        }
+        bytes[2] = self.key as u8;
+        bytes[7] = 10;
+        bytes[12] = self.asc;
+        bytes[13] = self.ascq;
+        bytes[15..18].copy_from_slice(&self.sense_key_specific());
+        bytes
+    }
+
+    /// SPC-5 "Descriptor format sense data", with the descriptors Information (00h) and Sense key specific (02h).
+    fn emit_descriptors(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0x72, self.key as u8, self.asc, self.ascq, 0, 0, 0, 0]);
+        if let Some(information) = self.information {
+            out.extend_from_slice(&[0x00, 0x0a, 0x80, 0x00]);
+            out.extend_from_slice(&information.to_be_bytes());
+        }
+        if self.field.is_some() {
+            out.extend_from_slice(&[0x02, 0x06, 0x00, 0x00]);
+            out.extend_from_slice(&self.sense_key_specific());
+            out.push(0);
+        }
+        let additional = out.len() - start - 8;
+        // At most MAX_SENSE_BYTES - 8, which a byte holds.
+        out[start + 7] = u8::try_from(additional).unwrap_or(u8::MAX);
+    }
+
+    /// The three bytes that say where the fault stands; zero (SKSV is 0) without a field pointer.
+    fn sense_key_specific(&self) -> [u8; 3] {
+        let Some(field) = self.field else {
+            return [0; 3];
+        };
+        let mut first = 0x80;
+        if field.in_cdb {
+            first |= 0x40;
+        }
+        if let Some(bit) = field.bit {
+            first |= 0x08 | (bit & 0x07);
+        }
+        let [high, low] = field.byte.to_be_bytes();
+        [first, high, low]
+    }
+}
+
+/// Why a command ends early: its status, and sense data with CHECK CONDITION.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// CHECK CONDITION with this.
+    Check(Sense),
+    /// Another status, without sense data.
+    Status(Status),
+}
+
+impl From<Sense> for Refusal {
+    fn from(sense: Sense) -> Self {
+        Self::Check(sense)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(sense: Sense, format: SenseFormat) -> Vec<u8> {
+        let mut out = vec![0xee];
+        sense.emit(format, &mut out);
+        assert!(out.len() - 1 <= MAX_SENSE_BYTES);
+        out.split_off(1)
+    }
+
+    #[test]
+    fn sense_fixed_with_cdb_bit_is_golden() {
+        assert_eq!(
+            bytes(Sense::cdb_bit(1, 4), SenseFormat::Fixed),
+            [
+                0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x24, 0, 0, 0xcc, 0, 1
+            ]
+        );
+        assert_eq!(
+            bytes(Sense::parameter_byte(0x102), SenseFormat::Fixed),
+            [
+                0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x26, 0, 0, 0x80, 1, 2
+            ]
+        );
+    }
+
+    #[test]
+    fn sense_fixed_with_information_is_valid_only_if_it_fits() {
+        let sense = Sense::MISCOMPARE_DURING_VERIFY.with_information(0x0102_0304);
+        assert_eq!(
+            bytes(sense, SenseFormat::Fixed),
+            [
+                0xf0, 0, 0xe, 1, 2, 3, 4, 10, 0, 0, 0, 0, 0x1d, 0, 0, 0, 0, 0
+            ]
+        );
+        let sense = Sense::UNRECOVERED_READ_ERROR.with_information(1 << 32);
+        assert_eq!(
+            bytes(sense, SenseFormat::Fixed),
+            [0x70, 0, 3, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x11, 0, 0, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn sense_descriptor_with_all_is_golden() {
+        let sense = Sense::cdb_byte(2).with_information(0x0102_0304_0506_0708);
+        assert_eq!(
+            bytes(sense, SenseFormat::Descriptor),
+            [
+                0x72, 5, 0x24, 0, 0, 0, 0, 20, // header
+                0, 10, 0x80, 0, 1, 2, 3, 4, 5, 6, 7, 8, // information
+                2, 6, 0, 0, 0xc0, 0, 2, 0, // sense key specific
+            ]
+        );
+        assert_eq!(
+            bytes(Sense::NO_SENSE, SenseFormat::Descriptor),
+            [0x72, 0, 0, 0, 0, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn sense_conditions_are_distinct() {
+        for (at, (name, sense)) in CONDITIONS.iter().enumerate() {
+            for (other, same) in &CONDITIONS[..at] {
+                assert_ne!(sense, same, "{name} and {other}");
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What a logical unit is at one moment: published by the LU's home, read by every shard.
+//!
+//! Plain data. A task checks a command against one snapshot; when the shard holds another version at the moment of
+//! submitting I/O, the checks run again.
+
+use std::sync::Arc;
+
+use block::{Geometry, StoreCaps};
+
+use crate::lu::NexusId;
+
+/// All of a logical unit that commands are checked against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LuSnapshot {
+    /// Grows by one with each publication.
+    pub version: u64,
+    /// Facts of the store, with the geometry.
+    pub caps: StoreCaps,
+    /// Names that stay.
+    pub identity: Arc<LuIdentity>,
+    /// The values of the mode pages that can change.
+    pub mode: ModeValues,
+    /// What [`ModeValues`] were at start, and return to at a reset.
+    pub mode_defaults: ModeValues,
+    /// SPC-2 RESERVE: the one nexus that may use the LU.
+    pub reservation: Option<NexusId>,
+    /// The ports the LU can be reached through, ascending by relative port identifier.
+    pub target_ports: Arc<[TargetPort]>,
+    /// Whether commands that touch the medium are served.
+    pub condition: LuCondition,
+}
+
+impl LuSnapshot {
+    /// A ready LU of a store, at version 1, not reserved.
+    #[must_use]
+    pub fn new(
+        caps: StoreCaps,
+        identity: Arc<LuIdentity>,
+        target_ports: Arc<[TargetPort]>,
+    ) -> Self {
+        let mode = ModeValues {
+            write_cache: caps.write_cache,
+            descriptor_sense: false,
+            software_write_protect: false,
+        };
+        Self {
+            version: 1,
+            caps,
+            identity,
+            mode,
+            mode_defaults: mode,
+            reservation: None,
+            target_ports,
+            condition: LuCondition::Ready,
+        }
+    }
+
+    /// Blocks and their size.
+    #[must_use]
+    pub fn geometry(&self) -> Geometry {
+        self.caps.geometry
+    }
+
+    /// Whether nothing may be written, through any LUN.
+    #[must_use]
+    pub fn write_protected(&self) -> bool {
+        self.caps.read_only || self.mode.software_write_protect
+    }
+}
+
+/// Whether commands that touch the medium are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LuCondition {
+    /// They are.
+    #[default]
+    Ready,
+    /// The store is not there: NOT READY, MEDIUM NOT PRESENT... until it is.
+    NotReady,
+    /// Something inside is broken: HARDWARE ERROR, INTERNAL TARGET FAILURE until the operator resets the LU.
+    Failed,
+}
+
+/// Names of a logical unit that stay for its life.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LuIdentity {
+    /// T10 vendor identification, ASCII, padded with spaces.
+    pub vendor: [u8; 8],
+    /// Product identification, ASCII, padded with spaces.
+    pub product: [u8; 16],
+    /// Product revision level, ASCII, padded with spaces.
+    pub revision: [u8; 4],
+    /// Unit serial number, printable ASCII; more than [`MAX_SERIAL_BYTES`] are not told.
+    pub serial: String,
+    /// NAA designator: 8 bytes (NAA 2, 3 or 5) or 16 (NAA 6) are told, by its first four bits.
+    pub naa: [u8; 16],
+}
+
+/// The longest unit serial number that is told, in bytes.
+pub const MAX_SERIAL_BYTES: usize = 200;
+
+/// A SCSI target port: an iSCSI target portal group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TargetPort {
+    /// Relative target port identifier, 1 to 65,535, unique in the daemon.
+    pub relative_id: u16,
+    /// The target port group (ALUA) it is in.
+    pub group_id: u16,
+    /// SCSI name string of the port: the iSCSI name, `,t,0x` and four hex digits of the portal group tag.
+    pub name: Arc<str>,
+    /// SCSI name string of the target device: the iSCSI name.
+    pub device_name: Arc<str>,
+}
+
+/// The values of the mode pages that can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ModeValues {
+    /// WCE of the Caching mode page: acknowledged writes may still be volatile.
+    pub write_cache: bool,
+    /// D_SENSE of the Control mode page: sense data in descriptor format.
+    pub descriptor_sense: bool,
+    /// SWP of the Control mode page: nothing may be written.
+    pub software_write_protect: bool,
+}

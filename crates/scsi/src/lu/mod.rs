@@ -1,27 +1,40 @@
-//! The logical unit's shared state: its home, its shards, fences and unit attentions.
+//! One logical unit, shared by workers: its home, its shards, and what each nexus has pending on it.
+//!
+//! An LU has one [`LuHome`], and one [`LuShard`] on each worker that has a session using it. A shard holds what plain
+//! I/O needs, and only its worker touches it: the present snapshot, its part of the task set, the I/O in flight, the
+//! nexuses with their unit attentions. All else is a message to the home, which works one action at a time by means of a
+//! *fence*: every shard is told what to hold back (or to abort), and acknowledges when what is older has left; then the
+//! home acts, publishes the new snapshot with its unit attentions, waits for the acknowledgements, lifts the fence and
+//! answers. Two promises follow:
+//!
+//! - no I/O is admitted on a snapshot that a completed action has replaced: [`LuShard::admit_io`] compares versions, and
+//!   an action completes only when every shard has the new one;
+//! - while a range is granted to a task, no other I/O touches it on any shard.
+//!
+//! Everything here is a state machine: messages in, messages out. It requires of its caller that messages between one
+//! shard and the home keep their order in each direction; messages of different shards may overtake each other.
+//!
+//! What it does not know: threads and mailboxes (`engine`), what a CDB says (the device server), payload.
+//!
+//! Standards: SAM-5 r21 "Task and command lifetimes", "Task attributes", "Unit attention conditions", "Task management
+//! functions"; SPC-2 r20 "RESERVE(6)" and "RELEASE(6)"; SBC-4 r22 "COMPARE AND WRITE command".
 
-use block::Lba;
+mod attention;
+mod fence;
+mod home;
+mod ids;
+mod message;
+mod nexus;
+mod shard;
+mod tasks;
 
-use crate::ModeValues;
+pub use attention::{UnitAttention, UnitAttentions};
+pub use fence::{Fence, FenceScope, Holds, IoKind};
+pub use home::LuHome;
+pub use ids::{FenceId, NexusId, ShardId, TaskKey, Ticket};
+pub use message::{
+    ActionResult, AttentionScope, HomeAction, ModeChange, Publication, ShardAction, ToHome, ToShard,
+};
+pub use nexus::NexusLu;
+pub use shard::{Admit, EnterError, LuShard};
 
-/// An I_T nexus, unique in the daemon; given by the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NexusId(pub u64);
-
-/// What a task asks of its LU's home.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HomeAction {
-    /// Sole use of a range, until the task ends.
-    Range {
-        /// The first block.
-        lba: Lba,
-        /// How many.
-        blocks: u64,
-    },
-    /// SPC-2 RESERVE.
-    Reserve,
-    /// SPC-2 RELEASE.
-    Release,
-    /// MODE SELECT.
-    ModeSelect(ModeValues),
-}

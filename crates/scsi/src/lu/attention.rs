@@ -1,0 +1,154 @@
+//! Unit attention conditions, and the queue of them that each nexus has for each logical unit.
+//!
+//! Standards: SAM-5 r21 "Unit attention conditions" and "Unit attention condition precedence level"; SPC-5 r22 "ASC and
+//! ASCQ assignments" for the codes.
+
+/// A unit attention condition, in the order of precedence: an earlier one is reported before a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum UnitAttention {
+    /// POWER ON OCCURRED, for the first session of a nexus after the daemon's start.
+    PowerOn,
+    /// BUS DEVICE RESET FUNCTION OCCURRED: a logical unit reset.
+    BusDeviceReset,
+    /// I_T NEXUS LOSS OCCURRED.
+    NexusLoss,
+    /// COMMANDS CLEARED BY ANOTHER INITIATOR: CLEAR TASK SET of another nexus.
+    CommandsCleared,
+    /// MODE PARAMETERS CHANGED by another nexus, or by the operator.
+    ModeParametersChanged,
+    /// RESERVATIONS PREEMPTED.
+    ReservationsPreempted,
+    /// RESERVATIONS RELEASED.
+    ReservationsReleased,
+    /// REGISTRATIONS PREEMPTED.
+    RegistrationsPreempted,
+    /// ASYMMETRIC ACCESS STATE CHANGED.
+    AsymmetricAccessStateChanged,
+    /// CAPACITY DATA HAS CHANGED.
+    CapacityDataChanged,
+    /// INQUIRY DATA HAS CHANGED.
+    InquiryDataChanged,
+    /// REPORTED LUNS DATA HAS CHANGED.
+    ReportedLunsDataChanged,
+    /// THIN PROVISIONING SOFT THRESHOLD REACHED.
+    SoftThresholdReached,
+}
+
+/// How many kinds there are; a queue holds each once at most.
+const KINDS: usize = UnitAttention::SoftThresholdReached as usize + 1;
+
+impl UnitAttention {
+    /// ASC and ASCQ.
+    #[must_use]
+    pub fn additional_sense(self) -> (u8, u8) {
+        match self {
+            Self::PowerOn => (0x29, 0x01),
+            Self::BusDeviceReset => (0x29, 0x03),
+            Self::NexusLoss => (0x29, 0x07),
+            Self::CommandsCleared => (0x2f, 0x00),
+            Self::ModeParametersChanged => (0x2a, 0x01),
+            Self::ReservationsPreempted => (0x2a, 0x03),
+            Self::ReservationsReleased => (0x2a, 0x04),
+            Self::RegistrationsPreempted => (0x2a, 0x05),
+            Self::AsymmetricAccessStateChanged => (0x2a, 0x06),
+            Self::CapacityDataChanged => (0x2a, 0x09),
+            Self::InquiryDataChanged => (0x3f, 0x03),
+            Self::ReportedLunsDataChanged => (0x3f, 0x0e),
+            Self::SoftThresholdReached => (0x38, 0x07),
+        }
+    }
+
+    /// SAM-5 "Unit attention condition precedence level": the three that say that everything was reset have one each,
+    /// the rest share the lowest. Lower is reported first.
+    fn level(self) -> u8 {
+        match self {
+            Self::PowerOn => 0,
+            Self::BusDeviceReset => 1,
+            Self::NexusLoss => 2,
+            _ => 3,
+        }
+    }
+
+    fn is_reset(self) -> bool {
+        self.level() < 3
+    }
+}
+
+/// The unit attentions of one nexus for one logical unit: by precedence, then in the order they were established, each
+/// once. A fixed few bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct UnitAttentions {
+    queue: [UnitAttention; KINDS],
+    len: u8,
+}
+
+impl Default for UnitAttentions {
+    fn default() -> Self {
+        Self {
+            queue: [UnitAttention::PowerOn; KINDS],
+            len: 0,
+        }
+    }
+}
+
+impl UnitAttentions {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Those pending, the next to be reported first.
+    #[must_use]
+    pub fn as_slice(&self) -> &[UnitAttention] {
+        &self.queue[..usize::from(self.len)]
+    }
+
+    /// The one to report next.
+    #[must_use]
+    pub fn first(&self) -> Option<UnitAttention> {
+        self.as_slice().first().copied()
+    }
+
+    /// Takes the one to report next: reporting it clears it.
+    pub fn take(&mut self) -> Option<UnitAttention> {
+        let first = self.first()?;
+        self.clear(first);
+        Some(first)
+    }
+
+    /// Establishes one. One that is pending already stays where it is.
+    ///
+    /// SAM-5 "Unit attention condition precedence level": a reset covers what a lesser reset says, so that only the
+    /// greatest of them is kept.
+    pub fn establish(&mut self, attention: UnitAttention) {
+        if self.as_slice().contains(&attention) {
+            return;
+        }
+        if attention.is_reset() {
+            match self.first() {
+                Some(first) if first.level() < attention.level() => return,
+                Some(first) if first.is_reset() => self.clear(first),
+                _ => {}
+            }
+        }
+        let at = self
+            .as_slice()
+            .partition_point(|pending| pending.level() <= attention.level());
+        let len = usize::from(self.len);
+        self.queue.copy_within(at..len, at + 1);
+        self.queue[at] = attention;
+        self.len += 1;
+    }
+
+    /// Clears one, wherever it stands: it was told in another way.
+    pub fn clear(&mut self, attention: UnitAttention) {
+        let Some(at) = self.as_slice().iter().position(|one| *one == attention) else {
+            return;
+        };
+        let len = usize::from(self.len);
+        self.queue.copy_within(at + 1..len, at);
+        self.len -= 1;
+    }
+}

@@ -1,0 +1,147 @@
+//! The fence: what a home has its shards hold back, drain or abort.
+
+use block::{BlockCount, Lba};
+
+use super::{FenceId, NexusId, ShardId, Ticket};
+
+/// Tells a shard what to hold back, from its arrival until it is lifted. The shard acknowledges it once, when what it
+/// names and was there before has left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Its name.
+    pub id: FenceId,
+    /// What it holds, and what it waits for.
+    pub scope: FenceScope,
+    /// The task for which it is raised: not held, not waited for.
+    pub exempt: Option<(ShardId, Ticket)>,
+}
+
+/// What a [`Fence`] holds, and what its acknowledgement waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FenceScope {
+    /// Holds I/O, and waits for the I/O of this kind in flight.
+    Io {
+        /// Where: a range of blocks, or anywhere.
+        range: Option<(Lba, BlockCount)>,
+        /// Which.
+        holds: Holds,
+    },
+    /// Holds commands that come later, and waits for those in the task set (SAM-5 "ORDERED task attribute").
+    Drain,
+    /// Aborts all commands in the task set and waits for them to leave; holds commands that come later.
+    Abort {
+        /// Whose command, or task management function, asked for it: COMMANDS CLEARED BY ANOTHER INITIATOR is
+        /// established for the other nexuses that lose commands. `None`: establish none, another unit attention follows.
+        cleared_by: Option<NexusId>,
+    },
+}
+
+/// Which I/O a fence holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// All of it.
+    Everything,
+    /// What may change the medium, or make changes durable: all but reads.
+    Changes,
+}
+
+/// What an I/O does to the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoKind {
+    /// Reads blocks.
+    Read,
+    /// Writes, zeroes or unmaps blocks.
+    Write,
+    /// Makes writes durable.
+    Flush,
+    /// Neither.
+    Other,
+}
+
+/// One I/O in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flight {
+    pub(super) range: Option<(Lba, BlockCount)>,
+    pub(super) kind: IoKind,
+}
+
+impl FenceScope {
+    /// Whether the I/O must not run while this stands.
+    pub(super) fn concerns_io(&self, flight: &Flight) -> bool {
+        let Self::Io { range, holds } = self else {
+            return false;
+        };
+        if *holds == Holds::Changes && !matches!(flight.kind, IoKind::Write | IoKind::Flush) {
+            return false;
+        }
+        match (range, flight.range) {
+            (None, _) => true,
+            (Some(fenced), Some(used)) => overlap(*fenced, used),
+            // A flush touches no block by itself; a read or a write that does not say where may be anywhere.
+            (Some(_), None) => matches!(flight.kind, IoKind::Read | IoKind::Write),
+        }
+    }
+
+    /// Whether it holds whole commands.
+    pub(super) fn holds_commands(&self) -> bool {
+        !matches!(self, Self::Io { .. })
+    }
+}
+
+/// Whether two ranges share a block. Ranges that would pass 2^64 end there.
+fn overlap(one: (Lba, BlockCount), other: (Lba, BlockCount)) -> bool {
+    let end = |range: (Lba, BlockCount)| range.0.0.saturating_add(range.1.0);
+    one.0.0 < end(other) && other.0.0 < end(one) && one.1.0 > 0 && other.1.0 > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(lba: u64, blocks: u64) -> (Lba, BlockCount) {
+        (Lba(lba), BlockCount(blocks))
+    }
+
+    #[test]
+    fn overlap_of_ranges_is_by_shared_blocks() {
+        for (one, other, shares) in [
+            (at(0, 10), at(10, 1), false),
+            (at(0, 10), at(9, 1), true),
+            (at(5, 1), at(0, 10), true),
+            (at(5, 0), at(0, 10), false),
+            (at(0, 10), at(5, 0), false),
+            (at(u64::MAX - 1, 5), at(u64::MAX - 1, 1), true),
+        ] {
+            assert_eq!(overlap(one, other), shares, "{one:?} {other:?}");
+            assert_eq!(overlap(other, one), shares, "{other:?} {one:?}");
+        }
+    }
+
+    #[test]
+    fn concerns_io_by_range_kind_and_scope() {
+        let ranged = FenceScope::Io {
+            range: Some(at(8, 8)),
+            holds: Holds::Everything,
+        };
+        let changes = FenceScope::Io {
+            range: None,
+            holds: Holds::Changes,
+        };
+        let abort = FenceScope::Abort { cleared_by: None };
+        for (kind, range, by_ranged, by_changes) in [
+            (IoKind::Read, Some(at(15, 1)), true, false),
+            (IoKind::Read, Some(at(16, 1)), false, false),
+            (IoKind::Write, Some(at(0, 9)), true, true),
+            (IoKind::Write, Some(at(0, 8)), false, true),
+            (IoKind::Write, None, true, true),
+            (IoKind::Flush, None, false, true),
+            (IoKind::Other, None, false, false),
+        ] {
+            let flight = Flight { range, kind };
+            assert_eq!(ranged.concerns_io(&flight), by_ranged, "{flight:?}");
+            assert_eq!(changes.concerns_io(&flight), by_changes, "{flight:?}");
+            assert!(!abort.concerns_io(&flight), "{flight:?}");
+            assert!(!FenceScope::Drain.concerns_io(&flight), "{flight:?}");
+        }
+    }
+}

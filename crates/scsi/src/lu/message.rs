@@ -1,0 +1,182 @@
+//! What shards and home say to each other, and what a shard has its caller do.
+
+use std::sync::Arc;
+
+use block::{BlockCount, Geometry, Lba};
+
+use super::{Fence, FenceId, NexusId, ShardId, TaskKey, Ticket, UnitAttention};
+use crate::snapshot::{LuCondition, LuSnapshot, ModeValues};
+
+/// What only the home may do, or allow. The nexus that asks goes with the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HomeAction {
+    /// Keep all other I/O off these blocks, on every worker, until the task releases them (or leaves): SBC-4 "COMPARE AND
+    /// WRITE command", and whatever else reads and then writes as one.
+    Range {
+        /// The first block.
+        lba: Lba,
+        /// How many.
+        blocks: BlockCount,
+    },
+    /// SPC-2 "RESERVE(6) command", for the whole LU.
+    Reserve,
+    /// SPC-2 "RELEASE(6) command". Of a nexus that holds no reservation: done, nothing changes.
+    Release,
+    /// SPC-5 "MODE SELECT(6) command": other nexuses are told when a value changes.
+    ModeSelect(ModeChange),
+    /// SAM-5 "ORDERED task attribute": alone in the task set from the grant until the task leaves. The shard asks for it
+    /// by itself, see [`super::LuShard::enter`].
+    Ordered,
+    /// SAM-5 "CLEAR TASK SET". Done when the last command has left, on every worker.
+    ClearTaskSet,
+    /// SAM-5 "LOGICAL UNIT RESET". Done when the last command has left and every nexus is told.
+    LogicalUnitReset,
+    /// The nexus is gone: what it held is released. Asked for by [`super::LuShard::detach_nexus`].
+    NexusLost(NexusId),
+    /// The store has another size.
+    Resize(Geometry),
+    /// The operator turns the write cache on or off, also for after a reset.
+    WriteCache(bool),
+    /// The store went, came back, failed, or was reset.
+    Condition(LuCondition),
+    /// Establish a unit attention for every nexus.
+    Establish(UnitAttention),
+}
+
+/// Which values of the mode pages to set; `None` leaves one as it is, so that two MODE SELECT commands on different pages
+/// do not undo each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModeChange {
+    /// [`ModeValues::write_cache`].
+    pub write_cache: Option<bool>,
+    /// [`ModeValues::descriptor_sense`].
+    pub descriptor_sense: Option<bool>,
+    /// [`ModeValues::software_write_protect`].
+    pub software_write_protect: Option<bool>,
+}
+
+impl ModeChange {
+    /// The values after the change.
+    #[must_use]
+    pub fn apply(&self, to: ModeValues) -> ModeValues {
+        ModeValues {
+            write_cache: self.write_cache.unwrap_or(to.write_cache),
+            descriptor_sense: self.descriptor_sense.unwrap_or(to.descriptor_sense),
+            software_write_protect: self
+                .software_write_protect
+                .unwrap_or(to.software_write_protect),
+        }
+    }
+}
+
+/// How a [`HomeAction`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActionResult {
+    /// It was done, and every shard knows.
+    Done,
+    /// It was not done: another nexus holds a reservation.
+    ReservationConflict,
+}
+
+/// A message of a shard to its home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToHome {
+    /// The shard exists and waits for its snapshot. The first message.
+    Join {
+        /// Comes back in [`ToShard::Welcome`].
+        epoch: u64,
+    },
+    /// The shard is gone. The last message.
+    Leave,
+    /// Asks for an action.
+    Request {
+        /// The request's name.
+        ticket: Ticket,
+        /// Who asks.
+        nexus: Option<NexusId>,
+        /// For what.
+        action: HomeAction,
+    },
+    /// The task that asked has left, or needs its grant no more: withdraws the request, or gives the grant back. What is
+    /// done already stays done.
+    Cancel(Ticket),
+    /// What the fence names has left, and what comes is held.
+    Fenced(FenceId),
+    /// The publication of this action has arrived.
+    Published(FenceId),
+}
+
+/// A message of the home to a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToShard {
+    /// Answers [`ToHome::Join`].
+    Welcome {
+        /// That of the message answered.
+        epoch: u64,
+        /// The LU as it is.
+        snapshot: Arc<LuSnapshot>,
+        /// Fences that stand. They need no acknowledgement.
+        fences: Vec<Fence>,
+    },
+    /// Raises a fence.
+    Fence(Fence),
+    /// The LU has changed.
+    Publish(Publication),
+    /// The fence is gone.
+    Lift(FenceId),
+    /// The request is granted, until [`ToHome::Cancel`].
+    Granted(Ticket),
+    /// The request is completed.
+    Completed(Ticket, ActionResult),
+}
+
+/// What an action has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The action.
+    pub id: FenceId,
+    /// The LU as it is now.
+    pub snapshot: Arc<LuSnapshot>,
+    /// Unit attentions to establish.
+    pub attentions: Vec<(UnitAttention, AttentionScope)>,
+}
+
+/// For whom a unit attention is established.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttentionScope {
+    /// Every nexus.
+    All,
+    /// Every nexus but the one that caused it.
+    AllBut(NexusId),
+}
+
+impl AttentionScope {
+    /// Whether the nexus is meant.
+    #[must_use]
+    pub fn includes(self, nexus: NexusId) -> bool {
+        self != Self::AllBut(nexus)
+    }
+}
+
+/// What a shard has its caller do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardAction {
+    /// Send this to the home.
+    ToHome(ToHome),
+    /// Abort the task: no more steps, no status; [`super::LuShard::leave`] when its last I/O has left the store.
+    Abort(TaskKey),
+    /// What held the task is gone: resume it with `Lifted`.
+    Wake(TaskKey),
+    /// The range is the task's: resume it with `Granted`.
+    Granted(TaskKey),
+    /// The action is completed: resume the task with `Granted` or `Refused`, or answer the task management function.
+    Completed {
+        /// Who asked.
+        key: TaskKey,
+        /// How it ended.
+        result: ActionResult,
+    },
+}
+
+/// A message for a shard, addressed.
+pub(super) type Outgoing = (ShardId, ToShard);

@@ -1,0 +1,69 @@
+//! What a logical unit keeps for one nexus that uses it.
+
+use super::{NexusId, UnitAttention, UnitAttentions};
+
+/// One I_T nexus, as one LU sees it on the worker where its session lives.
+#[derive(Clone, Debug)]
+pub struct NexusLu {
+    id: NexusId,
+    attentions: UnitAttentions,
+    pub(super) tasks: u32,
+    pub(super) detaching: Option<super::TaskKey>,
+    /// SPC-5 "PREVENT ALLOW MEDIUM REMOVAL command": this nexus prevents removal.
+    pub prevents_medium_removal: bool,
+}
+
+impl NexusLu {
+    pub(super) fn new(id: NexusId, attentions: &[UnitAttention]) -> Self {
+        let mut nexus = Self {
+            id,
+            attentions: UnitAttentions::default(),
+            tasks: 0,
+            detaching: None,
+            prevents_medium_removal: false,
+        };
+        for attention in attentions {
+            nexus.establish(*attention);
+        }
+        nexus
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> NexusId {
+        self.id
+    }
+
+    /// How many of its tasks are in the task set.
+    #[must_use]
+    pub fn tasks(&self) -> u32 {
+        self.tasks
+    }
+
+    /// Whether a unit attention is pending.
+    #[must_use]
+    pub fn has_unit_attention(&self) -> bool {
+        !self.attentions.is_empty()
+    }
+
+    /// The pending unit attentions.
+    #[must_use]
+    pub fn attentions(&self) -> &UnitAttentions {
+        &self.attentions
+    }
+
+    /// Takes the unit attention to report next: reporting it clears it.
+    pub fn take_unit_attention(&mut self) -> Option<UnitAttention> {
+        self.attentions.take()
+    }
+
+    /// Establishes a unit attention.
+    pub fn establish(&mut self, attention: UnitAttention) {
+        self.attentions.establish(attention);
+    }
+
+    /// Clears a unit attention that was told in another way (REPORT LUNS, for REPORTED LUNS DATA HAS CHANGED).
+    pub fn clear(&mut self, attention: UnitAttention) {
+        self.attentions.clear(attention);
+    }
+}

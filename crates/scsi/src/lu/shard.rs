@@ -1,0 +1,635 @@
+//! A worker's share of a logical unit: what plain I/O needs, without asking anybody.
+//!
+//! It knows the order of tasks on its worker and what is in flight; it does not know other shards, nor why the home
+//! raises a fence.
+//!
+//! Standards: SAM-5 r21 "Task attributes" (SIMPLE, ORDERED, HEAD OF QUEUE), "Unit attention conditions".
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use block::{BlockCount, Lba};
+
+use super::fence::{Fence, FenceScope, Flight, IoKind};
+use super::message::{HomeAction, Publication, ShardAction, ToHome, ToShard};
+use super::tasks::{NameMap, Task, TaskSet};
+use super::{ActionResult, NexusId, NexusLu, ShardId, TaskKey, Ticket, UnitAttention};
+use crate::command::TaskAttribute;
+use crate::snapshot::LuSnapshot;
+
+/// One worker's share of a logical unit. Only that worker touches it.
+///
+/// Life of a task: [`enter`](Self::enter), [`admit_command`](Self::admit_command) until it says `Go`, for each I/O
+/// [`admit_io`](Self::admit_io) until it says `Go` and [`io_done`](Self::io_done) at its completion, then
+/// [`leave`](Self::leave). What is [`Admit::Held`] is tried again after [`ShardAction::Wake`].
+///
+/// After every call that changes something, carry out what [`take_actions`](Self::take_actions) gives.
+#[derive(Debug)]
+pub struct LuShard {
+    id: ShardId,
+    epoch: u64,
+    membership: Membership,
+    /// A copy of its own: tasks that clone the `Arc` write no cache line another worker uses.
+    snapshot: Arc<LuSnapshot>,
+    fences: Vec<Raised>,
+    tasks: TaskSet,
+    /// ORDERED tasks in the set, in the order in which they entered.
+    ordered: VecDeque<(u64, TaskKey)>,
+    nexuses: NameMap<NexusId, NexusLu>,
+    requests: NameMap<Ticket, Asked>,
+    last_ticket: u64,
+    actions: Vec<ShardAction>,
+    scratch: Vec<(u64, TaskKey)>,
+}
+
+/// Whether the home counts on this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Membership {
+    /// It has been told; everything is held until it answers.
+    Joining,
+    Joined,
+    /// Said farewell.
+    Left,
+}
+
+/// A fence as it stands here.
+#[derive(Debug)]
+struct Raised {
+    fence: Fence,
+    exempt: Option<TaskKey>,
+    /// Tasks up to this sequence number were here before.
+    mark: u64,
+    /// Tasks, or I/O, that the acknowledgement still waits for.
+    pending: usize,
+    acknowledged: bool,
+}
+
+/// A request the home has not answered, or whose grant is not given back.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    key: TaskKey,
+    what: AskedFor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AskedFor {
+    /// The grant of an ORDERED task.
+    Order { granted: bool },
+    /// An action, for a task in the set.
+    Action,
+    /// An action for somebody who is not in the task set: a task management function, a nexus that goes.
+    Control,
+}
+
+/// The answer to one who wants to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admit {
+    /// Go on.
+    Go,
+    /// Wait for [`ShardAction::Wake`]. A task that is aborted, or not in the set, gets this and is never woken.
+    Held,
+    /// The LU is not what it was when the checks were made: make them again.
+    Recheck,
+}
+
+/// Why a task may not enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnterError {
+    /// The nexus is not attached, or is being detached.
+    NotAttached,
+    /// The key is in use.
+    KeyInUse,
+}
+
+impl LuShard {
+    /// A shard that asks its home to be let in; until the answer every command is held. `snapshot` is shown meanwhile.
+    /// `epoch` is a number that this worker has not used for this LU before.
+    #[must_use]
+    pub fn new(id: ShardId, epoch: u64, snapshot: &LuSnapshot) -> Self {
+        Self {
+            id,
+            epoch,
+            membership: Membership::Joining,
+            snapshot: Arc::new(snapshot.clone()),
+            fences: Vec::new(),
+            tasks: TaskSet::default(),
+            ordered: VecDeque::new(),
+            nexuses: NameMap::default(),
+            requests: NameMap::default(),
+            last_ticket: 0,
+            actions: vec![ShardAction::ToHome(ToHome::Join { epoch })],
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Whether the home has let it in.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.membership == Membership::Joined
+    }
+
+    /// The LU as this worker knows it. Cloning the `Arc` costs no cache line that another worker writes.
+    #[must_use]
+    pub fn snapshot(&self) -> &Arc<LuSnapshot> {
+        &self.snapshot
+    }
+
+    /// The version of [`snapshot`](Self::snapshot), for [`admit_io`](Self::admit_io).
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.snapshot.version
+    }
+
+    /// How many tasks are in the set, on this worker.
+    #[must_use]
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// The attached nexus `nexus`.
+    #[must_use]
+    pub fn nexus(&self, nexus: NexusId) -> Option<&NexusLu> {
+        self.nexuses.get(&nexus)
+    }
+
+    /// As [`nexus`](Self::nexus), to be changed.
+    #[must_use]
+    pub fn nexus_mut(&mut self, nexus: NexusId) -> Option<&mut NexusLu> {
+        self.nexuses.get_mut(&nexus)
+    }
+
+    /// The attached nexuses, in no order.
+    pub fn nexuses_mut(&mut self) -> impl Iterator<Item = &mut NexusLu> {
+        self.nexuses.values_mut()
+    }
+
+    /// A nexus begins to use the LU, with these unit attentions pending. One that is attached stays as it is.
+    pub fn attach_nexus(&mut self, nexus: NexusId, attentions: &[UnitAttention]) {
+        self.nexuses
+            .entry(nexus)
+            .or_insert_with(|| NexusLu::new(nexus, attentions));
+    }
+
+    /// A nexus is gone. Its tasks are aborted; when the last has left, the home releases what the nexus held, and then
+    /// [`ShardAction::Completed`] comes for `key` (at once, when the nexus is not attached).
+    pub fn detach_nexus(&mut self, nexus: NexusId, key: TaskKey) {
+        let Some(attached) = self.nexuses.get_mut(&nexus) else {
+            let result = ActionResult::Done;
+            self.actions.push(ShardAction::Completed { key, result });
+            return;
+        };
+        if attached.detaching.is_some() {
+            return;
+        }
+        attached.detaching = Some(key);
+        for (task_key, task) in self.tasks.iter_mut() {
+            if task.nexus == nexus && !task.aborted {
+                task.aborted = true;
+                self.actions.push(ShardAction::Abort(task_key));
+            }
+        }
+        self.finish_detach(nexus);
+    }
+
+    /// A task joins the task set. An ORDERED one is alone in it from the `Go` of
+    /// [`admit_command`](Self::admit_command) until it leaves.
+    ///
+    /// # Errors
+    /// When the nexus is not attached or `key` is in use, nothing happens.
+    pub fn enter(
+        &mut self,
+        key: TaskKey,
+        nexus: NexusId,
+        attribute: TaskAttribute,
+    ) -> Result<(), EnterError> {
+        let Some(attached) = self.nexuses.get_mut(&nexus) else {
+            return Err(EnterError::NotAttached);
+        };
+        if attached.detaching.is_some() {
+            return Err(EnterError::NotAttached);
+        }
+        if self.tasks.contains(key) {
+            return Err(EnterError::KeyInUse);
+        }
+        attached.tasks = attached.tasks.saturating_add(1);
+        self.tasks.insert(key, nexus, attribute);
+        if attribute == TaskAttribute::Ordered {
+            self.ordered.push_back((self.tasks.last_sequence(), key));
+            let what = AskedFor::Order { granted: false };
+            let ticket = self.ask(key, what, Some(nexus), HomeAction::Ordered);
+            if let Some(task) = self.tasks.get_mut(key) {
+                task.order = Some(ticket);
+            }
+        }
+        Ok(())
+    }
+
+    /// A task has ended: its status is decided, or it is aborted and its last I/O has left the store. What it asked of
+    /// the home is withdrawn or given back. A key that is not in the set changes nothing.
+    pub fn leave(&mut self, key: TaskKey) {
+        self.io_done(key);
+        let Some(task) = self.tasks.remove(key) else {
+            return;
+        };
+        for ticket in task.request.into_iter().chain(task.order) {
+            self.give_back(ticket);
+        }
+        for raised in &mut self.fences {
+            let holds_commands = raised.fence.scope.holds_commands();
+            if holds_commands && task.sequence <= raised.mark && raised.exempt != Some(key) {
+                raised.one_left(&mut self.actions);
+            }
+            // The key may come again for another task.
+            if raised.exempt == Some(key) {
+                raised.exempt = None;
+            }
+        }
+        if let Some(nexus) = self.nexuses.get_mut(&task.nexus) {
+            nexus.tasks = nexus.tasks.saturating_sub(1);
+            if nexus.detaching.is_some() {
+                self.finish_detach(task.nexus);
+            }
+        }
+    }
+
+    /// Whether a task's checks may begin. Asked before anything of its command is looked at.
+    pub fn admit_command(&mut self, key: TaskKey) -> Admit {
+        let free = self.is_joined() && self.fences.is_empty() && self.ordered.is_empty();
+        let Some(task) = self.tasks.get(key) else {
+            return Admit::Held;
+        };
+        if !task.aborted && (free || self.may_begin(key, task)) {
+            return Admit::Go;
+        }
+        self.hold(key)
+    }
+
+    /// Whether an I/O of the task may be submitted now; `Go` counts it as in flight. `range` is where it reads or writes
+    /// (`None`: nowhere, or anywhere); `checked_version` is the [`version`](Self::version) its command was checked on.
+    pub fn admit_io(
+        &mut self,
+        key: TaskKey,
+        range: Option<(Lba, u64)>,
+        kind: IoKind,
+        checked_version: u64,
+    ) -> Admit {
+        let range = range.map(|(lba, blocks)| (lba, BlockCount(blocks)));
+        let flight = Flight { range, kind };
+        let joined = self.is_joined();
+        let Some(task) = self.tasks.get_mut(key) else {
+            return Admit::Held;
+        };
+        let fenced =
+            |raised: &Raised| raised.exempt != Some(key) && raised.fence.scope.concerns_io(&flight);
+        if task.aborted || !joined || self.fences.iter().any(fenced) {
+            return self.hold(key);
+        }
+        if checked_version != self.snapshot.version {
+            return Admit::Recheck;
+        }
+        assert!(task.flight.is_none(), "a task has one I/O at a time");
+        task.flight = Some(flight);
+        Admit::Go
+    }
+
+    /// The I/O of the task has left the store.
+    pub fn io_done(&mut self, key: TaskKey) {
+        let Some(flight) = self.tasks.get_mut(key).and_then(|task| task.flight.take()) else {
+            return;
+        };
+        for raised in &mut self.fences {
+            // Since the fence was raised none that concerns it was admitted: this one was here before, and is counted.
+            if raised.exempt != Some(key) && raised.fence.scope.concerns_io(&flight) {
+                raised.one_left(&mut self.actions);
+            }
+        }
+    }
+
+    /// Asks the home for an action, for a task in the set or for a task management function that has no part in it. The
+    /// answer is [`ShardAction::Granted`] for a range, [`ShardAction::Completed`] for all else. A task has one such
+    /// request, or grant, at a time: a new one gives the old one back.
+    pub fn request(&mut self, key: TaskKey, nexus: NexusId, action: HomeAction) {
+        let what = match self.tasks.get(key) {
+            Some(task) => {
+                if let Some(old) = task.request {
+                    self.give_back(old);
+                }
+                AskedFor::Action
+            }
+            None => AskedFor::Control,
+        };
+        let ticket = self.ask(key, what, Some(nexus), action);
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.request = Some(ticket);
+        }
+    }
+
+    /// Gives back the range that was granted to the task, or withdraws what it asked for. Leaving does so too.
+    pub fn release(&mut self, key: TaskKey) {
+        if let Some(ticket) = self.tasks.get_mut(key).and_then(|task| task.request.take()) {
+            self.give_back(ticket);
+        }
+    }
+
+    /// Nobody waits any more for what was asked outside the task set under `key`. What is under way goes on.
+    pub fn forget(&mut self, key: TaskKey) {
+        self.requests
+            .retain(|_, asked| asked.key != key || asked.what != AskedFor::Control);
+    }
+
+    /// Says farewell to the home, when nothing is left here: no task, no nexus, no request. Returns whether it did; then
+    /// the value can be dropped once its actions are carried out.
+    pub fn retire(&mut self) -> bool {
+        if self.membership == Membership::Left {
+            return true;
+        }
+        let rests = self.tasks.len() == 0 && self.nexuses.is_empty() && self.requests.is_empty();
+        if rests {
+            self.membership = Membership::Left;
+            self.actions.push(ShardAction::ToHome(ToHome::Leave));
+        }
+        rests
+    }
+
+    /// Takes a message of the home, and appends what is to be done to `out`.
+    pub fn handle(&mut self, message: ToShard, out: &mut Vec<ShardAction>) {
+        if let ToShard::Welcome {
+            epoch,
+            snapshot,
+            fences,
+        } = message
+        {
+            if self.membership == Membership::Joining && epoch == self.epoch {
+                self.handle_welcome(&snapshot, fences);
+            }
+        } else if self.is_joined() {
+            self.handle_joined(message);
+        }
+        // What comes before the welcome was meant for an earlier shard of this worker.
+        self.take_actions(out);
+    }
+
+    /// Whether [`take_actions`](Self::take_actions) has anything to give.
+    #[must_use]
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
+    /// Appends what is to be done to `out`, in order.
+    pub fn take_actions(&mut self, out: &mut Vec<ShardAction>) {
+        out.append(&mut self.actions);
+    }
+
+    fn handle_joined(&mut self, message: ToShard) {
+        match message {
+            ToShard::Welcome { .. } => {}
+            ToShard::Fence(fence) => self.raise(fence),
+            ToShard::Publish(publication) => self.handle_publish(&publication),
+            ToShard::Lift(id) => {
+                self.fences.retain(|raised| raised.fence.id != id);
+                self.wake_held();
+            }
+            ToShard::Granted(ticket) => self.handle_granted(ticket),
+            ToShard::Completed(ticket, result) => self.handle_completed(ticket, result),
+        }
+    }
+
+    fn handle_welcome(&mut self, snapshot: &LuSnapshot, fences: Vec<Fence>) {
+        self.membership = Membership::Joined;
+        self.snapshot = Arc::new(snapshot.clone());
+        for fence in fences {
+            // Everything here is newer than the fence, and has been held.
+            self.fences.push(Raised {
+                fence,
+                exempt: None,
+                mark: 0,
+                pending: 0,
+                acknowledged: true,
+            });
+        }
+        self.wake_held();
+    }
+
+    fn handle_publish(&mut self, publication: &Publication) {
+        self.snapshot = Arc::new(LuSnapshot::clone(&publication.snapshot));
+        for nexus in self.nexuses.values_mut() {
+            for (attention, scope) in &publication.attentions {
+                if scope.includes(nexus.id()) {
+                    nexus.establish(*attention);
+                }
+            }
+        }
+        let published = ToHome::Published(publication.id);
+        self.actions.push(ShardAction::ToHome(published));
+    }
+
+    fn handle_granted(&mut self, ticket: Ticket) {
+        // Withdrawn meanwhile: the home has the cancellation under way to it, and takes the grant back.
+        let Some(asked) = self.requests.get_mut(&ticket) else {
+            return;
+        };
+        let key = asked.key;
+        let Some(task) = self.tasks.get_mut(key) else {
+            return;
+        };
+        if let AskedFor::Order { granted } = &mut asked.what {
+            *granted = true;
+            if std::mem::take(&mut task.held) && !task.aborted {
+                self.actions.push(ShardAction::Wake(key));
+            }
+        } else if !task.aborted {
+            self.actions.push(ShardAction::Granted(key));
+        }
+    }
+
+    fn handle_completed(&mut self, ticket: Ticket, result: ActionResult) {
+        let Some(Asked { key, what }) = self.requests.remove(&ticket) else {
+            return;
+        };
+        if what != AskedFor::Control {
+            let Some(task) = self.tasks.get_mut(key) else {
+                return;
+            };
+            task.request = None;
+            if task.aborted {
+                return;
+            }
+        }
+        self.actions.push(ShardAction::Completed { key, result });
+    }
+
+    fn raise(&mut self, fence: Fence) {
+        let exempt = fence
+            .exempt
+            .filter(|(shard, _)| *shard == self.id)
+            .and_then(|(_, ticket)| self.requests.get(&ticket))
+            .map(|asked| asked.key);
+        let mark = match fence.scope {
+            FenceScope::Drain => self.drain_mark(exempt),
+            FenceScope::Io { .. } | FenceScope::Abort { .. } => self.tasks.last_sequence(),
+        };
+        if let FenceScope::Abort { cleared_by } = fence.scope {
+            self.abort_all(cleared_by);
+        }
+        let counts = |key: TaskKey, task: &Task| match fence.scope {
+            FenceScope::Io { .. } => task
+                .flight
+                .is_some_and(|flight| exempt != Some(key) && fence.scope.concerns_io(&flight)),
+            FenceScope::Drain | FenceScope::Abort { .. } => {
+                exempt != Some(key) && task.sequence <= mark
+            }
+        };
+        let pending = self
+            .tasks
+            .iter()
+            .filter(|(key, task)| counts(*key, task))
+            .count();
+        let mut raised = Raised {
+            fence,
+            exempt,
+            mark,
+            pending,
+            acknowledged: false,
+        };
+        raised.acknowledge_if_clear(&mut self.actions);
+        self.fences.push(raised);
+    }
+
+    /// Up to where tasks are older than an ORDERED task that is to run. One of this shard knows its place. For one of
+    /// another shard: those that wait here behind an ORDERED task which has no grant yet come after both, and that task
+    /// itself has its place behind this one in the home's queue.
+    fn drain_mark(&self, exempt: Option<TaskKey>) -> u64 {
+        let own = exempt.and_then(|key| self.tasks.get(key));
+        let first_waiting = self.ordered.front().map(|(sequence, _)| *sequence);
+        match own.map(|task| task.sequence).or(first_waiting) {
+            Some(sequence) => sequence - 1,
+            None => self.tasks.last_sequence(),
+        }
+    }
+
+    fn abort_all(&mut self, cleared_by: Option<NexusId>) {
+        for (key, task) in self.tasks.iter_mut() {
+            if std::mem::replace(&mut task.aborted, true) {
+                continue;
+            }
+            self.actions.push(ShardAction::Abort(key));
+            // SAM-5 "CLEAR TASK SET": the nexuses that lose commands to another are told.
+            if let Some(by) = cleared_by
+                && task.nexus != by
+                && let Some(nexus) = self.nexuses.get_mut(&task.nexus)
+            {
+                nexus.establish(UnitAttention::CommandsCleared);
+            }
+        }
+    }
+
+    /// SAM-5 "HEAD OF QUEUE task attribute": goes ahead of everything that waits for an ORDERED task.
+    fn may_begin(&self, key: TaskKey, task: &Task) -> bool {
+        if !self.is_joined() {
+            return false;
+        }
+        if task.attribute == TaskAttribute::Ordered && !self.holds_order(task) {
+            return false;
+        }
+        let ahead = task.attribute == TaskAttribute::HeadOfQueue;
+        let held_by = |raised: &Raised| match raised.fence.scope {
+            FenceScope::Io { .. } => false,
+            FenceScope::Drain => {
+                !ahead && raised.exempt != Some(key) && task.sequence > raised.mark
+            }
+            FenceScope::Abort { .. } => task.sequence > raised.mark,
+        };
+        let behind_ordered = !ahead
+            && self
+                .ordered
+                .front()
+                .is_some_and(|(sequence, _)| task.sequence > *sequence);
+        !behind_ordered && !self.fences.iter().any(held_by)
+    }
+
+    fn holds_order(&self, task: &Task) -> bool {
+        let asked = task.order.and_then(|ticket| self.requests.get(&ticket));
+        asked.is_some_and(|asked| asked.what == AskedFor::Order { granted: true })
+    }
+
+    fn hold(&mut self, key: TaskKey) -> Admit {
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.held = true;
+        }
+        Admit::Held
+    }
+
+    fn wake_held(&mut self) {
+        self.tasks.take_held(&mut self.scratch);
+        for (_, key) in self.scratch.drain(..) {
+            self.actions.push(ShardAction::Wake(key));
+        }
+    }
+
+    fn ask(
+        &mut self,
+        key: TaskKey,
+        what: AskedFor,
+        nexus: Option<NexusId>,
+        action: HomeAction,
+    ) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.requests.insert(ticket, Asked { key, what });
+        let request = ToHome::Request {
+            ticket,
+            nexus,
+            action,
+        };
+        self.actions.push(ShardAction::ToHome(request));
+        ticket
+    }
+
+    fn give_back(&mut self, ticket: Ticket) {
+        let Some(asked) = self.requests.remove(&ticket) else {
+            return;
+        };
+        let cancel = ToHome::Cancel(ticket);
+        self.actions.push(ShardAction::ToHome(cancel));
+        if let AskedFor::Order { granted } = asked.what {
+            self.ordered.retain(|(_, key)| *key != asked.key);
+            // Those behind it may go; with a grant the home has a fence to lift, which wakes them.
+            if !granted {
+                self.wake_held();
+            }
+        }
+    }
+
+    /// The nexus goes when its last task has left.
+    fn finish_detach(&mut self, nexus: NexusId) {
+        let Some(attached) = self.nexuses.get(&nexus) else {
+            return;
+        };
+        let Some(key) = attached.detaching.filter(|_| attached.tasks == 0) else {
+            return;
+        };
+        self.nexuses.remove(&nexus);
+        let action = HomeAction::NexusLost(nexus);
+        self.ask(key, AskedFor::Control, Some(nexus), action);
+    }
+}
+
+impl Raised {
+    fn one_left(&mut self, actions: &mut Vec<ShardAction>) {
+        self.pending = self.pending.saturating_sub(1);
+        self.acknowledge_if_clear(actions);
+    }
+
+    fn acknowledge_if_clear(&mut self, actions: &mut Vec<ShardAction>) {
+        if self.pending == 0 && !self.acknowledged {
+            self.acknowledged = true;
+            actions.push(ShardAction::ToHome(ToHome::Fenced(self.fence.id)));
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The fence: what a home has its shards hold back, drain or abort.
 
-use block::{BlockCount, Lba};
+use block::Lba;
 
 use super::{FenceId, NexusId, ShardId, Ticket};
 
@@ -22,7 +22,7 @@ pub enum FenceScope {
     /// Holds I/O, and waits for the I/O of this kind in flight.
     Io {
         /// Where: a range of blocks, or anywhere.
-        range: Option<(Lba, BlockCount)>,
+        range: Option<(Lba, u64)>,
         /// Which.
         holds: Holds,
     },
@@ -61,7 +61,7 @@ pub enum IoKind {
 /// One I/O in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Flight {
-    pub(super) range: Option<(Lba, BlockCount)>,
+    pub(super) range: Option<(Lba, u64)>,
     pub(super) kind: IoKind,
 }
 
@@ -89,17 +89,17 @@ impl FenceScope {
 }
 
 /// Whether two ranges share a block. Ranges that would pass 2^64 end there.
-fn overlap(one: (Lba, BlockCount), other: (Lba, BlockCount)) -> bool {
-    let end = |range: (Lba, BlockCount)| range.0.0.saturating_add(range.1.0);
-    one.0.0 < end(other) && other.0.0 < end(one) && one.1.0 > 0 && other.1.0 > 0
+fn overlap(one: (Lba, u64), other: (Lba, u64)) -> bool {
+    let end = |range: (Lba, u64)| range.0.0.saturating_add(range.1);
+    one.0.0 < end(other) && other.0.0 < end(one) && one.1 > 0 && other.1 > 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(lba: u64, blocks: u64) -> (Lba, BlockCount) {
-        (Lba(lba), BlockCount(blocks))
+    fn at(lba: u64, blocks: u64) -> (Lba, u64) {
+        (Lba(lba), blocks)
     }
 
     #[test]

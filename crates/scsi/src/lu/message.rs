@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use block::{BlockCount, Geometry, Lba};
+use block::{Geometry, Lba};
 
 use super::{Fence, FenceId, NexusId, ShardId, TaskKey, Ticket, UnitAttention};
 use crate::snapshot::{LuCondition, LuSnapshot, ModeValues};
@@ -16,7 +16,7 @@ pub enum HomeAction {
         /// The first block.
         lba: Lba,
         /// How many.
-        blocks: BlockCount,
+        blocks: u64,
     },
     /// SPC-2 "RESERVE(6) command", for the whole LU.
     Reserve,

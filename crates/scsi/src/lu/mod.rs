@@ -37,4 +37,3 @@ pub use message::{
 };
 pub use nexus::NexusLu;
 pub use shard::{Admit, EnterError, LuShard};
-

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use block::{BlockCount, Lba};
+use block::Lba;
 
 use super::fence::{Fence, FenceScope, Flight, IoKind};
 use super::message::{HomeAction, Publication, ShardAction, ToHome, ToShard};
@@ -279,7 +279,6 @@ impl LuShard {
         kind: IoKind,
         checked_version: u64,
     ) -> Admit {
-        let range = range.map(|(lba, blocks)| (lba, BlockCount(blocks)));
         let flight = Flight { range, kind };
         let joined = self.is_joined();
         let Some(task) = self.tasks.get_mut(key) else {

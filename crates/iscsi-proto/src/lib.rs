@@ -1,3 +1,5 @@
 //! The iSCSI protocol core of a target, sans-I/O: login, negotiation, sessions, recovery, discovery.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+
+pub mod session;

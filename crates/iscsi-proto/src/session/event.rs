@@ -1,0 +1,297 @@
+//! What a session says to its engine, and the engine to its session: tags, limits, events, outcomes.
+//!
+//! Plain values. Nothing here owns payload: a command's data is named as (task, offset, bytes).
+
+use core::ops::Range;
+use core::time::Duration;
+
+use iscsi_wire::{
+    IscsiName, Itt, LogoutReason, Lun64, SerialNumber, TaskAttribute, TaskManagementFunction,
+};
+
+/// A task's place in the session's slab: small, dense, and used again once the task is over.
+///
+/// A task is over when its [`Piece::Release`](super::Piece::Release) has come out of
+/// [`Session::poll_transmit`](super::Session::poll_transmit), or when the engine abandoned it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId(pub u32);
+
+impl TaskId {
+    /// The index for a table that runs parallel to the session's slab.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A connection's place in its session. Only 0 exists while MaxConnections is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionIndex(pub u8);
+
+/// Names one task management request until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TmfHandle(pub u32);
+
+/// Names one SendTargets question until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TextHandle(pub u32);
+
+/// Names one logout until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LogoutHandle(pub u32);
+
+/// What a session may use, and how long its peer may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Non-immediate requests that may be unanswered at one time: the command window. At least 1 is used.
+    pub window: u16,
+    /// Immediate requests that may be unanswered at one time on a connection. At least 2 is used: one task management
+    /// request and one other always find room.
+    pub immediate_allowance: u16,
+    /// Bytes of text a peer may send in one exchange, and of ping data that wait to be echoed, per connection.
+    pub max_text_bytes: u32,
+    /// Silence after which the session pings its peer; `None`: never.
+    pub nop_interval: Option<Duration>,
+    /// Further silence after a ping that ends the connection.
+    pub nop_timeout: Duration,
+    /// A payload of which more than this many bytes are missing is received in place.
+    pub in_place_threshold: u32,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            window: 128,
+            immediate_allowance: 8,
+            max_text_bytes: 64 * 1024,
+            nop_interval: Some(Duration::from_secs(15)),
+            nop_timeout: Duration::from_secs(30),
+            in_place_threshold: 16 * 1024,
+        }
+    }
+}
+
+/// Where the next bytes of a connection's stream belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceivePlan {
+    /// Into staging memory, to be handed to [`Session::handle_received`](super::Session::handle_received).
+    Staging,
+    /// First the rest of a payload, straight into the task's memory and told by
+    /// [`Session::handle_placed`](super::Session::handle_placed); what follows it goes to staging.
+    InPlace {
+        /// The task whose memory it is.
+        task: TaskId,
+        /// First byte, in the command's data.
+        offset: u32,
+        /// Bytes that still belong to this payload.
+        bytes: u32,
+    },
+}
+
+/// Outcome of one call of [`Session::handle_received`](super::Session::handle_received).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes of the input that are done with. All of them where there is no event.
+    pub consumed: usize,
+    /// What the engine must act on before it hands in the rest.
+    pub event: Option<Event>,
+}
+
+/// Something for the engine to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A SCSI command.
+    Command(CommandEvent),
+    /// A command told with `deliver: false` may begin now: the gap before its CmdSN has closed.
+    Deliver {
+        /// The command.
+        task: TaskId,
+    },
+    /// Payload of an accepted task: copy `input[range]` of this call's input to the task's memory at `offset`.
+    Payload {
+        /// The task.
+        task: TaskId,
+        /// First byte, in the command's data.
+        offset: u32,
+        /// Where in the input of this call it stands.
+        input: Range<usize>,
+    },
+    /// A data PDU has ended and its digest, if any, was right.
+    DataArrived {
+        /// The task.
+        task: TaskId,
+        /// The command's data is valid from its first byte up to here.
+        contiguous: u32,
+        /// The PDU ended its sequence: immediate data without more to come, the unsolicited burst, or the answer to one
+        /// R2T. What is still missing comes only when it is asked for with `request_data`.
+        sequence_done: bool,
+    },
+    /// A task's Data-Out broke the rules, and all that was under way for it has now come and was dropped. The engine ends the
+    /// command and completes it with CHECK CONDITION and `fault.sense()`; no more of its data will come.
+    DataFault {
+        /// The task.
+        task: TaskId,
+        /// What was wrong.
+        fault: DataFault,
+    },
+    /// A task management request, in its turn.
+    TaskManagement(TmfEvent),
+    /// The initiator asks for targets and their addresses.
+    SendTargets {
+        /// For [`Session::answer_send_targets`](super::Session::answer_send_targets).
+        handle: TextHandle,
+        /// Which targets.
+        which: SendTargets,
+    },
+    /// The initiator wants to close the session or its connection. Commands that are still unanswered are the engine's to end
+    /// (abandon) before it answers.
+    Logout {
+        /// For [`Session::complete_logout`](super::Session::complete_logout).
+        handle: LogoutHandle,
+        /// What is to be closed.
+        reason: LogoutReason,
+    },
+    /// The connection is over, and at ErrorRecoveryLevel 0 with one connection its session too. Told once; input after it is
+    /// swallowed.
+    ConnectionDone {
+        /// Which connection.
+        c: ConnectionIndex,
+        /// Why.
+        reason: DropReason,
+        /// Send what `poll_transmit` still yields before closing.
+        flush: bool,
+    },
+}
+
+/// A SCSI command as it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandEvent {
+    /// Its place in the slab.
+    pub task: TaskId,
+    /// Addressed logical unit.
+    pub lun: Lun64,
+    /// The CDB's first 16 bytes.
+    pub cdb: [u8; 16],
+    /// The CDB is longer than 16 bytes, and its rest is not told. The device server supports no such command.
+    pub extended_cdb: bool,
+    /// Task attribute.
+    pub attribute: TaskAttribute,
+    /// Data-In is expected. Never together with `write`: bidirectional commands end here, see
+    /// [`TransportSense`](super::TransportSense).
+    pub read: bool,
+    /// Data-Out is expected.
+    pub write: bool,
+    /// Bytes the initiator expects to move.
+    pub expected_data_transfer_length: u32,
+    /// Delivered outside the command window.
+    pub immediate: bool,
+    /// Command sequence number.
+    pub cmd_sn: SerialNumber,
+    /// Initiator Task Tag, for logs only.
+    pub itt: Itt,
+    /// Bytes of immediate data in this PDU.
+    pub data_follows: u32,
+    /// At most this many bytes of unsolicited Data-Out follow in PDUs of their own.
+    pub unsolicited_follows: u32,
+    /// CmdSN order allows the command to begin now; else [`Event::Deliver`] comes later.
+    pub deliver: bool,
+}
+
+impl CommandEvent {
+    /// Whether the engine must answer with `accept_data` or `discard_data` before it hands in more bytes.
+    #[must_use]
+    pub const fn brings_data(&self) -> bool {
+        self.data_follows > 0 || self.unsolicited_follows > 0
+    }
+}
+
+/// A task management request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TmfEvent {
+    /// For [`Session::complete_task_management`](super::Session::complete_task_management).
+    pub handle: TmfHandle,
+    /// What to do. TASK REASSIGN and functions without a name are answered by the session itself.
+    pub function: TaskManagementFunction,
+    /// The logical unit, for functions that address one.
+    pub lun: Lun64,
+    /// The task it names, for ABORT TASK and QUERY TASK.
+    pub referenced: TmfReference,
+    /// Delivered outside the command window.
+    pub immediate: bool,
+    /// Command sequence number: functions on a task set concern the commands before it.
+    pub cmd_sn: SerialNumber,
+}
+
+/// What the Referenced Task Tag of a task management request stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TmfReference {
+    /// The function names no task.
+    None,
+    /// A task which has no status yet.
+    Task(TaskId),
+    /// No such task, but its CmdSN is in the window and has not come: it counts as received from now on, and the answer is
+    /// "Function complete" (RFC 7143 §11.6.1, case b).
+    NotYetReceived,
+    /// No such task, or its status is already on the way: "Task does not exist" (RFC 7143 §11.6.1, case c).
+    NotFound,
+}
+
+/// The value of a SendTargets key (RFC 7143 appendix C).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendTargets {
+    /// `All`: every target the initiator may log in to. Discovery sessions only.
+    All,
+    /// One target by name.
+    Named(IscsiName),
+    /// Empty: the target this session is logged in to.
+    This,
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// Logged out.
+    LoggedOut,
+    /// The peer was silent past its ping.
+    PingTimeout,
+    /// A header digest did not match (RFC 7143 §7.8).
+    HeaderDigest,
+    /// The digest of a data segment outside Data-Out did not match; ErrorRecoveryLevel 0 has no smaller recovery.
+    DataDigest,
+    /// A header's content is illegal or contradicts itself (RFC 7143 §7.7).
+    Format,
+    /// The peer breaks an exchange in a way nothing smaller answers.
+    Protocol,
+    /// The peer earns rejects faster than it reads them.
+    TooManyRejects,
+}
+
+/// What is wrong with a task's Data-Out (RFC 7143 §11.4.7.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataFault {
+    /// Data came that was neither allowed nor asked for.
+    UnexpectedUnsolicitedData,
+    /// A sequence brought less or more than was asked for.
+    IncorrectAmountOfData,
+    /// A payload was damaged, or a missing DataSN says that one was (RFC 7143 §7.8, §7.9).
+    ProtocolServiceCrcError,
+    /// A payload stands at another offset than the order of data allows.
+    DataOffset,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    /// SCSI status byte.
+    pub status: u8,
+    /// Sense data, without its length; at most [`MAX_SENSE_BYTES`] are sent.
+    pub sense: &'a [u8],
+    /// Last window of Data-In, (offset, bytes), in the task's memory: follows what `data_in` queued. Status rides in its last
+    /// PDU where it is GOOD.
+    pub data_in: Option<(u32, u32)>,
+    /// Bytes the command itself would move: against the expected data transfer length they give the residual count.
+    pub transfer_bytes: u64,
+}
+
+/// Sense data longer than this is cut: the longest that SPC lets a device server return.
+pub const MAX_SENSE_BYTES: usize = 252;

@@ -1,0 +1,138 @@
+//! What goes into a login and what comes out of it.
+
+use core::time::Duration;
+use std::net::SocketAddr;
+
+use iscsi_wire::{Cid, IscsiName, Isid, SerialNumber, Tsih};
+
+use crate::negotiate::{NegotiatedParams, OfferedParams};
+
+/// What a login is told about its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginConfig {
+    /// Our end of the connection.
+    pub portal: SocketAddr,
+    /// The initiator's end of the connection.
+    pub peer: SocketAddr,
+    /// What one login may cost.
+    pub limits: LoginLimits,
+    /// When the whole login must be over, on the clock of `now`.
+    pub deadline: Duration,
+}
+
+/// What one login may cost. It keeps at most `max_text_bytes` of text as it comes, the same again once it is taken
+/// apart, answers of at most 80 bytes for each of `max_keys` keys and 48 bytes for each of `max_pdus` requests, and
+/// 8 KiB besides: with the defaults less than 192 KiB for a peer that does its worst, and under 4 KiB for a usual one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginLimits {
+    /// Bytes of text in one request, over all the PDUs it is split into (RFC 7143 §6.2: 64 KiB must be possible).
+    pub max_text_bytes: usize,
+    /// Login Requests in one login.
+    pub max_pdus: u32,
+    /// Keys in one login.
+    pub max_keys: usize,
+}
+
+impl Default for LoginLimits {
+    fn default() -> Self {
+        Self {
+            max_text_bytes: 65_536,
+            max_pdus: 256,
+            max_keys: 256,
+        }
+    }
+}
+
+/// What the session is for (RFC 7143 §13.21).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SessionType {
+    /// SendTargets only.
+    Discovery,
+    /// SCSI.
+    Normal,
+}
+
+/// Who logs in, to what, as which session and connection: as the first request says it, unproven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginIdentity {
+    /// InitiatorName.
+    pub initiator_name: IscsiName,
+    /// InitiatorAlias, where it came with the first request.
+    pub initiator_alias: Option<String>,
+    /// TargetName: always there in a normal session, and of no effect in a discovery session.
+    pub target_name: Option<IscsiName>,
+    /// SessionType.
+    pub session_type: SessionType,
+    /// The initiator's part of the session ID.
+    pub isid: Isid,
+    /// The target's part: zero for a new session.
+    pub tsih: Tsih,
+    /// The connection ID.
+    pub cid: Cid,
+}
+
+/// What stands behind the portal for this login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetOffer {
+    /// The group of the target that the connection came in through. Not told in a discovery session.
+    pub portal_group_tag: u16,
+    /// TargetAlias.
+    pub target_alias: Option<String>,
+    /// Our side of each key.
+    pub params: OfferedParams,
+}
+
+/// A login that is complete but for its last response: may it become a session?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitRequest {
+    /// Who, to what.
+    pub identity: LoginIdentity,
+    /// As the [`TargetOffer`] had it.
+    pub portal_group_tag: u16,
+    /// The CHAP_N that proved itself, or `None` where the policy asked for no proof.
+    pub authenticated_as: Option<String>,
+    /// What was negotiated.
+    pub params: NegotiatedParams,
+}
+
+/// What the login wants of its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginEvent {
+    /// Which target is this? Once, before anything is answered. To be answered by [`super::Login::resolved`].
+    Resolve(LoginIdentity),
+    /// To be put to the authenticator; [`super::Login::policy_is`].
+    Policy(auth::PolicyRequest),
+    /// To be put to the authenticator; [`super::Login::verdict_is`].
+    Verify(auth::VerifyRequest),
+    /// May it become a session? [`super::Login::commit`] or [`super::Login::refuse`].
+    Commit(CommitRequest),
+    /// Over: send what [`super::Login::poll_transmit`] gives, then close the connection.
+    Close,
+}
+
+/// A login that became a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Established {
+    /// Who, to what.
+    pub identity: LoginIdentity,
+    /// The session's handle, as the final response tells it.
+    pub tsih: Tsih,
+    /// As the [`TargetOffer`] had it.
+    pub portal_group_tag: u16,
+    /// The CHAP_N that proved itself, or `None` where the policy asked for no proof.
+    pub authenticated_as: Option<String>,
+    /// What was negotiated.
+    pub params: NegotiatedParams,
+    /// CmdSN of the first command to come: login requests are immediate and use up none.
+    pub exp_cmd_sn: SerialNumber,
+    /// MaxCmdSN as the final response tells it: a window of one. The session's own never lies before it.
+    pub max_cmd_sn: SerialNumber,
+    /// StatSN of the next response: the final Login Response has the one before.
+    pub stat_sn: SerialNumber,
+    /// The final Login Response, to be sent before anything else.
+    pub final_response: Vec<u8>,
+    /// Our end of the connection.
+    pub portal: SocketAddr,
+    /// The initiator's end of the connection.
+    pub peer: SocketAddr,
+}

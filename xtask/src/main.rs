@@ -1,1 +1,108 @@
-fn main() {}
+//! The project's own chores.
+//!
+//!     cargo xtask test            what a person runs: installs what the tests need, then runs every test
+//!     cargo xtask ci [PART...]    what CI runs: every part, or the named ones
+//!     cargo xtask tidy            the rules of the house alone
+//!
+//! Each part is one row of [`part::PARTS`].
+
+mod command;
+mod count;
+mod part;
+mod setup;
+mod tidy;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use crate::part::{PARTS, Part};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns whether all went well.
+fn run(arguments: &[String]) -> Result<bool> {
+    std::env::set_current_dir(root()?).context("the workspace's folder")?;
+    let (verb, rest) = arguments
+        .split_first()
+        .map_or(("", arguments), |(v, r)| (v.as_str(), r));
+    let parts = match verb {
+        "ci" if rest.is_empty() => PARTS.iter().collect(),
+        "ci" => named(rest)?,
+        "test" if rest.is_empty() => PARTS.iter().filter(|part| part.is_test).collect(),
+        "tidy" if rest.is_empty() => named(&["tidy".to_owned()])?,
+        _ => bail!("{}", usage()),
+    };
+    Ok(part::run_all(&parts))
+}
+
+fn named(names: &[String]) -> Result<Vec<&'static Part>> {
+    names
+        .iter()
+        .map(|name| {
+            PARTS
+                .iter()
+                .find(|part| part.name == name)
+                .with_context(|| format!("no such part: {name}\n{}", usage()))
+        })
+        .collect()
+}
+
+fn usage() -> String {
+    let mut text = "usage: cargo xtask test | tidy | ci [PART...]\nparts:\n".to_owned();
+    for part in PARTS {
+        text.push_str(&format!("  {:8} {}\n", part.name, part.about));
+    }
+    text
+}
+
+/// The workspace's folder.
+fn root() -> Result<PathBuf> {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    Ok(own
+        .parent()
+        .context("xtask stands in the workspace's folder")?
+        .to_owned())
+}
+
+/// One line for the person who watches.
+#[expect(clippy::print_stdout, reason = "a chore's report is its output")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_with_an_unknown_part_says_which_parts_there_are() {
+        let error = named(&["fmt".to_owned(), "fnord".to_owned()])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no such part: fnord"), "{error}");
+        assert!(
+            PARTS.iter().all(|part| error.contains(part.name)),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn parts_have_names_of_their_own() {
+        let mut names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), PARTS.len());
+    }
+}

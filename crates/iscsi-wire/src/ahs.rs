@@ -1,4 +1,5 @@
-//! Additional Header Segments (RFC 7143 §11.2.2): the rest of a long CDB, and the read length of a bidirectional command.
+//! Additional Header Segments (RFC 7143 §11.2.2): the rest of a long CDB, and the read length of a bidirectional
+//! command.
 
 use core::fmt;
 
@@ -57,7 +58,7 @@ impl<'a> AhsSegments<'a> {
         let (&[high, low, kind], body) = rest.split_first_chunk().ok_or(AhsError::Truncated)?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         let bytes = body.get(..length).ok_or(AhsError::Truncated)?;
-        // RFC 7143 §11.2.2.1: AHSLength counts from the AHS-specific byte and leaves out the padding to a word.
+        // RFC 7143 §11.2.2.2: AHSLength counts from the AHS-specific byte and leaves out the padding to a word.
         let padded = length + crate::pad(HEAD_BYTES + length);
         self.rest = body.get(padded..).ok_or(AhsError::Truncated)?;
         let (_, specific) = bytes.split_first().ok_or(AhsError::IllegalLength)?;

@@ -76,7 +76,7 @@ codes! {
         FullFeature = 3,
     }
 
-    /// Task management function (RFC 7143 §11.5.1, RFC 7144 §4.2). Seven bits.
+    /// Task management function (RFC 7143 §11.5.1, RFC 7144). Seven bits.
     pub enum TaskManagementFunction {
         /// ABORT TASK.
         AbortTask = 1,
@@ -104,7 +104,7 @@ codes! {
         QueryAsynchronousEvent = 12,
     }
 
-    /// Outcome of a task management function (RFC 7143 §11.6.1, RFC 7144 §4.2).
+    /// Outcome of a task management function (RFC 7143 §11.6.1, RFC 7144).
     pub enum TaskManagementResponseCode {
         /// Function complete.
         FunctionComplete = 0,

@@ -1,11 +1,11 @@
-//! The CRC32C digest and the padding it covers (RFC 7143 §13.1, §11.2.3).
+//! The CRC32C digest and the padding it covers (RFC 7143 §11.2.3, §11.1).
 
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// Bytes of a header or data digest on the wire.
 pub const DIGEST_BYTES: usize = 4;
 
-/// Bytes of padding that follow a data segment of `len` bytes: 0 to 3, up to the next word (RFC 7143 §11.2.3).
+/// Bytes of padding that follow a data segment of `len` bytes: 0 to 3, up to the next word (RFC 7143 §11.1).
 #[must_use]
 pub const fn pad(len: usize) -> usize {
     len.wrapping_neg() % 4

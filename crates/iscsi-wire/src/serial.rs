@@ -32,10 +32,6 @@ impl SerialNumber {
     /// The number `count` after this one. RFC 1982 §3.1 gives a meaning to sums up to 2^31 - 1; above that the result
     /// no longer compares as later.
     #[must_use]
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an operator would hide that this addition goes round the circle"
-    )]
     pub const fn add(self, count: u32) -> Self {
         Self(self.0.wrapping_add(count))
     }

@@ -61,7 +61,7 @@ impl fmt::Display for Tsih {
     }
 }
 
-/// Twelve hexadecimal digits after `0x`, as RFC 7143 §4.2.1 has it in a SCSI port name.
+/// Twelve hexadecimal digits after `0x`, as RFC 7143 §4.4.2 has it in a SCSI port name.
 impl fmt::Display for Isid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("0x")?;

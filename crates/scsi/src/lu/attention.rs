@@ -7,7 +7,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum UnitAttention {
-    /// POWER ON OCCURRED, for the first session of a nexus after the daemon's start.
+    /// POWER ON, RESET, OR BUS DEVICE RESET OCCURRED: the first session of a nexus after the daemon's start.
     PowerOn,
     /// BUS DEVICE RESET FUNCTION OCCURRED: a logical unit reset.
     BusDeviceReset,
@@ -43,7 +43,7 @@ impl UnitAttention {
     #[must_use]
     pub fn additional_sense(self) -> (u8, u8) {
         match self {
-            Self::PowerOn => (0x29, 0x01),
+            Self::PowerOn => (0x29, 0x00),
             Self::BusDeviceReset => (0x29, 0x03),
             Self::NexusLoss => (0x29, 0x07),
             Self::CommandsCleared => (0x2f, 0x00),
@@ -150,5 +150,107 @@ impl UnitAttentions {
         let len = usize::from(self.len);
         self.queue.copy_within(at + 1..len, at);
         self.len -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UnitAttention::*;
+    use super::*;
+
+    fn after(established: &[UnitAttention]) -> UnitAttentions {
+        let mut attentions = UnitAttentions::default();
+        for attention in established {
+            attentions.establish(*attention);
+        }
+        attentions
+    }
+
+    #[test]
+    fn establish_orders_by_precedence_then_by_time_and_keeps_each_once() {
+        for (established, pending) in [
+            (&[][..], &[][..]),
+            (
+                &[CapacityDataChanged, ModeParametersChanged],
+                &[CapacityDataChanged, ModeParametersChanged],
+            ),
+            (
+                &[ModeParametersChanged, NexusLoss],
+                &[NexusLoss, ModeParametersChanged],
+            ),
+            (
+                &[
+                    ModeParametersChanged,
+                    CapacityDataChanged,
+                    ModeParametersChanged,
+                ],
+                &[ModeParametersChanged, CapacityDataChanged],
+            ),
+            (&[NexusLoss, BusDeviceReset], &[BusDeviceReset]),
+            (&[BusDeviceReset, NexusLoss], &[BusDeviceReset]),
+            (
+                &[CommandsCleared, BusDeviceReset, PowerOn],
+                &[PowerOn, CommandsCleared],
+            ),
+            (&[PowerOn, BusDeviceReset, PowerOn], &[PowerOn]),
+        ] {
+            assert_eq!(after(established).as_slice(), pending, "{established:?}");
+        }
+    }
+
+    #[test]
+    fn establish_of_every_kind_in_every_rotation_stays_within_bounds() {
+        let kinds = [
+            PowerOn,
+            BusDeviceReset,
+            NexusLoss,
+            CommandsCleared,
+            ModeParametersChanged,
+            ReservationsPreempted,
+            ReservationsReleased,
+            RegistrationsPreempted,
+            AsymmetricAccessStateChanged,
+            CapacityDataChanged,
+            InquiryDataChanged,
+            ReportedLunsDataChanged,
+            SoftThresholdReached,
+        ];
+        assert_eq!(kinds.len(), KINDS);
+        for start in 0..KINDS {
+            let mut rotated = kinds;
+            rotated.rotate_left(start);
+            let attentions = after(&[rotated, rotated].concat());
+            assert_eq!(attentions.first(), Some(PowerOn));
+            // The two lesser resets are covered by POWER ON.
+            assert_eq!(attentions.as_slice().len(), KINDS - 2);
+        }
+    }
+
+    #[test]
+    fn take_gives_each_once_and_clear_removes_from_the_middle() {
+        let mut attentions = after(&[
+            CapacityDataChanged,
+            ReportedLunsDataChanged,
+            InquiryDataChanged,
+        ]);
+        attentions.clear(ReportedLunsDataChanged);
+        attentions.clear(PowerOn);
+        assert_eq!(attentions.take(), Some(CapacityDataChanged));
+        assert_eq!(attentions.take(), Some(InquiryDataChanged));
+        assert_eq!(attentions.take(), None);
+        assert!(attentions.is_empty());
+    }
+
+    #[test]
+    fn additional_sense_of_each_kind_is_its_own() {
+        assert_eq!(PowerOn.additional_sense(), (0x29, 0x00));
+        assert_eq!(BusDeviceReset.additional_sense(), (0x29, 0x03));
+        assert_eq!(NexusLoss.additional_sense(), (0x29, 0x07));
+        assert_eq!(CommandsCleared.additional_sense(), (0x2f, 0x00));
+        assert_eq!(ModeParametersChanged.additional_sense(), (0x2a, 0x01));
+        assert_eq!(ReservationsReleased.additional_sense(), (0x2a, 0x04));
+        assert_eq!(CapacityDataChanged.additional_sense(), (0x2a, 0x09));
+        assert_eq!(InquiryDataChanged.additional_sense(), (0x3f, 0x03));
+        assert_eq!(ReportedLunsDataChanged.additional_sense(), (0x3f, 0x0e));
     }
 }

@@ -37,3 +37,10 @@ pub use message::{
 };
 pub use nexus::NexusLu;
 pub use shard::{Admit, EnterError, LuShard};
+
+#[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;

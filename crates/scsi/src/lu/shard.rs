@@ -146,6 +146,12 @@ impl LuShard {
         self.snapshot.version
     }
 
+    /// Whether any fence stands here.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        !self.fences.is_empty()
+    }
+
     /// How many tasks are in the set, on this worker.
     #[must_use]
     pub fn tasks(&self) -> usize {
@@ -419,8 +425,13 @@ impl LuShard {
         self.snapshot = Arc::new(LuSnapshot::clone(&publication.snapshot));
         for nexus in self.nexuses.values_mut() {
             for (attention, scope) in &publication.attentions {
-                if scope.includes(nexus.id()) {
-                    nexus.establish(*attention);
+                if !scope.includes(nexus.id()) {
+                    continue;
+                }
+                nexus.establish(*attention);
+                // SPC-5 "PREVENT ALLOW MEDIUM REMOVAL command": a logical unit reset ends the prevention.
+                if *attention == UnitAttention::BusDeviceReset {
+                    nexus.prevents_medium_removal = false;
                 }
             }
         }
@@ -596,12 +607,10 @@ impl LuShard {
         };
         let cancel = ToHome::Cancel(ticket);
         self.actions.push(ShardAction::ToHome(cancel));
-        if let AskedFor::Order { granted } = asked.what {
+        // Those behind an ORDERED task are woken when a fence is lifted: its own, or that of the ORDERED task which it had
+        // to wait for.
+        if matches!(asked.what, AskedFor::Order { .. }) {
             self.ordered.retain(|(_, key)| *key != asked.key);
-            // Those behind it may go; with a grant the home has a fence to lift, which wakes them.
-            if !granted {
-                self.wake_held();
-            }
         }
     }
 

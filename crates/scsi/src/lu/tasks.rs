@@ -131,3 +131,43 @@ impl TaskSet {
 
 /// Tasks for which a shard that has any makes room.
 const FIRST_ROOM: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn insert_and_remove_at_a_depth_seen_before_need_no_more_room() {
+        const DEPTH: u64 = 100;
+        let mut tasks = TaskSet::default();
+        let nexus = NexusId(1);
+        for key in 0..DEPTH {
+            tasks.insert(TaskKey(key), nexus, TaskAttribute::Simple);
+        }
+        let room = tasks.room;
+        let table = tasks.tasks.capacity();
+        for key in DEPTH..100_000 {
+            assert!(tasks.remove(TaskKey(key - DEPTH)).is_some());
+            tasks.insert(TaskKey(key), nexus, TaskAttribute::Simple);
+        }
+        assert_eq!(tasks.len() as u64, DEPTH);
+        assert_eq!(tasks.room, room);
+        assert!(tasks.tasks.capacity() <= table, "the table has grown");
+        assert_eq!(tasks.last_sequence(), 100_000);
+    }
+
+    #[test]
+    fn take_held_is_in_order_of_entry_and_leaves_out_the_aborted() {
+        let mut tasks = TaskSet::default();
+        for key in [9, 4, 7, 2] {
+            tasks.insert(TaskKey(key), NexusId(1), TaskAttribute::Simple);
+            tasks.get_mut(TaskKey(key)).unwrap().held = true;
+        }
+        tasks.get_mut(TaskKey(4)).unwrap().aborted = true;
+        let mut held = Vec::new();
+        tasks.take_held(&mut held);
+        assert_eq!(held, [(1, TaskKey(9)), (3, TaskKey(7)), (4, TaskKey(2))]);
+        tasks.take_held(&mut held);
+        assert_eq!(held, []);
+    }
+}

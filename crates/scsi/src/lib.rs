@@ -8,16 +8,28 @@
 pub mod lu;
 
 mod command;
+mod io_error;
+mod limits;
 mod lun;
+mod missing;
+mod opcodes;
+mod reply;
+mod reports;
 mod sense;
 mod snapshot;
 mod step;
+mod task;
+mod view;
 
 pub use command::{CDB_BYTES, Cdb, Command, TaskAttribute};
 pub use lun::{Lun, LunList, MAX_LUN};
+pub use missing::begin_missing;
+pub use opcodes::command_name;
 pub use sense::{FieldPointer, MAX_SENSE_BYTES, Refusal, Sense, SenseFormat, SenseKey};
 pub use snapshot::{LuCondition, LuIdentity, LuSnapshot, MAX_SERIAL_BYTES, ModeValues, TargetPort};
 pub use step::{
     Done, Io, ReadInto, Resumed, Status, Step, WINDOW_BYTES, WriteFrom, ZERO_PIECE_BYTES,
     fill_pattern,
 };
+pub use task::{Task, begin, resume};
+pub use view::LunView;

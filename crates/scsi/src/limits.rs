@@ -1,0 +1,52 @@
+//! The limits of commands, as the Block Limits VPD page tells them and the device server enforces them.
+
+use block::Geometry;
+
+use crate::step::WINDOW_BYTES;
+
+/// MAXIMUM TRANSFER LENGTH, in bytes.
+const MAX_TRANSFER_BYTES: u32 = 8 << 20;
+
+/// OPTIMAL TRANSFER LENGTH when the store names none, in bytes.
+pub(crate) const OPTIMAL_TRANSFER_BYTES: u32 = 1 << 20;
+
+/// MAXIMUM WRITE SAME LENGTH, in bytes of the medium.
+const MAX_WRITE_SAME_BYTES: u32 = 32 << 20;
+
+/// MAXIMUM UNMAP LBA COUNT, in blocks.
+pub(crate) const MAX_UNMAP_BLOCKS: u32 = 1 << 20;
+
+/// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT.
+pub(crate) const MAX_UNMAP_DESCRIPTORS: u16 = 256;
+
+/// MAXIMUM TRANSFER LENGTH, in blocks.
+pub(crate) fn max_transfer_blocks(geometry: Geometry) -> u32 {
+    MAX_TRANSFER_BYTES / geometry.block_size_bytes.max(1)
+}
+
+/// MAXIMUM WRITE SAME LENGTH, in blocks.
+pub(crate) fn max_write_same_blocks(geometry: Geometry) -> u32 {
+    MAX_WRITE_SAME_BYTES / geometry.block_size_bytes.max(1)
+}
+
+/// MAXIMUM COMPARE AND WRITE LENGTH, in blocks: the field has eight bits, and both halves of the Data-Out stand in one
+/// window.
+pub(crate) fn max_compare_and_write_blocks(geometry: Geometry) -> u8 {
+    let fit = WINDOW_BYTES / 2 / geometry.block_size_bytes.max(1);
+    u8::try_from(fit).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_by_block_size() {
+        for (size, transfer, same, caw) in [(512, 16_384, 65_536, 255), (4096, 2048, 8192, 128)] {
+            let geometry = Geometry::new(size, 1).unwrap();
+            assert_eq!(max_transfer_blocks(geometry), transfer);
+            assert_eq!(max_write_same_blocks(geometry), same);
+            assert_eq!(max_compare_and_write_blocks(geometry), caw);
+        }
+    }
+}

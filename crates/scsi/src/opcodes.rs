@@ -1,0 +1,373 @@
+//! The one table of commands: dispatch, CDB checks and REPORT SUPPORTED OPERATION CODES all read it.
+//!
+//! Standards: SPC-5 r22 "Commands for all device types", SBC-4 r22 "Commands for direct access block devices", SPC-2 r20
+//! for RESERVE and RELEASE. What a command does is said where its [`Handler`] is carried out.
+
+use crate::command::{CDB_BYTES, Cdb};
+use crate::sense::{Refusal, Sense};
+use crate::snapshot::LuSnapshot;
+
+/// What carries a command out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handler {
+    Read(Layout),
+    Write(Layout),
+    WriteAndVerify(Layout),
+    Verify(Layout),
+    PreFetch(Layout),
+    SynchronizeCache(Layout),
+    WriteSame(Layout),
+    CompareAndWrite,
+    Unmap,
+    TestUnitReady,
+    RequestSense,
+    Inquiry,
+    ModeSelect(ListSize),
+    ModeSense(ListSize),
+    Reserve,
+    Release,
+    StartStopUnit,
+    SendDiagnostic,
+    PreventAllow,
+    ReadCapacity10,
+    ReadCapacity16,
+    ReportLuns,
+    ReportTargetPortGroups,
+    ReportOperationCodes,
+    ReportTaskManagement,
+}
+
+/// Where a CDB has its address and its number of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// 21 bits at byte 1, 8 bits at byte 4 (0 means 256).
+    Six,
+    /// 32 bits at byte 2, 16 at byte 7.
+    Ten,
+    /// 32 bits at byte 2, 32 at byte 6.
+    Twelve,
+    /// 64 bits at byte 2, 32 at byte 10.
+    Sixteen,
+}
+
+/// Which of the two headers a mode parameter list has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListSize {
+    Six,
+    Ten,
+}
+
+/// When a command is let through, and what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// Answered whatever is wrong: with a unit attention pending, reserved by another nexus, on a LUN that is not mapped.
+    pub(crate) always: bool,
+    /// SPC-2 "Commands allowed in the presence of various reservations": not refused for another nexus' reservation.
+    pub(crate) while_reserved: bool,
+    /// Needs the medium.
+    pub(crate) medium: bool,
+    /// Changes the medium: refused when write protected.
+    pub(crate) writes: bool,
+}
+
+/// One command.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) opcode: u8,
+    pub(crate) service_action: Option<u8>,
+    pub(crate) name: &'static str,
+    /// Bytes of the CDB.
+    pub(crate) cdb_bytes: u8,
+    /// SPC-5 "CDB usage data": ones where the device server looks.
+    pub(crate) usage: u128,
+    pub(crate) rules: Rules,
+    /// Recommended command timeout, in seconds.
+    pub(crate) timeout_seconds: u32,
+    pub(crate) handler: Handler,
+}
+
+const ALWAYS: Rules = Rules {
+    always: true,
+    while_reserved: true,
+    medium: false,
+    writes: false,
+};
+const PLAIN: Rules = Rules {
+    always: false,
+    while_reserved: false,
+    medium: false,
+    writes: false,
+};
+const SHARED: Rules = Rules {
+    while_reserved: true,
+    ..PLAIN
+};
+const READS: Rules = Rules {
+    medium: true,
+    ..PLAIN
+};
+const SIZES: Rules = Rules {
+    while_reserved: true,
+    ..READS
+};
+const WRITES: Rules = Rules {
+    writes: true,
+    ..READS
+};
+
+/// GROUP NUMBER is taken and has no effect (GROUP_SUP is 0).
+const GROUP: u8 = 0x3f;
+const F: u8 = 0xff;
+
+/// All commands, by operation code and service action.
+#[rustfmt::skip]
+pub(crate) static ROWS: &[Row] = &[
+    row("TEST UNIT READY", &[0x00, 0, 0, 0, 0, 0], READS, Handler::TestUnitReady),
+    row("REQUEST SENSE", &[0x03, 0x01, 0, 0, F, 0], ALWAYS, Handler::RequestSense),
+    row("READ(6)", &[0x08, 0x1f, F, F, F, 0], READS, Handler::Read(Layout::Six)),
+    row("WRITE(6)", &[0x0a, 0x1f, F, F, F, 0], WRITES, Handler::Write(Layout::Six)),
+    row("INQUIRY", &[0x12, 0x01, F, F, F, 0], ALWAYS, Handler::Inquiry),
+    row("MODE SELECT(6)", &[0x15, 0x10, 0, 0, F, 0], PLAIN, Handler::ModeSelect(ListSize::Six)),
+    row("RESERVE(6)", &[0x16, 0, 0, 0, 0, 0], PLAIN, Handler::Reserve),
+    row("RELEASE(6)", &[0x17, 0, 0, 0, 0, 0], SHARED, Handler::Release),
+    row("MODE SENSE(6)", &[0x1a, 0x08, F, F, F, 0], PLAIN, Handler::ModeSense(ListSize::Six)),
+    row("START STOP UNIT", &[0x1b, 0x01, 0, 0, 0x05, 0], PLAIN, Handler::StartStopUnit),
+    row("SEND DIAGNOSTIC", &[0x1d, 0x04, 0, 0, 0, 0], PLAIN, Handler::SendDiagnostic),
+    row("PREVENT ALLOW MEDIUM REMOVAL", &[0x1e, 0, 0, 0, 0x01, 0], PLAIN, Handler::PreventAllow),
+    row("READ CAPACITY(10)", &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], SIZES, Handler::ReadCapacity10),
+    row("READ(10)", &blocks10(0x28, 0x18), READS, Handler::Read(Layout::Ten)),
+    row("WRITE(10)", &blocks10(0x2a, 0x18), WRITES, Handler::Write(Layout::Ten)),
+    row("WRITE AND VERIFY(10)", &blocks10(0x2e, 0x12), WRITES, Handler::WriteAndVerify(Layout::Ten)),
+    row("VERIFY(10)", &blocks10(0x2f, 0x16), READS, Handler::Verify(Layout::Ten)),
+    row("PRE-FETCH(10)", &blocks10(0x34, 0x02), READS, Handler::PreFetch(Layout::Ten)),
+    row("SYNCHRONIZE CACHE(10)", &blocks10(0x35, 0x02), READS, Handler::SynchronizeCache(Layout::Ten)),
+    row("WRITE SAME(10)", &blocks10(0x41, 0x08), WRITES, Handler::WriteSame(Layout::Ten)),
+    row("UNMAP", &[0x42, 0, 0, 0, 0, 0, GROUP, F, F, 0], WRITES, Handler::Unmap),
+    row("MODE SELECT(10)", &[0x55, 0x10, 0, 0, 0, 0, 0, F, F, 0], PLAIN, Handler::ModeSelect(ListSize::Ten)),
+    row("RESERVE(10)", &[0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0], PLAIN, Handler::Reserve),
+    row("RELEASE(10)", &[0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0], SHARED, Handler::Release),
+    row("MODE SENSE(10)", &[0x5a, 0x18, F, F, 0, 0, 0, F, F, 0], PLAIN, Handler::ModeSense(ListSize::Ten)),
+    row("READ(16)", &blocks16(0x88, 0x18), READS, Handler::Read(Layout::Sixteen)),
+    row("COMPARE AND WRITE", &[0x89, 0x18, F, F, F, F, F, F, F, F, 0, 0, 0, F, GROUP, 0], WRITES, Handler::CompareAndWrite),
+    row("WRITE(16)", &blocks16(0x8a, 0x18), WRITES, Handler::Write(Layout::Sixteen)),
+    row("WRITE AND VERIFY(16)", &blocks16(0x8e, 0x12), WRITES, Handler::WriteAndVerify(Layout::Sixteen)),
+    row("VERIFY(16)", &blocks16(0x8f, 0x16), READS, Handler::Verify(Layout::Sixteen)),
+    row("PRE-FETCH(16)", &blocks16(0x90, 0x02), READS, Handler::PreFetch(Layout::Sixteen)),
+    row("SYNCHRONIZE CACHE(16)", &blocks16(0x91, 0x02), READS, Handler::SynchronizeCache(Layout::Sixteen)),
+    row("WRITE SAME(16)", &blocks16(0x93, 0x09), WRITES, Handler::WriteSame(Layout::Sixteen)),
+    action(0x10, "READ CAPACITY(16)", &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0], SIZES, Handler::ReadCapacity16),
+    row("REPORT LUNS", &[0xa0, 0, F, 0, 0, 0, F, F, F, F, 0, 0], ALWAYS, Handler::ReportLuns),
+    action(0x0a, "REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED, Handler::ReportTargetPortGroups),
+    action(0x0c, "REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, F, F, F, F, F, F, F, 0, 0], SHARED, Handler::ReportOperationCodes),
+    action(0x0d, "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, F, F, F, F, 0, 0], SHARED, Handler::ReportTaskManagement),
+    row("READ(12)", &blocks12(0xa8, 0x18), READS, Handler::Read(Layout::Twelve)),
+    row("WRITE(12)", &blocks12(0xaa, 0x18), WRITES, Handler::Write(Layout::Twelve)),
+    row("WRITE AND VERIFY(12)", &blocks12(0xae, 0x12), WRITES, Handler::WriteAndVerify(Layout::Twelve)),
+    row("VERIFY(12)", &blocks12(0xaf, 0x16), READS, Handler::Verify(Layout::Twelve)),
+];
+
+const fn blocks10(opcode: u8, flags: u8) -> [u8; 10] {
+    [opcode, flags, F, F, F, F, GROUP, F, F, 0]
+}
+
+const fn blocks12(opcode: u8, flags: u8) -> [u8; 12] {
+    [opcode, flags, F, F, F, F, F, F, F, F, GROUP, 0]
+}
+
+const fn blocks16(opcode: u8, flags: u8) -> [u8; 16] {
+    [opcode, flags, F, F, F, F, F, F, F, F, F, F, F, F, GROUP, 0]
+}
+
+/// A row from its CDB usage data, which say its operation code and length, too.
+const fn row(name: &'static str, usage: &[u8], rules: Rules, handler: Handler) -> Row {
+    let mut bytes = [0; CDB_BYTES];
+    let mut at = 0;
+    while at < usage.len() {
+        bytes[at] = usage[at];
+        at += 1;
+    }
+    let cdb_bytes = match usage.len() {
+        6 => 6,
+        10 => 10,
+        12 => 12,
+        _ => 16,
+    };
+    Row {
+        opcode: usage[0],
+        service_action: None,
+        name,
+        cdb_bytes,
+        usage: u128::from_be_bytes(bytes),
+        rules,
+        timeout_seconds: if rules.medium { 60 } else { 30 },
+        handler,
+    }
+}
+
+const fn action(
+    service_action: u8,
+    name: &'static str,
+    usage: &[u8],
+    rules: Rules,
+    handler: Handler,
+) -> Row {
+    let plain = row(name, usage, rules, handler);
+    Row {
+        service_action: Some(service_action),
+        ..plain
+    }
+}
+
+/// The service action of a CDB: byte 1, bits 4 to 0.
+const SERVICE_ACTION_MASK: u8 = 0x1f;
+
+const NO_ROW: u8 = u8::MAX;
+
+/// The first row of each operation code.
+static FIRST_ROW: [u8; 256] = {
+    let mut first = [NO_ROW; 256];
+    let mut at = ROWS.len();
+    while at > 0 {
+        at -= 1;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "fewer rows than 255, see the test"
+        )]
+        let index = at as u8;
+        first[ROWS[at].opcode as usize] = index;
+    }
+    first
+};
+
+/// The rows of an operation code.
+pub(crate) fn rows_of(opcode: u8) -> impl Iterator<Item = &'static Row> {
+    let first = usize::from(FIRST_ROW[usize::from(opcode)]);
+    let rows = ROWS.get(first..).unwrap_or_default();
+    rows.iter().take_while(move |row| row.opcode == opcode)
+}
+
+/// The name of the command that a CDB asks for, if there is one here; for logs and counters.
+#[must_use]
+pub fn command_name(cdb: &Cdb) -> Option<&'static str> {
+    Row::of(cdb).ok().map(|row| row.name)
+}
+
+impl Row {
+    /// The row of a CDB.
+    ///
+    /// # Errors
+    /// INVALID COMMAND OPERATION CODE, or, for a service action that is not there, INVALID FIELD IN CDB.
+    pub(crate) fn of(cdb: &Cdb) -> Result<&'static Self, Refusal> {
+        let Some(first) = ROWS.get(usize::from(FIRST_ROW[usize::from(cdb.opcode())])) else {
+            return Err(Sense::INVALID_COMMAND_OPERATION_CODE.into());
+        };
+        if first.service_action.is_none() {
+            return Ok(first);
+        }
+        let asked = cdb.byte::<1>() & SERVICE_ACTION_MASK;
+        // SPC-5 "Service action": one that is not supported is an invalid field.
+        rows_of(cdb.opcode())
+            .find(|row| row.service_action == Some(asked))
+            .ok_or(Refusal::Check(Sense::cdb_bit(1, 4)))
+    }
+
+    /// Whether the LU has the command.
+    pub(crate) fn is_supported(&self, lu: &LuSnapshot) -> bool {
+        self.handler != Handler::Unmap || lu.caps.unmap
+    }
+
+    /// SPC-5 "Reserved fields in the CDB": a bit that means nothing here is refused, the first one is pointed at. Bytes
+    /// behind the CDB are the transport's padding.
+    pub(crate) fn check_reserved(&self, cdb: &Cdb) -> Result<(), Refusal> {
+        let unexpected = u128::from_be_bytes(cdb.0) & !self.allowed();
+        if unexpected == 0 {
+            return Ok(());
+        }
+        let at = u8::try_from(unexpected.leading_zeros()).unwrap_or(0);
+        Err(Sense::cdb_bit(at / 8, 7 - at % 8).into())
+    }
+
+    fn allowed(&self) -> u128 {
+        let padding = match self.cdb_bytes {
+            16 => 0,
+            bytes => u128::MAX >> (8 * u32::from(bytes)),
+        };
+        let code = u128::from(u8::MAX) << 120;
+        let action = match self.service_action {
+            Some(_) => u128::from(SERVICE_ACTION_MASK) << 112,
+            None => 0,
+        };
+        self.usage | padding | code | action
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_is_sorted_and_each_row_is_found_by_its_own_cdb() {
+        assert!(ROWS.len() < usize::from(NO_ROW));
+        for pair in ROWS.windows(2) {
+            let key = |row: &Row| (row.opcode, row.service_action);
+            assert!(key(&pair[0]) < key(&pair[1]), "{}", pair[1].name);
+        }
+        for row in ROWS {
+            let mut cdb = Cdb::new(&[row.opcode, row.service_action.unwrap_or(0)]);
+            let found = Row::of(&cdb).unwrap();
+            assert!(std::ptr::eq(found, row), "{}", row.name);
+            assert_eq!(row.check_reserved(&cdb), Ok(()), "{}", row.name);
+            // Padding behind the CDB is nobody's business.
+            cdb.0[usize::from(row.cdb_bytes)..].fill(0xff);
+            assert_eq!(row.check_reserved(&cdb), Ok(()), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn cdb_length_is_that_of_the_operation_code_group() {
+        // SPC-5 "Operation code": the group code says the length of the CDB.
+        for row in ROWS {
+            let bytes = match row.opcode >> 5 {
+                0 => 6,
+                1 | 2 => 10,
+                4 => 16,
+                5 => 12,
+                group => panic!("{}: group {group}", row.name),
+            };
+            assert_eq!(row.cdb_bytes, bytes, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn each_reserved_bit_is_refused_with_its_place() {
+        for row in ROWS {
+            for at in 8..u32::from(row.cdb_bytes) * 8 {
+                let bit = 1u128 << (127 - at);
+                if row.allowed() & bit != 0 {
+                    continue;
+                }
+                let byte = u8::try_from(at / 8).unwrap();
+                let in_byte = u8::try_from(7 - at % 8).unwrap();
+                let cdb = Cdb((row.usage & (u128::from(u8::MAX) << 120) | bit).to_be_bytes());
+                assert_eq!(
+                    row.check_reserved(&cdb),
+                    Err(Refusal::Check(Sense::cdb_bit(byte, in_byte))),
+                    "{}",
+                    row.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_operation_code_and_service_action_are_told_apart() {
+        assert_eq!(
+            Row::of(&Cdb::new(&[0x5f])).unwrap_err(),
+            Refusal::Check(Sense::INVALID_COMMAND_OPERATION_CODE)
+        );
+        assert_eq!(
+            Row::of(&Cdb::new(&[0x9e, 0x12])).unwrap_err(),
+            Refusal::Check(Sense::cdb_bit(1, 4))
+        );
+    }
+}

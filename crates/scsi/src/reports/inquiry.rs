@@ -1,0 +1,84 @@
+//! INQUIRY: the standard data. SPC-5 r22 "INQUIRY command", "Standard INQUIRY data".
+
+use super::{Asked, Reported, vpd};
+use crate::reply::Reply;
+use crate::sense::Sense;
+use crate::snapshot::LuIdentity;
+
+/// SPC-5 "Peripheral qualifier", with the peripheral device type that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeripheralQualifier {
+    /// 000b, direct access block device.
+    Connected,
+    /// 011b with type 1Fh: no logical unit can be there.
+    NotSupported,
+}
+
+impl PeripheralQualifier {
+    pub(crate) fn byte(self) -> u8 {
+        match self {
+            Self::Connected => 0x00,
+            Self::NotSupported => 0x7f,
+        }
+    }
+}
+
+/// SPC-5 "Version descriptor": SAM-5, iSCSI, SPC-4 and SBC-3, no version claimed.
+const VERSION_DESCRIPTORS: [u16; 4] = [0x00a0, 0x0960, 0x0460, 0x04c0];
+
+const STANDARD_BYTES: usize = 96;
+
+/// INQUIRY, both forms.
+pub(crate) fn inquiry(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
+    let cdb = &asked.command.cdb;
+    let page = cdb.byte::<2>();
+    let mut reply = asked.reply(u32::from(cdb.be16::<3>()), out);
+    if cdb.bit::<1>(0) {
+        vpd::page(page, asked, &mut reply)?;
+    } else if page != 0 {
+        // SPC-5 "INQUIRY command": PAGE CODE belongs to EVPD.
+        return Err(Sense::cdb_byte(2).into());
+    } else {
+        let several_ports = asked.lu.target_ports.len() > 1;
+        let identity = &asked.lu.identity;
+        standard_inquiry(
+            PeripheralQualifier::Connected,
+            identity,
+            several_ports,
+            &mut reply,
+        );
+    }
+    Ok(reply.done())
+}
+
+/// The standard INQUIRY data.
+pub(crate) fn standard_inquiry(
+    qualifier: PeripheralQualifier,
+    identity: &LuIdentity,
+    several_ports: bool,
+    reply: &mut Reply<'_>,
+) {
+    let mut data = [0; STANDARD_BYTES];
+    data[0] = qualifier.byte();
+    // VERSION: SPC-4, which all initiators know.
+    data[2] = 0x06;
+    // RESPONSE DATA FORMAT 2; NORMACA and HISUP are 0.
+    data[3] = 0x02;
+    // ADDITIONAL LENGTH.
+    data[4] = 91;
+    if qualifier == PeripheralQualifier::Connected {
+        // TPGS: implicit asymmetric logical unit access.
+        data[5] = 0x10;
+        // MULTIP.
+        data[6] = u8::from(several_ports) << 4;
+    }
+    // CMDQUE.
+    data[7] = 0x02;
+    data[8..16].copy_from_slice(&identity.vendor);
+    data[16..32].copy_from_slice(&identity.product);
+    data[32..36].copy_from_slice(&identity.revision);
+    for (field, code) in data[58..].chunks_exact_mut(2).zip(VERSION_DESCRIPTORS) {
+        field.copy_from_slice(&code.to_be_bytes());
+    }
+    reply.put(&data);
+}

@@ -1,0 +1,46 @@
+//! Commands that are answered at once from the LU's snapshot, with data that the device server makes itself.
+//!
+//! It knows no I/O and no task state: snapshot and CDB in, bytes out.
+
+mod capacity;
+mod inquiry;
+mod luns;
+mod mode;
+mod operation_codes;
+mod request_sense;
+mod target_ports;
+mod task_management;
+mod vpd;
+
+pub(crate) use capacity::{read_capacity_10, read_capacity_16};
+pub(crate) use inquiry::{PeripheralQualifier, inquiry, standard_inquiry};
+pub(crate) use luns::report_luns;
+pub(crate) use mode::{ModeSelectList, mode_sense};
+pub(crate) use operation_codes::report_operation_codes;
+pub(crate) use request_sense::request_sense;
+pub(crate) use target_ports::report_target_port_groups;
+pub(crate) use task_management::report_task_management;
+
+use crate::command::Command;
+use crate::reply::Reply;
+use crate::sense::Refusal;
+use crate::snapshot::LuSnapshot;
+use crate::step::Done;
+use crate::view::LunView;
+
+/// What a report is made from.
+pub(crate) struct Asked<'a> {
+    pub(crate) lu: &'a LuSnapshot,
+    pub(crate) view: &'a LunView<'a>,
+    pub(crate) command: &'a Command,
+}
+
+/// How a report is made: the reply ends in a status of its own, or the command is refused.
+pub(crate) type Reported = Result<Done, Refusal>;
+
+impl Asked<'_> {
+    /// A reply to the command, with the CDB's ALLOCATION LENGTH.
+    pub(crate) fn reply<'o>(&self, allocation_bytes: u32, out: &'o mut Vec<u8>) -> Reply<'o> {
+        Reply::new(out, allocation_bytes, self.command.data_in_bytes)
+    }
+}

@@ -1,0 +1,230 @@
+//! INQUIRY: the vital product data. SPC-5 r22 "Vital product data parameters", SBC-4 r22 "Vital product data (VPD)
+//! parameters for direct access block devices".
+
+use super::{Asked, PeripheralQualifier};
+use crate::limits;
+use crate::reply::Reply;
+use crate::sense::{Refusal, Sense};
+use crate::snapshot::{LuIdentity, LuSnapshot, MAX_SERIAL_BYTES, TargetPort};
+
+/// The pages that are there, ascending (SPC-5 "Supported VPD Pages VPD page" wants them so).
+pub(crate) const PAGES: [u8; 7] = [0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2];
+
+/// Appends the VPD page `code`.
+pub(crate) fn page(code: u8, asked: &Asked<'_>, reply: &mut Reply<'_>) -> Result<(), Refusal> {
+    let lu = asked.lu;
+    let body = match code {
+        0x00 => PAGES.to_vec(),
+        0x80 => serial(&lu.identity).to_vec(),
+        0x83 => device_identification(lu, asked.view.target_port),
+        0x86 => extended_inquiry().to_vec(),
+        0xb0 => block_limits(lu).to_vec(),
+        0xb1 => block_device_characteristics(lu).to_vec(),
+        0xb2 => logical_block_provisioning(lu).to_vec(),
+        _ => return Err(Sense::cdb_byte(2).into()),
+    };
+    // The longest body, device identification, is bounded by its designators, of less than 256 bytes each.
+    let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
+    reply.put(&[PeripheralQualifier::Connected.byte(), code]);
+    reply.put(&length.to_be_bytes());
+    reply.put(&body);
+    Ok(())
+}
+
+fn serial(identity: &LuIdentity) -> &[u8] {
+    let serial = identity.serial.as_bytes();
+    &serial[..serial.len().min(MAX_SERIAL_BYTES)]
+}
+
+/// SPC-5 "Designation descriptor": what a designator names.
+#[derive(Clone, Copy)]
+enum Association {
+    LogicalUnit = 0x00,
+    TargetPort = 0x10,
+    TargetDevice = 0x20,
+}
+
+/// SPC-5 "DESIGNATOR TYPE field".
+#[derive(Clone, Copy)]
+enum DesignatorType {
+    T10VendorId = 1,
+    Naa = 3,
+    RelativeTargetPort = 4,
+    TargetPortGroup = 5,
+    ScsiNameString = 8,
+}
+
+/// SPC-5 "CODE SET field".
+#[derive(Clone, Copy)]
+enum CodeSet {
+    Binary = 1,
+    Ascii = 2,
+    Utf8 = 3,
+}
+
+/// SPC-5 "PROTOCOL IDENTIFIER field": iSCSI.
+const PROTOCOL_ISCSI: u8 = 0x50;
+const PIV: u8 = 0x80;
+
+/// SPC-5 "Device Identification VPD page".
+fn device_identification(lu: &LuSnapshot, port: u16) -> Vec<u8> {
+    use Association::{LogicalUnit, TargetDevice, TargetPort};
+    use DesignatorType as Type;
+
+    let identity = &lu.identity;
+    let mut body = Vec::with_capacity(512);
+    // NAA formats but 6h have eight bytes.
+    let naa_bytes = if identity.naa[0] >> 4 == 6 { 16 } else { 8 };
+    let naa = &identity.naa[..naa_bytes];
+    designator(LogicalUnit, Type::Naa, CodeSet::Binary, naa, &mut body);
+    let vendor_id = [&identity.vendor[..], &identity.product, serial(identity)].concat();
+    designator(
+        LogicalUnit,
+        Type::T10VendorId,
+        CodeSet::Ascii,
+        &vendor_id,
+        &mut body,
+    );
+    if let Some(port) = lu
+        .target_ports
+        .iter()
+        .find(|known| known.relative_id == port)
+    {
+        let TargetPortFields {
+            relative,
+            group,
+            name,
+            device,
+        } = fields(port);
+        designator(
+            TargetPort,
+            Type::RelativeTargetPort,
+            CodeSet::Binary,
+            &relative,
+            &mut body,
+        );
+        designator(
+            TargetPort,
+            Type::TargetPortGroup,
+            CodeSet::Binary,
+            &group,
+            &mut body,
+        );
+        designator(
+            TargetPort,
+            Type::ScsiNameString,
+            CodeSet::Utf8,
+            &name,
+            &mut body,
+        );
+        designator(
+            TargetDevice,
+            Type::ScsiNameString,
+            CodeSet::Utf8,
+            &device,
+            &mut body,
+        );
+    }
+    body
+}
+
+struct TargetPortFields {
+    relative: [u8; 4],
+    group: [u8; 4],
+    name: Vec<u8>,
+    device: Vec<u8>,
+}
+
+fn fields(port: &TargetPort) -> TargetPortFields {
+    TargetPortFields {
+        relative: u32::from(port.relative_id).to_be_bytes(),
+        group: u32::from(port.group_id).to_be_bytes(),
+        name: name_string(&port.name),
+        device: name_string(&port.device_name),
+    }
+}
+
+/// SPC-5 "SCSI name string designator format": ends with a NUL, padded with NULs to a multiple of four, at most 256
+/// bytes. An iSCSI name has 223 at most.
+fn name_string(name: &str) -> Vec<u8> {
+    let name = name.as_bytes();
+    let mut padded = name[..name.len().min(251)].to_vec();
+    padded.resize((padded.len() / 4 + 1) * 4, 0);
+    padded
+}
+
+fn designator(
+    association: Association,
+    designator_type: DesignatorType,
+    code_set: CodeSet,
+    value: &[u8],
+    body: &mut Vec<u8>,
+) {
+    let value = &value[..value.len().min(usize::from(u8::MAX))];
+    let of_port = !matches!(association, Association::LogicalUnit);
+    let protocol = if of_port { PROTOCOL_ISCSI } else { 0 };
+    let piv = if of_port { PIV } else { 0 };
+    body.extend_from_slice(&[
+        protocol | code_set as u8,
+        piv | association as u8 | designator_type as u8,
+        0,
+        u8::try_from(value.len()).unwrap_or(u8::MAX),
+    ]);
+    body.extend_from_slice(value);
+}
+
+/// SPC-5 "Extended INQUIRY Data VPD page": HEADSUP, ORDSUP, SIMPSUP; no protection information.
+fn extended_inquiry() -> [u8; 60] {
+    let mut body = [0; 60];
+    body[1] = 0x07;
+    body
+}
+
+/// SBC-4 "Block Limits VPD page". Offsets are those of the page less its four bytes of header.
+fn block_limits(lu: &LuSnapshot) -> [u8; 60] {
+    let caps = &lu.caps;
+    let geometry = lu.geometry();
+    let max_transfer = limits::max_transfer_blocks(geometry);
+    let optimal = match caps.optimal_blocks {
+        0 => limits::OPTIMAL_TRANSFER_BYTES / geometry.block_size_bytes.max(1),
+        blocks => blocks.min(max_transfer),
+    };
+    let mut body = [0; 60];
+    // WSNZ: WRITE SAME of no blocks is refused, as it would mean all of them.
+    body[0] = 0x01;
+    body[1] = limits::max_compare_and_write_blocks(geometry);
+    body[2..4].copy_from_slice(&caps.optimal_granularity_blocks.to_be_bytes());
+    body[4..8].copy_from_slice(&max_transfer.to_be_bytes());
+    body[8..12].copy_from_slice(&optimal.to_be_bytes());
+    if caps.unmap {
+        let descriptors = u32::from(limits::MAX_UNMAP_DESCRIPTORS);
+        body[16..20].copy_from_slice(&limits::MAX_UNMAP_BLOCKS.to_be_bytes());
+        body[20..24].copy_from_slice(&descriptors.to_be_bytes());
+        body[24..28].copy_from_slice(&caps.unmap_granularity_blocks.to_be_bytes());
+        // UGAVALID, with an alignment of 0.
+        body[28] = 0x80;
+    }
+    let max_same = u64::from(limits::max_write_same_blocks(geometry));
+    body[32..40].copy_from_slice(&max_same.to_be_bytes());
+    body
+}
+
+/// SBC-4 "Block Device Characteristics VPD page".
+fn block_device_characteristics(lu: &LuSnapshot) -> [u8; 60] {
+    let mut body = [0; 60];
+    // MEDIUM ROTATION RATE: 0000h not reported, 0001h does not rotate.
+    body[1] = u8::from(!lu.caps.rotational);
+    body
+}
+
+/// SBC-4 "Logical Block Provisioning VPD page".
+fn logical_block_provisioning(lu: &LuSnapshot) -> [u8; 4] {
+    let mut body = [0; 4];
+    if lu.caps.unmap {
+        // LBPU, LBPWS, LBPWS10, and LBPRZ where blocks given back read as zeros.
+        body[1] = 0xe0 | u8::from(lu.caps.unmap_zeroes) << 2;
+        // PROVISIONING TYPE: thin.
+        body[2] = 0x02;
+    }
+    body
+}

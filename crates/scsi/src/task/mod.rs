@@ -1,0 +1,439 @@
+//! A command from its CDB to its status: [`begin`] checks it, [`resume`] takes it on, step by step.
+//!
+//! A task is a small value: which command, how far it is, and on which version of the LU it was checked. It owns no
+//! payload and holds no reference; READ and WRITE allocate nothing.
+//!
+//! What it does not know: which session it belongs to, who else is at work (the shard says when to wait), what memory is.
+//!
+//! Standards: SAM-5 r21 "Command processing considerations"; the commands are cited where they are carried out.
+
+mod compare_and_write;
+mod gate;
+mod plan;
+mod settings;
+mod transfer;
+mod zero;
+
+use block::{IoError, Lba};
+
+use crate::command::{Command, TaskAttribute};
+use crate::io_error::refusal_of;
+use crate::lu::{Admit, HomeAction, IoKind, LuShard, NexusId, TaskKey, UnitAttention};
+use crate::opcodes::Row;
+use crate::sense::{Refusal, Sense, SenseFormat};
+use crate::snapshot::LuSnapshot;
+use crate::step::{Done, Io, ReadInto, Resumed, Status, Step};
+use crate::view::LunView;
+
+use compare_and_write::CompareAndWrite;
+use gate::Gate;
+use plan::Plan;
+use settings::{Flush, ModeSelect, Reservation};
+use transfer::{Read, Verify, Write};
+use zero::{Unmap, WriteSame};
+
+/// A command under way, between [`begin`] and [`Step::Done`].
+#[derive(Debug)]
+pub struct Task {
+    key: TaskKey,
+    nexus: NexusId,
+    command: Command,
+    /// The version of the LU the checks were made on.
+    version: u64,
+    /// Bytes that have been moved between initiator and medium, for a command that fails on its way.
+    moved_bytes: u64,
+    waits_for: WaitsFor,
+    state: State,
+}
+
+/// What the step last returned is about: nothing else may resume the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WaitsFor {
+    /// To be let begin.
+    Turn,
+    /// A fence to be lifted, before an I/O.
+    Fence,
+    DataOut,
+    Io(Io),
+    Home,
+    Nothing,
+}
+
+/// How far the command is; the data of each are valid only in it.
+#[derive(Debug)]
+enum State {
+    New,
+    Read(Read),
+    Write(Write),
+    Verify(Verify),
+    WriteSame(WriteSame),
+    UnmapList,
+    Unmap(Unmap),
+    CompareAndWrite(CompareAndWrite),
+    ModeSelect(ModeSelect),
+    Reservation(Reservation),
+    Flush(Flush),
+    Ended,
+}
+
+/// What a state wants next.
+#[derive(Clone, Debug)]
+enum Next {
+    DataOut { offset: u32, bytes: u32 },
+    Io(Io),
+    Home(HomeAction),
+    Done(Ending),
+}
+
+/// A command that ends in GOOD.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Ending {
+    transfer_bytes: u64,
+    data_in_bytes: u32,
+}
+
+/// Begins a command of `nexus`. `key` has [entered](LuShard::enter) the task set, and is there until the engine has it
+/// [leave](LuShard::leave): after [`Step::Done`], or after an abort, when the last I/O has left the store.
+///
+/// Whatever the task makes the shard do is in [`LuShard::take_actions`]. For [`Step::Home`] the caller calls
+/// [`LuShard::request`]. Parameter data are appended to `out`, never more than the initiator expects.
+pub fn begin(
+    shard: &mut LuShard,
+    view: &LunView<'_>,
+    nexus: NexusId,
+    key: TaskKey,
+    command: &Command,
+    out: &mut Vec<u8>,
+) -> (Task, Step) {
+    let mut task = Task {
+        key,
+        nexus,
+        command: *command,
+        version: shard.version(),
+        moved_bytes: 0,
+        waits_for: WaitsFor::Turn,
+        state: State::New,
+    };
+    let step = task.start(shard, view, out);
+    (task, step)
+}
+
+/// Takes a task on. `event` is what the last [`Step`] asked for; [`Resumed::Aborted`] is right at any time.
+/// [`Resumed::Io`] also tells the shard that the I/O has left the store; a task that is aborted while its I/O is in the
+/// store must not be resumed for it.
+pub fn resume(
+    task: &mut Task,
+    shard: &mut LuShard,
+    view: &LunView<'_>,
+    event: Resumed<'_>,
+    out: &mut Vec<u8>,
+) -> Step {
+    let waited_for = std::mem::replace(&mut task.waits_for, WaitsFor::Nothing);
+    match (event, waited_for) {
+        (Resumed::Aborted, _) => {
+            task.state = State::Ended;
+            Step::Done(Done::status(Status::TaskAborted))
+        }
+        (Resumed::Lifted, WaitsFor::Turn) => task.start(shard, view, out),
+        (Resumed::Lifted, WaitsFor::Fence) => task.drive(shard, view),
+        (Resumed::DataOut(bytes), WaitsFor::DataOut) => {
+            task.count_data_out(bytes);
+            let taken = task.handle_data_out(bytes, shard.snapshot());
+            task.go_on(taken, shard, view)
+        }
+        (
+            Resumed::Io {
+                result,
+                data_out,
+                scratch,
+            },
+            WaitsFor::Io(io),
+        ) => {
+            shard.io_done(task.key);
+            let taken = task.handle_io(io, result, data_out, scratch);
+            task.go_on(taken, shard, view)
+        }
+        (Resumed::Granted, WaitsFor::Home) => {
+            let taken = task.handle_granted();
+            task.go_on(taken, shard, view)
+        }
+        (Resumed::Refused, WaitsFor::Home) => task.refuse(Refusal::RESERVATION_CONFLICT, shard),
+        // Not what was asked for: the caller is at fault, the initiator hears of it, nothing is submitted.
+        _ => task.refuse(Sense::INTERNAL_TARGET_FAILURE.into(), shard),
+    }
+}
+
+impl Task {
+    /// The task's name in the shard's task set.
+    #[must_use]
+    pub fn key(&self) -> TaskKey {
+        self.key
+    }
+
+    /// The command.
+    #[must_use]
+    pub fn command(&self) -> &Command {
+        &self.command
+    }
+
+    /// Begins, when the task set lets it.
+    fn start(&mut self, shard: &mut LuShard, view: &LunView<'_>, out: &mut Vec<u8>) -> Step {
+        // ORDERED is the shard's business; there are no versions before the first check.
+        if shard.admit_command(self.key) == Admit::Held {
+            self.waits_for = WaitsFor::Turn;
+            return Step::Held;
+        }
+        self.version = shard.version();
+        let start = out.len();
+        match self.check(shard, view, out) {
+            Ok(Plan::Done(done)) => {
+                self.state = State::Ended;
+                Step::Done(done)
+            }
+            Ok(Plan::Work(state)) => {
+                self.state = state;
+                self.drive(shard, view)
+            }
+            Err(refusal) => {
+                out.truncate(start);
+                self.refuse(refusal, shard)
+            }
+        }
+    }
+
+    /// All checks of a command that begins, and its plan; a report is made here and now.
+    fn check(
+        &self,
+        shard: &mut LuShard,
+        view: &LunView<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Plan, Refusal> {
+        // SAM-5 "ACA task attribute": without an ACA condition, which NORMACA 0 rules out, it is an error.
+        if self.command.attribute == TaskAttribute::Aca {
+            return Err(Sense::INVALID_MESSAGE_ERROR.into());
+        }
+        let row = Row::of(&self.command.cdb);
+        let always = matches!(row, Ok(row) if row.rules.always);
+        // SAM-5 "Unit attention conditions": told before anything else, to a command that does not go round it.
+        if !always && let Some(attention) = self.take_unit_attention(shard) {
+            let (asc, ascq) = attention.additional_sense();
+            return Err(Sense::unit_attention(asc, ascq).into());
+        }
+        let row = row?;
+        if !row.is_supported(shard.snapshot()) {
+            return Err(Sense::INVALID_COMMAND_OPERATION_CODE.into());
+        }
+        let gate = Gate {
+            nexus: self.nexus,
+            view,
+        };
+        gate.check_access(row.rules, shard.snapshot())?;
+        row.check_reserved(&self.command.cdb)?;
+        gate.check_write(row.rules, shard.snapshot())?;
+        plan::plan(row, self, shard, view, out)
+    }
+
+    fn take_unit_attention(&self, shard: &mut LuShard) -> Option<UnitAttention> {
+        shard.nexus_mut(self.nexus)?.take_unit_attention()
+    }
+
+    fn go_on(
+        &mut self,
+        taken: Result<(), Refusal>,
+        shard: &mut LuShard,
+        view: &LunView<'_>,
+    ) -> Step {
+        match taken {
+            Ok(()) => self.drive(shard, view),
+            Err(refusal) => self.refuse(refusal, shard),
+        }
+    }
+
+    /// Returns the next step; an I/O only when the shard admits it on the checks that were made.
+    fn drive(&mut self, shard: &mut LuShard, view: &LunView<'_>) -> Step {
+        loop {
+            match self.next(shard.snapshot()) {
+                Next::DataOut { offset, bytes } => {
+                    self.waits_for = WaitsFor::DataOut;
+                    return Step::DataOut { offset, bytes };
+                }
+                Next::Home(action) => {
+                    self.waits_for = WaitsFor::Home;
+                    return Step::Home(action);
+                }
+                Next::Done(ending) => return self.finish(ending, shard),
+                Next::Io(io) => {
+                    let (range, kind) = extent(&io);
+                    match shard.admit_io(self.key, range, kind, self.version) {
+                        Admit::Go => {
+                            self.waits_for = WaitsFor::Io(io);
+                            return Step::Io(io);
+                        }
+                        Admit::Held => {
+                            self.waits_for = WaitsFor::Fence;
+                            return Step::Held;
+                        }
+                        Admit::Recheck => {
+                            if let Err(refusal) = self.recheck(shard.snapshot(), view) {
+                                return self.refuse(refusal, shard);
+                            }
+                            self.version = shard.version();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes the checks again that depend on the LU, for what is still to be done.
+    fn recheck(&self, lu: &LuSnapshot, view: &LunView<'_>) -> Result<(), Refusal> {
+        // The change was this command's own; what is left is to make older writes durable.
+        if let State::ModeSelect(_) = self.state {
+            return Ok(());
+        }
+        let row = Row::of(&self.command.cdb)?;
+        let gate = Gate {
+            nexus: self.nexus,
+            view,
+        };
+        gate.check_access(row.rules, lu)?;
+        gate.check_write(row.rules, lu)?;
+        match &self.state {
+            State::Unmap(unmap) => unmap.check_ranges(lu.geometry()),
+            _ => plan::check_range(row, &self.command.cdb, lu.geometry()),
+        }
+    }
+
+    fn next(&self, lu: &LuSnapshot) -> Next {
+        match &self.state {
+            State::Read(read) => read.next(),
+            State::Write(write) => write.next(lu),
+            State::Verify(verify) => verify.next(),
+            State::WriteSame(same) => same.next(lu),
+            State::UnmapList => Next::DataOut {
+                offset: 0,
+                bytes: zero::list_bytes(&self.command),
+            },
+            State::Unmap(unmap) => unmap.next(lu),
+            State::CompareAndWrite(compare) => compare.next(lu),
+            State::ModeSelect(select) => select.next(),
+            State::Reservation(reservation) => reservation.next(),
+            State::Flush(flush) => flush.next(),
+            State::New | State::Ended => Next::Done(Ending::default()),
+        }
+    }
+
+    fn handle_data_out(&mut self, bytes: &[u8], lu: &LuSnapshot) -> Result<(), Refusal> {
+        match &mut self.state {
+            State::Write(write) => write.handle_data_out(bytes),
+            State::Verify(verify) => verify.handle_data_out(bytes),
+            State::WriteSame(same) => same.handle_data_out(bytes),
+            State::UnmapList => {
+                self.state = State::Unmap(Unmap::parse(bytes, lu)?);
+                Ok(())
+            }
+            State::CompareAndWrite(compare) => compare.handle_data_out(bytes),
+            State::ModeSelect(select) => select.handle_data_out(bytes, lu),
+            _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
+        }
+    }
+
+    fn handle_io(
+        &mut self,
+        io: Io,
+        result: Result<(), IoError>,
+        data_out: &[u8],
+        scratch: &[u8],
+    ) -> Result<(), Refusal> {
+        if let Err(error) = result {
+            return Err(refusal_of(&error));
+        }
+        match &mut self.state {
+            State::Read(read) => {
+                read.handle_io();
+                if let Io::Read {
+                    into: ReadInto::DataIn { .. },
+                    ..
+                } = io
+                {
+                    self.moved_bytes = read.moved_bytes();
+                }
+                Ok(())
+            }
+            State::Write(write) => write.handle_io(data_out, scratch),
+            State::Verify(verify) => verify.handle_io(data_out, scratch),
+            State::WriteSame(same) => {
+                same.handle_io();
+                Ok(())
+            }
+            State::Unmap(unmap) => {
+                unmap.handle_io();
+                Ok(())
+            }
+            State::CompareAndWrite(compare) => compare.handle_io(data_out, scratch),
+            State::ModeSelect(select) => {
+                select.handle_io();
+                Ok(())
+            }
+            State::Flush(flush) => {
+                flush.handle_io();
+                Ok(())
+            }
+            State::New | State::UnmapList | State::Reservation(_) | State::Ended => {
+                Err(Sense::INTERNAL_TARGET_FAILURE.into())
+            }
+        }
+    }
+
+    fn handle_granted(&mut self) -> Result<(), Refusal> {
+        match &mut self.state {
+            State::CompareAndWrite(compare) => compare.handle_granted(),
+            State::ModeSelect(select) => select.handle_granted(),
+            State::Reservation(reservation) => reservation.handle_granted(),
+            _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
+        }
+        Ok(())
+    }
+
+    fn count_data_out(&mut self, bytes: &[u8]) {
+        self.moved_bytes = self.moved_bytes.saturating_add(bytes.len() as u64);
+    }
+
+    fn finish(&mut self, ending: Ending, shard: &LuShard) -> Step {
+        self.state = State::Ended;
+        Step::Done(Done {
+            transfer_bytes: ending.transfer_bytes,
+            data_in_bytes: ending.data_in_bytes,
+            sense_format: sense_format(shard.snapshot()),
+            ..Done::status(Status::Good)
+        })
+    }
+
+    /// Ends the task with what it has moved so far.
+    fn refuse(&mut self, refusal: Refusal, shard: &LuShard) -> Step {
+        let reads = matches!(self.state, State::Read(_));
+        self.state = State::Ended;
+        let mut done = refusal.done(sense_format(shard.snapshot()));
+        done.transfer_bytes = self.moved_bytes;
+        if reads {
+            // Not above the expected data transfer length.
+            done.data_in_bytes = u32::try_from(self.moved_bytes).unwrap_or(u32::MAX);
+        }
+        Step::Done(done)
+    }
+}
+
+fn sense_format(lu: &LuSnapshot) -> SenseFormat {
+    SenseFormat::of_bit(lu.mode.descriptor_sense)
+}
+
+/// Where an I/O goes, and of what kind it is to a fence.
+fn extent(io: &Io) -> (Option<(Lba, u64)>, IoKind) {
+    match *io {
+        Io::Read { lba, blocks, .. } => (Some((lba, blocks)), IoKind::Read),
+        Io::Write { lba, blocks, .. }
+        | Io::Unmap { lba, blocks }
+        | Io::WriteZeroes { lba, blocks, .. } => (Some((lba, blocks)), IoKind::Write),
+        Io::Flush => (None, IoKind::Flush),
+    }
+}

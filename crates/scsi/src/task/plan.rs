@@ -1,0 +1,403 @@
+//! From a CDB that has passed the general checks to the work it asks for.
+
+use block::{BlockCount, Geometry, Lba};
+
+use super::compare_and_write::CompareAndWrite;
+use super::settings::{Flush, ModeSelect, Reservation};
+use super::transfer::{Cursor, Read, Verify, VerifyWith, Write, WriteCheck};
+use super::zero::{WriteSame, list_bytes};
+use super::{Ending, State, Task};
+use crate::command::{Cdb, Command};
+use crate::limits;
+use crate::lu::{LuShard, UnitAttention};
+use crate::opcodes::{Handler, Layout, ListSize, Row};
+use crate::reports::{self, Asked};
+use crate::sense::{Refusal, Sense};
+use crate::snapshot::LuSnapshot;
+use crate::step::{Done, Status};
+use crate::view::LunView;
+
+/// What a command comes to.
+pub(super) enum Plan {
+    /// It has ended already.
+    Done(Done),
+    /// There is something to do first.
+    Work(State),
+}
+
+impl Plan {
+    /// GOOD, at once.
+    fn good(transfer_bytes: u64) -> Self {
+        Self::Done(Done {
+            transfer_bytes,
+            ..Done::status(Status::Good)
+        })
+    }
+}
+
+/// The work that a command asks for, or its answer when it can be given at once.
+pub(super) fn plan(
+    row: &Row,
+    task: &Task,
+    shard: &mut LuShard,
+    view: &LunView<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Plan, Refusal> {
+    let command = &task.command;
+    let cdb = &command.cdb;
+    let asked = Asked {
+        lu: shard.snapshot(),
+        view,
+        command,
+    };
+    let done = match row.handler {
+        Handler::Inquiry => reports::inquiry(&asked, out)?,
+        Handler::ModeSense(size) => reports::mode_sense(size, &asked, out)?,
+        Handler::ReadCapacity10 => reports::read_capacity_10(&asked, out)?,
+        Handler::ReadCapacity16 => reports::read_capacity_16(&asked, out)?,
+        Handler::ReportTargetPortGroups => reports::report_target_port_groups(&asked, out)?,
+        Handler::ReportOperationCodes => reports::report_operation_codes(&asked, out)?,
+        Handler::ReportTaskManagement => reports::report_task_management(&asked, out)?,
+        Handler::ReportLuns => {
+            let done = reports::report_luns(command, view.luns, out)?;
+            // SPC-5 "REPORT LUNS command": it tells what that unit attention would.
+            if let Some(nexus) = shard.nexus_mut(task.nexus) {
+                nexus.clear(UnitAttention::ReportedLunsDataChanged);
+            }
+            done
+        }
+        Handler::RequestSense => {
+            // SPC-5 "REQUEST SENSE command": a pending unit attention is returned, and is cleared.
+            let sense = task
+                .take_unit_attention(shard)
+                .map_or(Sense::NO_SENSE, |attention| {
+                    let (asc, ascq) = attention.additional_sense();
+                    Sense::unit_attention(asc, ascq)
+                });
+            reports::request_sense(command, &sense, out)?
+        }
+        Handler::PreventAllow => {
+            // SPC-5 "PREVENT ALLOW MEDIUM REMOVAL command": the medium is not removable; what is kept has no effect.
+            if let Some(nexus) = shard.nexus_mut(task.nexus) {
+                nexus.prevents_medium_removal = cdb.bit::<4>(0);
+            }
+            Done::status(Status::Good)
+        }
+        // SPC-5 "SEND DIAGNOSTIC command": the default self-test finds nothing wrong.
+        Handler::TestUnitReady | Handler::SendDiagnostic => Done::status(Status::Good),
+        Handler::ModeSelect(_) | Handler::Reserve | Handler::Release | Handler::StartStopUnit => {
+            return settings(row.handler, command);
+        }
+        _ => return medium(row.handler, command, shard.snapshot()),
+    };
+    Ok(Plan::Done(done))
+}
+
+/// The address and the number of blocks of a CDB.
+#[derive(Clone, Copy)]
+struct Extent {
+    lba: Lba,
+    blocks: u64,
+}
+
+impl Layout {
+    fn extent(self, cdb: &Cdb) -> Extent {
+        let (lba, blocks) = match self {
+            Self::Six => {
+                let lba = cdb.be32::<0>() & 0x001f_ffff;
+                // SBC-4 "READ (6) command": 0 means 256.
+                let blocks = match cdb.byte::<4>() {
+                    0 => 256,
+                    blocks => u32::from(blocks),
+                };
+                (u64::from(lba), blocks)
+            }
+            Self::Ten => (u64::from(cdb.be32::<2>()), u32::from(cdb.be16::<7>())),
+            Self::Twelve => (u64::from(cdb.be32::<2>()), cdb.be32::<6>()),
+            Self::Sixteen => (cdb.be64::<2>(), cdb.be32::<10>()),
+        };
+        Extent {
+            lba: Lba(lba),
+            blocks: u64::from(blocks),
+        }
+    }
+
+    /// The byte where the address starts, and the byte where the number of blocks does.
+    fn fields(self) -> (u8, u8) {
+        match self {
+            Self::Six => (1, 4),
+            Self::Ten => (2, 7),
+            Self::Twelve => (2, 6),
+            Self::Sixteen => (2, 10),
+        }
+    }
+}
+
+/// The blocks a command names, checked against the capacity.
+fn checked_extent(layout: Layout, cdb: &Cdb, geometry: Geometry) -> Result<Extent, Refusal> {
+    let extent = layout.extent(cdb);
+    if geometry.contains(extent.lba, BlockCount(extent.blocks)) {
+        return Ok(extent);
+    }
+    // READ(6) has the address in the low five bits of its first byte.
+    let bit = if layout == Layout::Six { Some(4) } else { None };
+    Err(out_of_range(layout.fields().0, bit).into())
+}
+
+fn out_of_range(byte: u8, bit: Option<u8>) -> Sense {
+    Sense::LBA_OUT_OF_RANGE.pointing(true, u16::from(byte), bit)
+}
+
+/// SBC-4 "MAXIMUM TRANSFER LENGTH field": more is an invalid field.
+fn check_transfer_length(
+    layout: Layout,
+    extent: Extent,
+    geometry: Geometry,
+) -> Result<(), Refusal> {
+    if extent.blocks > u64::from(limits::max_transfer_blocks(geometry)) {
+        return Err(Sense::cdb_byte(layout.fields().1).into());
+    }
+    Ok(())
+}
+
+/// Whether the blocks the command names are still there.
+pub(super) fn check_range(row: &Row, cdb: &Cdb, geometry: Geometry) -> Result<(), Refusal> {
+    match row.handler {
+        Handler::Read(layout)
+        | Handler::Write(layout)
+        | Handler::WriteAndVerify(layout)
+        | Handler::Verify(layout)
+        | Handler::PreFetch(layout)
+        | Handler::SynchronizeCache(layout)
+        | Handler::WriteSame(layout) => checked_extent(layout, cdb, geometry).map(|_| ()),
+        Handler::CompareAndWrite => compare_extent(cdb, geometry).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// The work of a command on blocks.
+fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, Refusal> {
+    let geometry = lu.geometry();
+    let cdb = &command.cdb;
+    match handler {
+        Handler::Read(layout) => {
+            let extent = checked_extent(layout, cdb, geometry)?;
+            check_transfer_length(layout, extent, geometry)?;
+            Ok(read(layout, extent, command, geometry))
+        }
+        Handler::Write(layout) => {
+            let extent = checked_extent(layout, cdb, geometry)?;
+            check_transfer_length(layout, extent, geometry)?;
+            let fua = layout != Layout::Six && cdb.bit::<1>(3);
+            Ok(write(extent, command, geometry, fua, WriteCheck::None))
+        }
+        Handler::WriteAndVerify(layout) => {
+            let extent = checked_extent(layout, cdb, geometry)?;
+            check_transfer_length(layout, extent, geometry)?;
+            let check = if cdb.bit::<1>(1) {
+                WriteCheck::Compare
+            } else {
+                WriteCheck::Read
+            };
+            Ok(write(extent, command, geometry, true, check))
+        }
+        Handler::Verify(layout) => {
+            let extent = checked_extent(layout, cdb, geometry)?;
+            check_transfer_length(layout, extent, geometry)?;
+            verify(extent, command, geometry)
+        }
+        Handler::PreFetch(layout) => {
+            // SBC-4 "PRE-FETCH (10) command": GOOD says that the cache took not all of the blocks; it may be any number.
+            checked_extent(layout, cdb, geometry)?;
+            Ok(Plan::good(0))
+        }
+        Handler::SynchronizeCache(layout) => {
+            // SBC-4 "SYNCHRONIZE CACHE (10) command": a range is the least to be synchronised; all is. IMMED allows an
+            // early status, it does not ask for one: a later status tells of errors.
+            checked_extent(layout, cdb, geometry)?;
+            Ok(Plan::Work(State::Flush(Flush::new())))
+        }
+        Handler::WriteSame(layout) => write_same(layout, command, lu),
+        Handler::CompareAndWrite => compare_and_write(command, geometry),
+        Handler::Unmap => unmap(command),
+        _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
+    }
+}
+
+fn transfer_bytes(blocks: u64, geometry: Geometry) -> u64 {
+    blocks.saturating_mul(u64::from(geometry.block_size_bytes))
+}
+
+/// SBC-4 "READ (10) command". Of a read that the initiator takes only part of, that part is read.
+fn read(layout: Layout, extent: Extent, command: &Command, geometry: Geometry) -> Plan {
+    let bytes = transfer_bytes(extent.blocks, geometry);
+    // Not above what the initiator expects, a u32.
+    let wanted = bytes.min(u64::from(command.data_in_bytes));
+    let blocks = wanted.div_ceil(u64::from(geometry.block_size_bytes));
+    if blocks == 0 {
+        return Plan::good(bytes);
+    }
+    let ending = Ending {
+        transfer_bytes: bytes,
+        data_in_bytes: u32::try_from(wanted).unwrap_or(u32::MAX),
+    };
+    let fua = layout != Layout::Six && command.cdb.bit::<1>(3);
+    let at = Cursor::new(extent.lba, blocks, geometry);
+    Plan::Work(State::Read(Read::new(at, fua, ending)))
+}
+
+/// SBC-4 "WRITE (10) command", "WRITE AND VERIFY (10) command". Of a write that the initiator sends only part of, the
+/// whole blocks that come are written.
+fn write(
+    extent: Extent,
+    command: &Command,
+    geometry: Geometry,
+    durable: bool,
+    check: WriteCheck,
+) -> Plan {
+    let bytes = transfer_bytes(extent.blocks, geometry);
+    let sent = u64::from(command.data_out_bytes / geometry.block_size_bytes.max(1));
+    let blocks = extent.blocks.min(sent);
+    if blocks == 0 {
+        return Plan::good(bytes);
+    }
+    let at = Cursor::new(extent.lba, blocks, geometry);
+    Plan::Work(State::Write(Write::new(at, durable, check, bytes)))
+}
+
+/// SBC-4 "VERIFY (10) command".
+fn verify(extent: Extent, command: &Command, geometry: Geometry) -> Result<Plan, Refusal> {
+    let size = geometry.block_size_bytes;
+    let bytes = transfer_bytes(extent.blocks, geometry);
+    let sent = u64::from(command.data_out_bytes / size.max(1));
+    let (with, blocks, transfer) = match command.cdb.byte::<1>() >> 1 & 0x03 {
+        0b00 => (VerifyWith::Nothing, extent.blocks, 0),
+        0b01 => (VerifyWith::Blocks, extent.blocks.min(sent), bytes),
+        0b11 if extent.blocks == 0 => (VerifyWith::OneBlock, 0, 0),
+        // One block is compared with each: there is nothing to do with less, or with more.
+        0b11 if command.data_out_bytes != size => return Err(Sense::INVALID_FIELD_IN_CDB.into()),
+        0b11 => (VerifyWith::OneBlock, extent.blocks, u64::from(size)),
+        // BYTCHK 10b is reserved.
+        _ => return Err(Sense::cdb_bit(1, 2).into()),
+    };
+    if blocks == 0 {
+        return Ok(Plan::good(transfer));
+    }
+    let at = Cursor::new(extent.lba, blocks, geometry);
+    Ok(Plan::Work(State::Verify(Verify::new(at, with, transfer))))
+}
+
+/// SBC-4 "WRITE SAME (10) command", "WRITE SAME (16) command".
+fn write_same(layout: Layout, command: &Command, lu: &LuSnapshot) -> Result<Plan, Refusal> {
+    let geometry = lu.geometry();
+    let cdb = &command.cdb;
+    let unmap = cdb.bit::<1>(3);
+    if unmap && !lu.caps.unmap {
+        return Err(Sense::cdb_bit(1, 3).into());
+    }
+    let extent = checked_extent(layout, cdb, geometry)?;
+    let most = u64::from(limits::max_write_same_blocks(geometry));
+    // SBC-4 "Block Limits VPD page": WSNZ 1, so that no blocks does not mean all of them.
+    if extent.blocks == 0 || extent.blocks > most {
+        return Err(Sense::cdb_byte(layout.fields().1).into());
+    }
+    let no_data = layout == Layout::Sixteen && cdb.bit::<1>(0);
+    if no_data {
+        return Ok(Plan::Work(State::WriteSame(WriteSame::zeroes(
+            extent.lba,
+            extent.blocks,
+            unmap,
+            lu,
+        ))));
+    }
+    // The Data-Out is one block: with less or more the initiator means another block size.
+    if command.data_out_bytes != geometry.block_size_bytes {
+        return Err(Sense::INVALID_FIELD_IN_CDB.into());
+    }
+    Ok(Plan::Work(State::WriteSame(WriteSame::pattern(
+        extent.lba,
+        extent.blocks,
+        unmap,
+        lu,
+    ))))
+}
+
+fn compare_extent(cdb: &Cdb, geometry: Geometry) -> Result<Extent, Refusal> {
+    let extent = Extent {
+        lba: Lba(cdb.be64::<2>()),
+        blocks: u64::from(cdb.byte::<13>()),
+    };
+    if !geometry.contains(extent.lba, BlockCount(extent.blocks)) {
+        return Err(out_of_range(2, None).into());
+    }
+    Ok(extent)
+}
+
+/// SBC-4 "COMPARE AND WRITE command".
+fn compare_and_write(command: &Command, geometry: Geometry) -> Result<Plan, Refusal> {
+    let cdb = &command.cdb;
+    let extent = compare_extent(cdb, geometry)?;
+    if extent.blocks > u64::from(limits::max_compare_and_write_blocks(geometry)) {
+        return Err(Sense::cdb_byte(13).into());
+    }
+    if extent.blocks == 0 {
+        return Ok(Plan::good(0));
+    }
+    // At most 128 blocks of 4096 bytes.
+    let half = u32::try_from(transfer_bytes(extent.blocks, geometry)).unwrap_or(u32::MAX);
+    if command.data_out_bytes != half.saturating_mul(2) {
+        return Err(Sense::cdb_byte(13).into());
+    }
+    let durable = cdb.bit::<1>(3);
+    let state = CompareAndWrite::new(extent.lba, extent.blocks, half, durable);
+    Ok(Plan::Work(State::CompareAndWrite(state)))
+}
+
+/// SBC-4 "UNMAP command".
+fn unmap(command: &Command) -> Result<Plan, Refusal> {
+    match command.cdb.be16::<7>() {
+        // No parameter list is no error.
+        0 => Ok(Plan::good(0)),
+        // The header would not be whole, or not come.
+        length if length < 8 || list_bytes(command) < u32::from(length) => {
+            Err(Sense::PARAMETER_LIST_LENGTH_ERROR.into())
+        }
+        _ => Ok(Plan::Work(State::UnmapList)),
+    }
+}
+
+/// Commands that change the LU, but not its medium.
+fn settings(handler: Handler, command: &Command) -> Result<Plan, Refusal> {
+    let cdb = &command.cdb;
+    let work = match handler {
+        Handler::ModeSelect(size) => {
+            let (length, length_at) = match size {
+                ListSize::Six => (u32::from(cdb.byte::<4>()), 4),
+                ListSize::Ten => (u32::from(cdb.be16::<7>()), 7),
+            };
+            // SPC-5 "MODE SELECT (6) command": PF 0 is the vendor specific format of old devices.
+            if length != 0 && !cdb.bit::<1>(4) {
+                return Err(Sense::cdb_bit(1, 4).into());
+            }
+            if length == 0 {
+                return Ok(Plan::good(0));
+            }
+            if command.data_out_bytes < length {
+                return Err(Sense::PARAMETER_LIST_LENGTH_ERROR
+                    .pointing(true, length_at, None)
+                    .into());
+            }
+            State::ModeSelect(ModeSelect::new(size, length))
+        }
+        Handler::Reserve => State::Reservation(Reservation::reserve()),
+        Handler::Release => State::Reservation(Reservation::release()),
+        // SBC-4 "START STOP UNIT command": to stop is to flush first, unless NO_FLUSH. The LU serves other initiators and
+        // stays ready. LOEJ and power conditions are not there (the table refuses them).
+        Handler::StartStopUnit if !cdb.bit::<4>(0) && !cdb.bit::<4>(2) => {
+            State::Flush(Flush::new())
+        }
+        Handler::StartStopUnit => return Ok(Plan::good(0)),
+        _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
+    };
+    Ok(Plan::Work(work))
+}

@@ -1,0 +1,14 @@
+//! What one I_T nexus sees of a logical unit through the LUN it uses.
+
+use crate::lun::LunList;
+
+/// What goes with a LUN of a nexus, not with the logical unit. Handed to every call, as it is then.
+#[derive(Clone, Copy)]
+pub struct LunView<'a> {
+    /// Relative target port identifier of the target port the nexus uses.
+    pub target_port: u16,
+    /// The mapping allows no writes.
+    pub write_protected: bool,
+    /// All LUNs of the nexus, for REPORT LUNS.
+    pub luns: &'a dyn LunList,
+}

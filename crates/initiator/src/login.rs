@@ -1,0 +1,422 @@
+//! The login phase from the initiator's side (RFC 7143 §6.3, §11.12, §11.13, §12.1.3).
+
+use iscsi_wire::number::{encode_hex, parse_binary, parse_number};
+use iscsi_wire::text::{TextWriter, parse_pairs};
+use iscsi_wire::{InitiatorPdu, Itt, LoginRequest, LoginResponse, Stage, Tsih};
+
+use crate::answers::{self, Rule};
+use crate::config::{Chap, Config};
+use crate::params::length;
+use crate::session::{Initiator, State, length_of};
+use crate::{Event, Params, Violation};
+
+/// A login in progress.
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    itt: Itt,
+    stage: Stage,
+    /// NSG of the last request, where it had T.
+    requested: Option<Stage>,
+    /// Text that the requests to come carry.
+    outgoing: Vec<u8>,
+    /// Text of the responses so far that go on.
+    incoming: Vec<u8>,
+    /// What was offered and has no answer yet.
+    open_offers: Vec<(String, String)>,
+    auth: Auth,
+    started: bool,
+    rounds: u32,
+    params: Params,
+}
+
+/// Where the authentication stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Auth {
+    /// Nothing more is to be proved.
+    Settled,
+    /// AuthMethod is offered.
+    Method,
+    /// CHAP_A is offered.
+    Challenge,
+    /// CHAP_R and CHAP_C are sent: the target is to prove itself, with this algorithm.
+    Proof(u8),
+}
+
+impl Login {
+    pub(crate) fn new(itt: Itt, config: &Config) -> Self {
+        let mut login = Self {
+            itt,
+            stage: config.first_stage,
+            requested: None,
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
+            open_offers: Vec::new(),
+            auth: Auth::Settled,
+            started: false,
+            rounds: 0,
+            params: Params::default(),
+        };
+        for (key, value) in &config.identity {
+            TextWriter::new(&mut login.outgoing).push(key, value);
+        }
+        login.offer_stage(config);
+        login
+    }
+
+    fn offer_stage(&mut self, config: &Config) {
+        let keys = match self.stage {
+            Stage::Security => &config.security,
+            _ => &config.operational,
+        };
+        for (key, value) in keys {
+            self.offer(key, value);
+            if key == "AuthMethod" && value != "None" {
+                self.auth = Auth::Method;
+            }
+            if key == "MaxRecvDataSegmentLength" {
+                // Declared by us: it limits what comes. Nonsense leaves the default in place.
+                let declared = length(value).unwrap_or(self.params.max_recv_data_segment_length);
+                self.params.max_recv_data_segment_length = declared;
+            }
+        }
+    }
+
+    fn offer(&mut self, key: &str, value: &str) {
+        self.say(key, value);
+        if answers::rule(key) != Some(Rule::Declared) {
+            self.open_offers.push((key.to_owned(), value.to_owned()));
+        }
+    }
+
+    fn say(&mut self, key: &str, value: &str) {
+        TextWriter::new(&mut self.outgoing).push(key, value);
+    }
+
+    /// The stage to ask for, where this stage has no more to settle.
+    fn next_stage(&self, config: &Config) -> Option<Stage> {
+        match self.stage {
+            // With CHAP_R sent nothing of ours is missing, whatever the target still has to prove.
+            Stage::Security => {
+                matches!(self.auth, Auth::Settled | Auth::Proof(_)).then_some(config.after_security)
+            }
+            _ => Some(Stage::FullFeature),
+        }
+    }
+}
+
+impl Initiator {
+    /// Sends the next request of a login.
+    pub(crate) fn send_login(&mut self, login: &mut Login) {
+        let most = self.config.login_segment_bytes.max(1);
+        let rest = login.outgoing.split_off(login.outgoing.len().min(most));
+        let data = core::mem::replace(&mut login.outgoing, rest);
+        let goes_on = !login.outgoing.is_empty();
+        let target_goes_on = !login.incoming.is_empty();
+        login.requested = if goes_on || target_goes_on {
+            None
+        } else {
+            login.next_stage(&self.config)
+        };
+        let request = LoginRequest {
+            transit: login.requested.is_some(),
+            r#continue: goes_on,
+            current_stage: login.stage,
+            next_stage: login.requested.unwrap_or_default(),
+            version_max: self.config.version_max,
+            version_min: self.config.version_min,
+            data_segment_length: length_of(&data),
+            isid: self.config.isid,
+            tsih: self.config.tsih,
+            itt: login.itt,
+            cid: self.config.cid,
+            ..LoginRequest::default()
+        };
+        self.send_now(InitiatorPdu::LoginRequest(request), data);
+    }
+
+    pub(crate) fn handle_login_response(
+        &mut self,
+        mut login: Box<Login>,
+        pdu: &LoginResponse,
+        data: &[u8],
+        events: &mut Vec<Event>,
+    ) {
+        if !pdu.status.is_success() {
+            let pairs = parse_pairs(data).map_while(Result::ok);
+            let pairs = pairs
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect();
+            events.push(Event::LoginFailed {
+                status: pdu.status,
+                pairs,
+            });
+            self.state = State::Closed;
+            return;
+        }
+        match self.login_step(&mut login, pdu, data, events) {
+            Err(violation) => {
+                events.push(Event::Violation(violation));
+                self.state = State::Closed;
+            }
+            Ok(()) if login.stage == Stage::FullFeature => self.enter_full_feature(*login, events),
+            Ok(()) => {
+                self.send_login(&mut login);
+                self.state = State::Login(login);
+            }
+        }
+    }
+
+    fn login_step(
+        &mut self,
+        login: &mut Login,
+        pdu: &LoginResponse,
+        data: &[u8],
+        events: &mut Vec<Event>,
+    ) -> Result<(), Violation> {
+        self.check_header(login, pdu)?;
+        self.take_login_numbers(login, pdu, events);
+        login.rounds += 1;
+        if login.rounds > MAX_ROUNDS || login.incoming.len() + data.len() > MAX_TEXT_BYTES {
+            return Err(Violation::Text);
+        }
+        login.incoming.extend_from_slice(data);
+        if pdu.r#continue || !login.outgoing.is_empty() {
+            // RFC 7143 §6.2: the side that is told to go on answers with an empty text.
+            let both_go_on = !login.outgoing.is_empty() && !login.incoming.is_empty();
+            return if both_go_on {
+                Err(Violation::LoginField("C"))
+            } else {
+                Ok(())
+            };
+        }
+        let text = core::mem::take(&mut login.incoming);
+        for pair in parse_pairs(&text) {
+            let (key, value) = pair.map_err(|_| Violation::Text)?;
+            self.take_pair(login, key, value, events);
+        }
+        if login.stage == Stage::Security {
+            login.authenticate(self.config.chap.as_ref(), &text)?;
+        }
+        if pdu.transit {
+            self.change_stage(login, pdu, events)?;
+        }
+        Ok(())
+    }
+
+    fn check_header(&self, login: &Login, pdu: &LoginResponse) -> Result<(), Violation> {
+        let rules = [
+            (pdu.isid == self.config.isid, "ISID"),
+            (pdu.itt == login.itt, "ITT"),
+            (pdu.current_stage == login.stage, "CSG"),
+            (
+                pdu.version_active <= self.config.version_max,
+                "Version-active",
+            ),
+            (
+                pdu.version_active >= self.config.version_min,
+                "Version-active",
+            ),
+            // RFC 7143 §11.13.6: T only in answer to T, and NSG as it was asked for.
+            (!pdu.transit || login.requested.is_some(), "T"),
+            (
+                !pdu.transit || login.requested == Some(pdu.next_stage),
+                "NSG",
+            ),
+            (!(pdu.transit && pdu.r#continue), "C"),
+        ];
+        let broken = rules.into_iter().find(|(holds, _)| !holds);
+        broken.map_or(Ok(()), |(_, field)| Err(Violation::LoginField(field)))
+    }
+
+    fn take_login_numbers(
+        &mut self,
+        login: &mut Login,
+        pdu: &LoginResponse,
+        events: &mut Vec<Event>,
+    ) {
+        // RFC 7143 §11.13.4: the first response sets StatSN, and each one counts.
+        if login.started && pdu.stat_sn != self.exp_stat_sn {
+            let (expected, found) = (self.exp_stat_sn, pdu.stat_sn);
+            events.push(Event::Violation(Violation::StatSn { expected, found }));
+        }
+        self.exp_stat_sn = pdu.stat_sn.next();
+        if login.started {
+            self.take_window(pdu.exp_cmd_sn, pdu.max_cmd_sn, events);
+        } else {
+            (self.exp_cmd_sn, self.max_cmd_sn) = (pdu.exp_cmd_sn, pdu.max_cmd_sn);
+        }
+        login.started = true;
+    }
+
+    /// Takes one key of the target's: the answer to an offer, a declaration, or an offer of its own.
+    fn take_pair(&self, login: &mut Login, key: &str, value: &str, events: &mut Vec<Event>) {
+        if login.stage == Stage::Security && (key == "AuthMethod" || key.starts_with("CHAP_")) {
+            login.open_offers.retain(|(name, _)| name != key);
+            return;
+        }
+        let offer = login.open_offers.iter().position(|(name, _)| name == key);
+        let legal = match offer.map(|at| login.open_offers.swap_remove(at)) {
+            Some((_, offered)) => {
+                answers::is_legal(key, &offered, value)
+                    && (answers::is_constant(value) || login.params.settle(key, value).is_some())
+            }
+            None => match answers::answer(key, value) {
+                None => login.params.settle(key, value).is_some(),
+                Some(answer) => {
+                    login.say(key, &answer);
+                    answers::is_constant(&answer) || login.params.settle(key, &answer).is_some()
+                }
+            },
+        };
+        if !legal {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            events.push(Event::Violation(Violation::Answer { key, value }));
+        }
+    }
+
+    fn change_stage(
+        &self,
+        login: &mut Login,
+        pdu: &LoginResponse,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Violation> {
+        if matches!(login.auth, Auth::Proof(_)) {
+            return Err(Violation::Authentication("target did not prove itself"));
+        }
+        // RFC 7143 §6.2: every offer is answered before the stage ends.
+        for (key, _) in core::mem::take(&mut login.open_offers) {
+            events.push(Event::Violation(Violation::Unanswered { key }));
+        }
+        if !login.outgoing.is_empty() {
+            return Err(Violation::LoginField("T"));
+        }
+        login.stage = pdu.next_stage;
+        if login.stage == Stage::FullFeature {
+            return self.check_tsih(pdu.tsih);
+        }
+        login.offer_stage(&self.config);
+        Ok(())
+    }
+
+    fn check_tsih(&self, tsih: Tsih) -> Result<(), Violation> {
+        // RFC 7143 §11.13.3: the final response of a login has a TSIH that is not 0, the one asked for if any.
+        let asked = self.config.tsih;
+        let holds = tsih != Tsih(0) && (asked == Tsih(0) || tsih == asked);
+        if holds {
+            Ok(())
+        } else {
+            Err(Violation::LoginField("TSIH"))
+        }
+    }
+
+    fn enter_full_feature(&mut self, login: Login, events: &mut Vec<Event>) {
+        self.params = login.params;
+        // RFC 7143 §13.14: FirstBurstLength MUST NOT exceed MaxBurstLength.
+        if self.params.first_burst_length > self.params.max_burst_length {
+            self.params.first_burst_length = self.params.max_burst_length;
+        }
+        self.framer.max_data_segment_bytes = self.params.max_recv_data_segment_length;
+        self.framer.digests.header = self.params.header_digest;
+        self.framer.digests.data = self.params.data_digest;
+        self.state = State::FullFeature;
+        events.push(Event::LoggedIn);
+        self.send_held();
+    }
+}
+
+impl Login {
+    /// Takes the authentication keys of a response's text.
+    fn authenticate(&mut self, chap: Option<&Chap>, text: &[u8]) -> Result<(), Violation> {
+        let value = |key: &str| {
+            let mut pairs = parse_pairs(text).map_while(Result::ok);
+            pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
+        };
+        match self.auth {
+            Auth::Settled => Ok(()),
+            Auth::Method => match (value("AuthMethod"), chap) {
+                (None, _) => Ok(()),
+                (Some("None"), _) => {
+                    self.auth = Auth::Settled;
+                    Ok(())
+                }
+                (Some("CHAP"), Some(chap)) => {
+                    let numbers = chap.algorithms.iter().map(u8::to_string);
+                    self.say("CHAP_A", &numbers.collect::<Vec<_>>().join(","));
+                    self.auth = Auth::Challenge;
+                    Ok(())
+                }
+                _ => Err(Violation::Authentication(
+                    "AuthMethod is none that was offered",
+                )),
+            },
+            Auth::Challenge => {
+                let chap = chap.ok_or(Violation::Authentication("CHAP without credentials"))?;
+                let (algorithm, response) = answer_challenge(chap, value)?;
+                self.say("CHAP_N", &chap.name);
+                self.say("CHAP_R", &encode_hex(&response));
+                self.auth = Auth::Settled;
+                if let Some(mutual) = &chap.mutual {
+                    self.say("CHAP_I", &mutual.identifier.to_string());
+                    self.say("CHAP_C", &encode_hex(&mutual.challenge));
+                    self.auth = Auth::Proof(algorithm);
+                }
+                Ok(())
+            }
+            Auth::Proof(algorithm) => {
+                check_proof(chap, algorithm, value)?;
+                self.auth = Auth::Settled;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// RFC 7143 §12.1.3: the target chooses one algorithm of those offered, and sends identifier and challenge with it.
+fn answer_challenge<'a>(
+    chap: &Chap,
+    value: impl Fn(&str) -> Option<&'a str>,
+) -> Result<(u8, Vec<u8>), Violation> {
+    let number = |key| {
+        let number = value(key).and_then(|text| parse_number(text).ok());
+        number.and_then(|number| u8::try_from(number).ok())
+    };
+    let algorithm = number("CHAP_A").filter(|a| chap.algorithms.contains(a));
+    let algorithm =
+        algorithm.ok_or(Violation::Authentication("CHAP_A is none that was offered"))?;
+    let identifier = number("CHAP_I").ok_or(Violation::Authentication("CHAP_I is no number"))?;
+    let challenge = value("CHAP_C").and_then(|text| parse_binary(text, MAX_CHAP_BYTES).ok());
+    let challenge = challenge.ok_or(Violation::Authentication("CHAP_C is no binary value"))?;
+    Ok((
+        algorithm,
+        (chap.digest)(algorithm, identifier, &chap.secret, &challenge),
+    ))
+}
+
+fn check_proof<'a>(
+    chap: Option<&Chap>,
+    algorithm: u8,
+    value: impl Fn(&str) -> Option<&'a str>,
+) -> Result<(), Violation> {
+    let asked = chap.and_then(|chap| Some((chap.digest, chap.mutual.as_ref()?)));
+    let (digest, mutual) = asked.ok_or(Violation::Authentication("no proof was asked for"))?;
+    let expected = digest(
+        algorithm,
+        mutual.identifier,
+        &mutual.secret,
+        &mutual.challenge,
+    );
+    let name = value("CHAP_N").ok_or(Violation::Authentication("target has no CHAP_N"))?;
+    if mutual.name.as_ref().is_some_and(|wanted| wanted != name) {
+        return Err(Violation::Authentication("target has another CHAP_N"));
+    }
+    let response = value("CHAP_R").and_then(|text| parse_binary(text, MAX_CHAP_BYTES).ok());
+    if response == Some(expected) {
+        Ok(())
+    } else {
+        Err(Violation::Authentication("target has the wrong CHAP_R"))
+    }
+}
+
+const MAX_ROUNDS: u32 = 100_000;
+const MAX_TEXT_BYTES: usize = 1 << 20;
+const MAX_CHAP_BYTES: usize = 1024;

@@ -1,0 +1,507 @@
+//! The initiator as its caller sees it: requests in, bytes out.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use iscsi_wire::text::TextWriter;
+use iscsi_wire::{
+    Bhs, InitiatorPdu, Itt, LogoutReason, LogoutRequest, Lun64, NopOut, ReadyToTransfer,
+    ScsiCommand, SerialNumber, TaskAttribute, TaskManagementFunction, TaskManagementRequest,
+    TextRequest, Tsih, Ttt, push_bidirectional_read_length, push_extended_cdb,
+};
+
+use crate::framing::{self, Framer};
+use crate::login::Login;
+use crate::params::length;
+use crate::task::Task;
+use crate::{Config, Params};
+
+/// Whether a request waits its turn in the command window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Takes the next CmdSN, and is held back while the window is closed.
+    #[default]
+    Ordered,
+    /// Has the I bit, takes no CmdSN and leaves at once.
+    Immediate,
+}
+
+/// A SCSI command in full. [`Initiator::command`] covers the usual one.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Addressed logical unit.
+    pub lun: Lun64,
+    /// Up to 16 bytes, shorter ones padded with zeroes; more go into an Extended CDB.
+    pub cdb: Vec<u8>,
+    /// Task attribute.
+    pub attribute: TaskAttribute,
+    /// Whether it waits its turn.
+    pub delivery: Delivery,
+    /// What is written; sets W unless empty.
+    pub data_out: Vec<u8>,
+    /// Bytes to be read; sets R unless 0.
+    pub data_in_bytes: u32,
+    /// Another ExpectedDataTransferLength than follows from these, in bytes.
+    pub expected_data_transfer_length: Option<u32>,
+}
+
+/// One initiator with one connection.
+#[derive(Clone, Debug)]
+pub struct Initiator {
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    pub(crate) framer: Framer,
+    pub(crate) params: Params,
+    pub(crate) tsih: Tsih,
+    pub(crate) cmd_sn: SerialNumber,
+    pub(crate) exp_stat_sn: SerialNumber,
+    pub(crate) exp_cmd_sn: SerialNumber,
+    pub(crate) max_cmd_sn: SerialNumber,
+    pub(crate) pending: BTreeMap<Itt, Pending>,
+    held: VecDeque<Outgoing>,
+    next_itt: u32,
+    out: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    Idle,
+    Login(Box<Login>),
+    FullFeature,
+    Closed,
+}
+
+/// A request that waits for its answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Pending {
+    Command(Box<Task>),
+    TaskManagement(TaskManagementRequest),
+    Text { received: Vec<u8>, rounds: u32 },
+    Ping(Vec<u8>),
+    Logout,
+}
+
+/// A request ready to leave but for its numbers.
+#[derive(Clone, Debug)]
+struct Outgoing {
+    pdu: InitiatorPdu,
+    ahs: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl Initiator {
+    /// An initiator that has not said anything yet.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let declared = config
+            .operational
+            .iter()
+            .find(|(k, _)| k == "MaxRecvDataSegmentLength");
+        let declared = declared
+            .and_then(|(_, value)| length(value))
+            .unwrap_or(DEFAULT_SEGMENT);
+        let (cmd_sn, exp_stat_sn) = (config.initial_cmd_sn, config.initial_exp_stat_sn);
+        Self {
+            tsih: config.tsih,
+            config,
+            state: State::Idle,
+            // RFC 7143 §13.12: the declaration holds from the full feature phase on; a login has the default.
+            framer: Framer::new(declared.max(DEFAULT_SEGMENT)),
+            params: Params::default(),
+            cmd_sn,
+            exp_stat_sn,
+            exp_cmd_sn: cmd_sn,
+            max_cmd_sn: cmd_sn,
+            pending: BTreeMap::new(),
+            held: VecDeque::new(),
+            next_itt: 1,
+            out: Vec::new(),
+        }
+    }
+
+    /// Queues the first login request.
+    pub fn start_login(&mut self) {
+        let mut login = Box::new(Login::new(self.allocate_itt(), &self.config));
+        self.send_login(&mut login);
+        self.state = State::Login(login);
+    }
+
+    /// Queues a simple-tagged command and gives its tag. It reads where `data_in_bytes` is not 0, and writes where
+    /// `data_out` is not empty.
+    pub fn command(
+        &mut self,
+        lun: Lun64,
+        cdb: &[u8],
+        data_out: Vec<u8>,
+        data_in_bytes: u32,
+    ) -> Itt {
+        self.submit(Request {
+            lun,
+            cdb: cdb.to_vec(),
+            attribute: TaskAttribute::Simple,
+            data_out,
+            data_in_bytes,
+            ..Request::default()
+        })
+    }
+
+    /// Queues a command and gives its tag.
+    pub fn submit(&mut self, request: Request) -> Itt {
+        let itt = self.allocate_itt();
+        let (read, write) = (request.data_in_bytes > 0, !request.data_out.is_empty());
+        let natural = if write {
+            length_of(&request.data_out)
+        } else {
+            request.data_in_bytes
+        };
+        let expected = request.expected_data_transfer_length.unwrap_or(natural);
+        let mut ahs = Vec::new();
+        let (head, tail) = request.cdb.split_at(request.cdb.len().min(16));
+        let mut cdb = [0; 16];
+        cdb[..head.len()].copy_from_slice(head);
+        if !tail.is_empty() {
+            push_extended_cdb(&mut ahs, tail);
+        }
+        if read && write {
+            push_bidirectional_read_length(&mut ahs, request.data_in_bytes);
+        }
+        let reads = if write {
+            request.data_in_bytes
+        } else {
+            expected
+        };
+        let mut task = Box::new(Task::new(request.lun, request.data_out));
+        task.expect(
+            if write { expected } else { 0 },
+            if read { reads } else { 0 },
+        );
+        let unsolicited = task.plan_first_burst(&self.config, &self.params);
+        let immediate_data = task.out_bytes(0, unsolicited.immediate_bytes);
+        let command = ScsiCommand {
+            immediate: request.delivery == Delivery::Immediate,
+            r#final: unsolicited.data_out_bytes == 0,
+            read,
+            write,
+            attribute: request.attribute,
+            total_ahs_length: u8::try_from(ahs.len() / 4).unwrap_or(u8::MAX),
+            data_segment_length: length_of(&immediate_data),
+            lun: request.lun,
+            itt,
+            expected_data_transfer_length: expected,
+            cdb,
+            ..ScsiCommand::default()
+        };
+        self.pending.insert(itt, Pending::Command(task));
+        let pdu = InitiatorPdu::ScsiCommand(command);
+        self.queue(
+            Outgoing {
+                pdu,
+                ahs,
+                data: immediate_data,
+            },
+            request.delivery,
+        );
+        itt
+    }
+
+    /// Queues a task management function and gives its own tag. The CmdSN of a referenced command is looked up.
+    pub fn task_management(
+        &mut self,
+        function: TaskManagementFunction,
+        lun: Lun64,
+        referenced: Option<Itt>,
+        delivery: Delivery,
+    ) -> Itt {
+        let itt = self.allocate_itt();
+        let task = referenced.and_then(|itt| self.pending.get(&itt));
+        let ref_cmd_sn = match task {
+            Some(Pending::Command(task)) => task.cmd_sn.unwrap_or_default(),
+            _ => SerialNumber::default(),
+        };
+        let request = TaskManagementRequest {
+            immediate: delivery == Delivery::Immediate,
+            function,
+            lun,
+            itt,
+            referenced_task_tag: referenced.unwrap_or(Itt::RESERVED),
+            ref_cmd_sn,
+            ..TaskManagementRequest::default()
+        };
+        self.pending.insert(itt, Pending::TaskManagement(request));
+        self.queue_bare(InitiatorPdu::TaskManagementRequest(request), delivery);
+        itt
+    }
+
+    /// Queues a text request with these pairs and gives its tag. Answers that go on in further responses are asked for
+    /// and put together.
+    pub fn text(&mut self, pairs: &[(&str, &str)], delivery: Delivery) -> Itt {
+        let itt = self.allocate_itt();
+        let mut data = Vec::new();
+        let mut writer = TextWriter::new(&mut data);
+        for (key, value) in pairs {
+            writer.push(key, value);
+        }
+        let request = TextRequest {
+            immediate: delivery == Delivery::Immediate,
+            r#final: true,
+            data_segment_length: length_of(&data),
+            itt,
+            ttt: Ttt::RESERVED,
+            ..TextRequest::default()
+        };
+        self.pending.insert(
+            itt,
+            Pending::Text {
+                received: Vec::new(),
+                rounds: 0,
+            },
+        );
+        let pdu = InitiatorPdu::TextRequest(request);
+        self.queue(
+            Outgoing {
+                pdu,
+                ahs: Vec::new(),
+                data,
+            },
+            delivery,
+        );
+        itt
+    }
+
+    /// Queues SendTargets: `All`, a target's name, or nothing for the session's own target.
+    pub fn send_targets(&mut self, which: &str) -> Itt {
+        self.text(&[("SendTargets", which)], Delivery::Ordered)
+    }
+
+    /// Queues a NOP-Out that wants `data` back, and gives its tag.
+    pub fn ping(&mut self, data: &[u8], delivery: Delivery) -> Itt {
+        let itt = self.allocate_itt();
+        let nop = NopOut {
+            immediate: delivery == Delivery::Immediate,
+            data_segment_length: length_of(data),
+            itt,
+            ttt: Ttt::RESERVED,
+            ..NopOut::default()
+        };
+        self.pending.insert(itt, Pending::Ping(data.to_vec()));
+        let pdu = InitiatorPdu::NopOut(nop);
+        self.queue(
+            Outgoing {
+                pdu,
+                ahs: Vec::new(),
+                data: data.to_vec(),
+            },
+            delivery,
+        );
+        itt
+    }
+
+    /// Queues a logout and gives its tag.
+    pub fn logout(&mut self, reason: LogoutReason, delivery: Delivery) -> Itt {
+        let itt = self.allocate_itt();
+        let request = LogoutRequest {
+            immediate: delivery == Delivery::Immediate,
+            reason,
+            itt,
+            cid: self.config.cid,
+            ..LogoutRequest::default()
+        };
+        self.pending.insert(itt, Pending::Logout);
+        self.queue_bare(InitiatorPdu::LogoutRequest(request), delivery);
+        itt
+    }
+
+    /// Sends the data an R2T asks for, where R2Ts are not answered automatically. One for a command that is over sends
+    /// nothing.
+    pub fn answer_r2t(&mut self, r2t: &ReadyToTransfer) {
+        let Some(Pending::Command(task)) = self.pending.get_mut(&r2t.itt) else {
+            return;
+        };
+        let pdus = task.answer_r2t(r2t, self.params.max_send_data_segment_length);
+        for (pdu, data) in pdus {
+            self.send(Outgoing {
+                pdu: InitiatorPdu::DataOut(pdu),
+                ahs: Vec::new(),
+                data,
+            });
+        }
+    }
+
+    /// Appends a header and data as they are, with the digests in use and the padding. The header's numbers and lengths
+    /// are the caller's, and no answer is expected: one comes as [`crate::Event::Unmatched`].
+    pub fn push_raw(&mut self, bhs: &Bhs, data: &[u8]) {
+        framing::append(&mut self.out, bhs, &[], data, self.framer.digests);
+    }
+
+    /// Appends any bytes at all.
+    pub fn push_bytes(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Takes the bytes that are to be sent.
+    #[must_use]
+    pub fn take_output(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.out)
+    }
+
+    /// What the login settled; the defaults before its end.
+    #[must_use]
+    pub const fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The session's handle, from the target's last login response on.
+    #[must_use]
+    pub const fn tsih(&self) -> Tsih {
+        self.tsih
+    }
+
+    /// Whether requests may be made: the login is done, and nothing has ended the connection.
+    #[must_use]
+    pub const fn is_full_feature(&self) -> bool {
+        matches!(self.state, State::FullFeature)
+    }
+
+    /// Whether the connection is over: refused, logged out or broken.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// The CmdSN the next ordered request will have.
+    #[must_use]
+    pub const fn cmd_sn(&self) -> SerialNumber {
+        self.cmd_sn
+    }
+
+    /// Sets the CmdSN of the next ordered request, to skip or repeat some.
+    pub const fn set_cmd_sn(&mut self, cmd_sn: SerialNumber) {
+        self.cmd_sn = cmd_sn;
+    }
+
+    /// The next StatSN expected.
+    #[must_use]
+    pub const fn exp_stat_sn(&self) -> SerialNumber {
+        self.exp_stat_sn
+    }
+
+    /// The target's ExpCmdSN and MaxCmdSN.
+    #[must_use]
+    pub const fn window(&self) -> (SerialNumber, SerialNumber) {
+        (self.exp_cmd_sn, self.max_cmd_sn)
+    }
+
+    /// Tags of requests without their answer, those held back included.
+    pub fn outstanding(&self) -> impl Iterator<Item = Itt> {
+        self.pending.keys().copied()
+    }
+
+    /// How many requests the closed window holds back.
+    #[must_use]
+    pub fn held_back(&self) -> usize {
+        self.held.len()
+    }
+
+    /// A tag no other request has, for `push_raw`.
+    pub const fn allocate_itt(&mut self) -> Itt {
+        let itt = Itt(self.next_itt);
+        // Past the last tag but the reserved one it starts again.
+        self.next_itt = if self.next_itt >= Itt::RESERVED.0 - 1 {
+            1
+        } else {
+            self.next_itt + 1
+        };
+        itt
+    }
+
+    pub(crate) fn queue_bare(&mut self, pdu: InitiatorPdu, delivery: Delivery) {
+        self.queue(
+            Outgoing {
+                pdu,
+                ahs: Vec::new(),
+                data: Vec::new(),
+            },
+            delivery,
+        );
+    }
+
+    /// Sends at once what belongs to no command's window: login requests and answers to pings.
+    pub(crate) fn send_now(&mut self, pdu: InitiatorPdu, data: Vec<u8>) {
+        self.send(Outgoing {
+            pdu,
+            ahs: Vec::new(),
+            data,
+        });
+    }
+
+    fn queue(&mut self, outgoing: Outgoing, delivery: Delivery) {
+        match delivery {
+            Delivery::Immediate => self.send(outgoing),
+            Delivery::Ordered => {
+                self.held.push_back(outgoing);
+                self.send_held();
+            }
+        }
+    }
+
+    /// RFC 7143 §4.2.2.1: no ordered request leaves with a CmdSN above MaxCmdSN.
+    pub(crate) fn send_held(&mut self) {
+        while self.cmd_sn.le(self.max_cmd_sn) {
+            let Some(outgoing) = self.held.pop_front() else {
+                break;
+            };
+            self.send(outgoing);
+            self.cmd_sn = self.cmd_sn.next();
+        }
+    }
+
+    fn send(&mut self, mut outgoing: Outgoing) {
+        self.stamp(&mut outgoing.pdu);
+        let Outgoing { pdu, ahs, data } = outgoing;
+        framing::append(&mut self.out, &pdu.emit(), &ahs, &data, self.framer.digests);
+        if let InitiatorPdu::ScsiCommand(command) = pdu {
+            self.send_unsolicited(&command);
+        }
+    }
+
+    fn send_unsolicited(&mut self, command: &ScsiCommand) {
+        let Some(Pending::Command(task)) = self.pending.get_mut(&command.itt) else {
+            return;
+        };
+        task.cmd_sn = Some(command.cmd_sn);
+        let pdus = task.first_burst(command, self.params.max_send_data_segment_length);
+        for (pdu, data) in pdus {
+            self.send(Outgoing {
+                pdu: InitiatorPdu::DataOut(pdu),
+                ahs: Vec::new(),
+                data,
+            });
+        }
+    }
+
+    fn stamp(&self, pdu: &mut InitiatorPdu) {
+        let (cmd_sn, exp_stat_sn) = (self.cmd_sn, self.exp_stat_sn);
+        macro_rules! both {
+            ($pdu:ident) => {{
+                $pdu.cmd_sn = cmd_sn;
+                $pdu.exp_stat_sn = exp_stat_sn;
+            }};
+        }
+        match pdu {
+            InitiatorPdu::NopOut(pdu) => both!(pdu),
+            InitiatorPdu::ScsiCommand(pdu) => both!(pdu),
+            InitiatorPdu::TaskManagementRequest(pdu) => both!(pdu),
+            InitiatorPdu::LoginRequest(pdu) => both!(pdu),
+            InitiatorPdu::TextRequest(pdu) => both!(pdu),
+            InitiatorPdu::LogoutRequest(pdu) => both!(pdu),
+            InitiatorPdu::DataOut(pdu) => pdu.exp_stat_sn = exp_stat_sn,
+            InitiatorPdu::SnackRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
+        }
+    }
+}
+
+pub(crate) fn length_of(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+/// MaxRecvDataSegmentLength until another is declared, in bytes (RFC 7143 §13.12).
+const DEFAULT_SEGMENT: u32 = 8192;

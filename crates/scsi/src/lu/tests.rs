@@ -480,6 +480,7 @@ fn submitted_actions_publish_and_complete_with_and_without_shards() {
             HomeAction::Resize(geometry),
             range(0, 1),
             HomeAction::Ordered,
+            HomeAction::Reserve,
         ]
         .into_iter()
         .enumerate()
@@ -490,7 +491,7 @@ fn submitted_actions_publish_and_complete_with_and_without_shards() {
         lab.settle();
         let mut completed: Vec<_> = lab.home.take_completed().collect();
         completed.sort_by_key(|(id, _)| *id);
-        let all: Vec<_> = (0..7).map(|id| (id, ActionResult::Done)).collect();
+        let all: Vec<_> = (0..8).map(|id| (id, ActionResult::Done)).collect();
         assert_eq!(completed, all);
         let now = lab.home.snapshot().clone();
         assert_eq!(now.version, 4);
@@ -663,7 +664,72 @@ fn home_ignores_strangers_and_acknowledgements_of_nothing() {
         lab.home.handle(ShardId(1), message, &mut out);
     }
     assert_eq!(out, []);
+    assert_eq!(lab.home.waiting(), 0);
     assert!(!lab.home.is_quiet());
     lab.shard(1).io_done(OTHER);
     assert_eq!(lab.actions(0), [ShardAction::Granted(KEY)]);
+}
+
+#[test]
+fn leave_of_a_shard_does_not_keep_what_its_nexus_held() {
+    let mut lab = two();
+    lab.shard(1).enter(OTHER, TWO, Simple).unwrap();
+    lab.shard(1).request(OTHER, TWO, HomeAction::Reserve);
+    assert_eq!(lab.actions(1), [done(OTHER)]);
+    // The serial lane is taken, so that the loss of the nexus waits there when the shard goes.
+    lab.shard(1).request(OTHER, TWO, range(0, 1));
+    lab.settle();
+    let mut out = Vec::new();
+    let lost = ToHome::Request {
+        ticket: Ticket(77),
+        nexus: Some(TWO),
+        action: HomeAction::NexusLost(TWO),
+    };
+    lab.home.handle(ShardId(1), lost, &mut out);
+    assert_eq!(lab.home.waiting(), 1);
+    lab.shards[1].shard = None;
+    lab.home.leave(ShardId(1), &mut out);
+    lab.post(out);
+    lab.settle();
+    assert!(lab.home.is_quiet());
+    assert_eq!(lab.shard(0).snapshot().reservation, None);
+}
+
+#[test]
+fn grant_that_finds_its_task_aborted_is_not_told() {
+    let mut lab = one();
+    lab.shard(0).enter(KEY, ONE, Simple).unwrap();
+    lab.shard(0).request(KEY, ONE, range(0, 1));
+    lab.shard(0).detach_nexus(ONE, CONTROL);
+    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY)]);
+    lab.shard(0).leave(KEY);
+    assert_eq!(lab.actions(0), [done(CONTROL)]);
+    assert!(lab.home.is_quiet());
+}
+
+#[test]
+fn key_that_comes_again_is_not_exempt_from_the_fence_of_its_predecessor() {
+    let mut lab = one();
+    lab.shard(0).enter(KEY, ONE, Simple).unwrap();
+    lab.shard(0).request(KEY, ONE, range(0, 1));
+    lab.settle();
+    lab.shard(0).leave(KEY);
+    lab.shard(0).enter(KEY, TWO, Simple).unwrap();
+    assert_eq!(write(&mut lab, 0, KEY, 0), Admit::Held);
+    lab.settle();
+    assert_eq!(write(&mut lab, 0, KEY, 0), Admit::Go);
+}
+
+#[test]
+fn request_of_a_task_that_has_one_gives_the_old_one_back() {
+    let mut lab = one();
+    lab.shard(0).enter(KEY, ONE, Simple).unwrap();
+    lab.shard(0).request(KEY, ONE, range(0, 1));
+    lab.settle();
+    lab.shard(0).request(KEY, ONE, range(8, 1));
+    let twice = [ShardAction::Granted(KEY), ShardAction::Granted(KEY)];
+    assert_eq!(lab.actions(0), twice);
+    lab.shard(0).leave(KEY);
+    lab.settle();
+    assert!(lab.home.is_quiet());
 }

@@ -13,15 +13,17 @@
 //! Queues are bounded by what shards have outstanding: a task has one request at most (and one for its order), and what
 //! it withdraws is taken out.
 
-use std::collections::VecDeque;
+mod lane;
+mod plan;
+
 use std::mem;
 use std::sync::Arc;
 
-use super::fence::{Fence, FenceScope, Holds};
-use super::message::{
-    ActionResult, AttentionScope, HomeAction, Outgoing, Publication, ToHome, ToShard,
-};
-use super::{FenceId, NexusId, ShardId, Ticket, UnitAttention};
+use self::lane::{Ack, Lane, LaneKind, Phase, Request, Requester, Running};
+use self::plan::Plan;
+use super::fence::Fence;
+use super::message::{ActionResult, HomeAction, Outgoing, Publication, ToHome, ToShard};
+use super::{FenceId, ShardId};
 use crate::snapshot::LuSnapshot;
 
 /// The one place where a logical unit changes. Lives on one worker, whose shard (if it has one) talks to it like any other.
@@ -34,63 +36,6 @@ pub struct LuHome {
     serial: Lane,
     order: Lane,
     completed: Vec<(u64, ActionResult)>,
-}
-
-/// Actions that are worked one after the other.
-#[derive(Debug, Default)]
-struct Lane {
-    waiting: VecDeque<Request>,
-    current: Option<Running>,
-}
-
-#[derive(Clone, Debug)]
-struct Request {
-    by: Requester,
-    nexus: Option<NexusId>,
-    action: HomeAction,
-}
-
-/// Who is told how it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Requester {
-    Shard(ShardId, Ticket),
-    Caller(u64),
-    Nobody,
-}
-
-#[derive(Debug)]
-struct Running {
-    request: Request,
-    id: FenceId,
-    /// While it stands.
-    fence: Option<Fence>,
-    phase: Phase,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// These shards have not acknowledged the fence.
-    Fencing(Vec<ShardId>),
-    /// The requester has what it asked for, until it gives it back.
-    Granted,
-    /// These shards have not acknowledged the publication.
-    Publishing(Vec<ShardId>),
-}
-
-/// What an action needs.
-enum Plan {
-    /// Nothing: it is answered.
-    Answer(ActionResult),
-    /// A fence first.
-    Fence(FenceScope),
-    /// Only to be published.
-    Publish,
-}
-
-/// What to publish.
-struct Change {
-    snapshot: Option<LuSnapshot>,
-    attentions: Vec<(UnitAttention, AttentionScope)>,
 }
 
 /// What follows for the lane.
@@ -207,8 +152,8 @@ impl LuHome {
     }
 
     /// Asks for an action that no initiator asked for. [`take_completed`](Self::take_completed) says when it has ended.
-    /// `id` is the caller's. A [`HomeAction::Range`] or [`HomeAction::Ordered`] has nobody to give its grant back, and is
-    /// answered as done without one.
+    /// `id` is the caller's. What a task or a nexus would hold ([`HomeAction::Range`],
+    /// [`HomeAction::Ordered`], [`HomeAction::Reserve`]) has nobody to hold it, and is answered as done.
     pub fn submit(&mut self, id: u64, action: HomeAction, out: &mut Vec<Outgoing>) {
         let by = Requester::Caller(id);
         let nexus = None;
@@ -279,7 +224,7 @@ impl LuHome {
 
     /// Begins an action, unless it can be answered at once.
     fn start(&mut self, request: Request, out: &mut Vec<Outgoing>) -> Option<Running> {
-        let scope = match self.plan(&request) {
+        let scope = match plan::plan(&self.snapshot, &request) {
             Plan::Answer(result) => {
                 self.answer(request.by, result, out);
                 return None;
@@ -335,13 +280,8 @@ impl LuHome {
             running.phase = Phase::Granted;
             return Next::Wait;
         }
-        // The other lanes may have published since the action was planned.
-        if let Plan::Answer(result) = self.plan(&running.request) {
-            self.lift(running, out);
-            self.answer(running.request.by, result, out);
-            return Next::Over;
-        }
-        let change = self.change(&running.request);
+        // The other lanes may have published since the action was planned. They set nothing that it would be refused for.
+        let change = plan::change(&self.snapshot, &running.request);
         if change.snapshot.is_none() && change.attentions.is_empty() {
             running.phase = Phase::Publishing(Vec::new());
             return Next::Again;
@@ -358,108 +298,6 @@ impl LuHome {
         self.tell_all(&ToShard::Publish(publication), out);
         running.phase = Phase::Publishing(self.members.clone());
         Next::Again
-    }
-
-    fn plan(&self, request: &Request) -> Plan {
-        let now = &self.snapshot;
-        let holder = now.reservation;
-        let reserved = holder.is_some() && request.nexus.is_some() && holder != request.nexus;
-        let everything = FenceScope::Io {
-            range: None,
-            holds: Holds::Everything,
-        };
-        let unless = |same: bool, scope: FenceScope| match same {
-            true => Plan::Answer(ActionResult::Done),
-            false => Plan::Fence(scope),
-        };
-        match &request.action {
-            // SPC-2 "RESERVE(6) command": conflicts with the reservation of another.
-            HomeAction::Range { .. } | HomeAction::Reserve | HomeAction::ModeSelect(_)
-                if reserved =>
-            {
-                Plan::Answer(ActionResult::ReservationConflict)
-            }
-            HomeAction::Range { lba, blocks } => match request.by {
-                Requester::Caller(_) => Plan::Answer(ActionResult::Done),
-                Requester::Shard(..) | Requester::Nobody => Plan::Fence(FenceScope::Io {
-                    range: Some((*lba, *blocks)),
-                    holds: Holds::Everything,
-                }),
-            },
-            HomeAction::Ordered => match request.by {
-                Requester::Caller(_) => Plan::Answer(ActionResult::Done),
-                Requester::Shard(..) | Requester::Nobody => Plan::Fence(FenceScope::Drain),
-            },
-            HomeAction::Reserve => unless(holder == request.nexus, everything),
-            // SPC-2 "RELEASE(6) command": of a nexus without the reservation it is no error and changes nothing.
-            HomeAction::Release if holder.is_none() || holder != request.nexus => {
-                Plan::Answer(ActionResult::Done)
-            }
-            HomeAction::NexusLost(nexus) if holder != Some(*nexus) => {
-                Plan::Answer(ActionResult::Done)
-            }
-            HomeAction::Release | HomeAction::NexusLost(_) | HomeAction::Establish(_) => {
-                Plan::Publish
-            }
-            HomeAction::ModeSelect(change) => unless(change.apply(now.mode) == now.mode, CHANGES),
-            HomeAction::ClearTaskSet => Plan::Fence(FenceScope::Abort {
-                cleared_by: request.nexus,
-            }),
-            HomeAction::LogicalUnitReset => Plan::Fence(FenceScope::Abort { cleared_by: None }),
-            HomeAction::Resize(geometry) => unless(*geometry == now.caps.geometry, everything),
-            HomeAction::WriteCache(on) => {
-                let same = [
-                    now.mode.write_cache,
-                    now.mode_defaults.write_cache,
-                    now.caps.write_cache,
-                ];
-                unless(same == [*on; 3], CHANGES)
-            }
-            HomeAction::Condition(condition) => unless(*condition == now.condition, everything),
-        }
-    }
-
-    fn change(&self, request: &Request) -> Change {
-        let mut next = LuSnapshot::clone(&self.snapshot);
-        let others = match request.nexus {
-            Some(nexus) => AttentionScope::AllBut(nexus),
-            None => AttentionScope::All,
-        };
-        let mut attentions = Vec::new();
-        match &request.action {
-            HomeAction::Reserve => next.reservation = request.nexus,
-            HomeAction::Release | HomeAction::NexusLost(_) => next.reservation = None,
-            HomeAction::ModeSelect(change) => {
-                next.mode = change.apply(next.mode);
-                // SPC-5 "MODE SELECT(6) command": every nexus but the one that sent it is told.
-                attentions.push((UnitAttention::ModeParametersChanged, others));
-            }
-            HomeAction::LogicalUnitReset => {
-                // SAM-5 "Logical unit reset"; SPC-2 "RESERVE(6) command": a reset ends the reservation.
-                next.reservation = None;
-                next.mode = next.mode_defaults;
-                attentions.push((UnitAttention::BusDeviceReset, AttentionScope::All));
-            }
-            HomeAction::Resize(geometry) => {
-                next.caps.geometry = *geometry;
-                attentions.push((UnitAttention::CapacityDataChanged, AttentionScope::All));
-            }
-            HomeAction::WriteCache(on) => {
-                if next.mode.write_cache != *on {
-                    attentions.push((UnitAttention::ModeParametersChanged, others));
-                }
-                next.mode.write_cache = *on;
-                next.mode_defaults.write_cache = *on;
-                next.caps.write_cache = *on;
-            }
-            HomeAction::Condition(condition) => next.condition = *condition,
-            HomeAction::Establish(attention) => attentions.push((*attention, AttentionScope::All)),
-            HomeAction::Range { .. } | HomeAction::Ordered | HomeAction::ClearTaskSet => {}
-        }
-        Change {
-            snapshot: (next != *self.snapshot).then_some(next),
-            attentions,
-        }
     }
 
     fn lift(&self, running: &mut Running, out: &mut Vec<Outgoing>) {
@@ -488,72 +326,5 @@ impl LuHome {
             LaneKind::Serial => &mut self.serial,
             LaneKind::Order => &mut self.order,
         }
-    }
-}
-
-/// Medium changes wait; reads need not.
-const CHANGES: FenceScope = FenceScope::Io {
-    range: None,
-    holds: Holds::Changes,
-};
-
-#[derive(Clone, Copy, Debug)]
-enum LaneKind {
-    Abort,
-    Serial,
-    Order,
-}
-
-impl LaneKind {
-    const ALL: [Self; 3] = [Self::Abort, Self::Serial, Self::Order];
-
-    fn of(action: &HomeAction) -> Self {
-        match action {
-            HomeAction::ClearTaskSet | HomeAction::LogicalUnitReset => Self::Abort,
-            HomeAction::Ordered => Self::Order,
-            _ => Self::Serial,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ack {
-    Fence,
-    Publication,
-}
-
-impl Phase {
-    fn awaits(&self, ack: Ack) -> bool {
-        match self {
-            Self::Fencing(_) => ack == Ack::Fence,
-            Self::Publishing(_) => ack == Ack::Publication,
-            Self::Granted => false,
-        }
-    }
-
-    /// The shard has acknowledged, or is gone.
-    fn heard(&mut self, shard: ShardId) {
-        if let Self::Fencing(waiting) | Self::Publishing(waiting) = self {
-            waiting.retain(|one| *one != shard);
-        }
-    }
-}
-
-impl Request {
-    /// Nobody is told any more how it ends, if it is by one that is `gone`.
-    fn abandon(&mut self, gone: impl Fn(&Requester) -> bool) {
-        if gone(&self.by) {
-            self.by = Requester::Nobody;
-        }
-    }
-
-    /// Nobody waits for it, and it need not happen: what it did would be of no use, or could as well not have been asked.
-    /// Aborts and the loss of a nexus happen all the same.
-    fn is_moot(&self) -> bool {
-        let has_to_happen = matches!(
-            self.action,
-            HomeAction::ClearTaskSet | HomeAction::LogicalUnitReset | HomeAction::NexusLost(_)
-        );
-        self.by == Requester::Nobody && !has_to_happen
     }
 }

@@ -1,0 +1,109 @@
+//! What waits at a home, and what is under way.
+
+use std::collections::VecDeque;
+
+use super::super::fence::Fence;
+use super::super::message::HomeAction;
+use super::super::{FenceId, NexusId, ShardId, Ticket};
+
+/// Actions that are worked one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    pub(super) waiting: VecDeque<Request>,
+    pub(super) current: Option<Running>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) by: Requester,
+    pub(super) nexus: Option<NexusId>,
+    pub(super) action: HomeAction,
+}
+
+/// Who is told how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Requester {
+    Shard(ShardId, Ticket),
+    Caller(u64),
+    Nobody,
+}
+
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) request: Request,
+    pub(super) id: FenceId,
+    /// While it stands.
+    pub(super) fence: Option<Fence>,
+    pub(super) phase: Phase,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// These shards have not acknowledged the fence.
+    Fencing(Vec<ShardId>),
+    /// The requester has what it asked for, until it gives it back.
+    Granted,
+    /// These shards have not acknowledged the publication.
+    Publishing(Vec<ShardId>),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LaneKind {
+    Abort,
+    Serial,
+    Order,
+}
+
+impl LaneKind {
+    pub(super) const ALL: [Self; 3] = [Self::Abort, Self::Serial, Self::Order];
+
+    pub(super) fn of(action: &HomeAction) -> Self {
+        match action {
+            HomeAction::ClearTaskSet | HomeAction::LogicalUnitReset => Self::Abort,
+            HomeAction::Ordered => Self::Order,
+            _ => Self::Serial,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ack {
+    Fence,
+    Publication,
+}
+
+impl Phase {
+    pub(super) fn awaits(&self, ack: Ack) -> bool {
+        match self {
+            Self::Fencing(_) => ack == Ack::Fence,
+            Self::Publishing(_) => ack == Ack::Publication,
+            Self::Granted => false,
+        }
+    }
+
+    /// The shard has acknowledged, or is gone.
+    pub(super) fn heard(&mut self, shard: ShardId) {
+        if let Self::Fencing(waiting) | Self::Publishing(waiting) = self {
+            waiting.retain(|one| *one != shard);
+        }
+    }
+}
+
+impl Request {
+    /// Nobody is told any more how it ends, if it is by one that is `gone`.
+    pub(super) fn abandon(&mut self, gone: impl Fn(&Requester) -> bool) {
+        if gone(&self.by) {
+            self.by = Requester::Nobody;
+        }
+    }
+
+    /// Nobody waits for it, and it need not happen: what it did would be of no use, or could as well not have been asked.
+    /// Aborts and the loss of a nexus happen all the same.
+    pub(super) fn is_moot(&self) -> bool {
+        let has_to_happen = matches!(
+            self.action,
+            HomeAction::ClearTaskSet | HomeAction::LogicalUnitReset | HomeAction::NexusLost(_)
+        );
+        self.by == Requester::Nobody && !has_to_happen
+    }
+}

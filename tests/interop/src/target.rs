@@ -241,12 +241,15 @@ impl Target {
         Ok(kill_process(self.pid, signal)?)
     }
 
-    /// Kills it at once, as a crash would, and waits for its end.
+    /// Kills it at once, as a crash would, and waits for its end. It may have been killed already.
     ///
     /// # Errors
-    /// It is gone.
+    /// The system does not let us.
     pub fn kill9(mut self) -> Result<()> {
-        self.signal(Signal::KILL)?;
+        match kill_process(self.pid, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
         self.child.wait()?;
         Ok(())
     }
@@ -255,8 +258,16 @@ impl Target {
     ///
     /// # Errors
     /// It does not end within a minute.
-    pub fn drain(mut self) -> Result<ExitStatus> {
+    pub fn drain(self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
+        self.wait()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// It does not end within a minute.
+    pub fn wait(mut self) -> Result<ExitStatus> {
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if let Some(status) = self.child.try_wait()? {
@@ -264,10 +275,7 @@ impl Target {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        bail!(
-            "it did not end within {PATIENCE:?} after SIGTERM: {}",
-            self.log_text()
-        )
+        bail!("it did not end within {PATIENCE:?}: {}", self.log_text())
     }
 
     /// What it has written to standard error, in all starts of this folder.

@@ -37,6 +37,9 @@ pub struct Config {
     pub chap: Option<Chap>,
     /// Bytes of text in one login request; what is longer goes on in the next.
     pub login_segment_bytes: usize,
+    /// Whether T stays set in the empty requests that ask a target for the rest of its text. The RFC leaves both open;
+    /// without it the stage ends one request later.
+    pub transit_while_target_goes_on: bool,
     /// Whether immediate data is sent where it is negotiated.
     pub use_immediate_data: bool,
     /// Whether unsolicited Data-Out PDUs are sent where they are negotiated.
@@ -125,6 +128,7 @@ impl Config {
             ]),
             chap: None,
             login_segment_bytes: 8192,
+            transit_while_target_goes_on: true,
             use_immediate_data: true,
             use_unsolicited_data: true,
             answer_r2ts: true,

@@ -21,11 +21,17 @@ pub(crate) struct Login {
     outgoing: Vec<u8>,
     /// Text of the responses so far that go on.
     incoming: Vec<u8>,
+    /// Whether the last response had C.
+    target_goes_on: bool,
     /// What was offered and has no answer yet.
     open_offers: Vec<(String, String)>,
+    /// What was negotiated, by either side's offer.
+    settled: Vec<String>,
     auth: Auth,
-    started: bool,
+    pub(crate) started: bool,
     rounds: u32,
+    /// Rounds in a row in which the target said nothing.
+    idle_rounds: u32,
     params: Params,
 }
 
@@ -50,6 +56,9 @@ impl Login {
             requested: None,
             outgoing: Vec::new(),
             incoming: Vec::new(),
+            target_goes_on: false,
+            settled: Vec::new(),
+            idle_rounds: 0,
             open_offers: Vec::new(),
             auth: Auth::Settled,
             started: false,
@@ -111,8 +120,8 @@ impl Initiator {
         let rest = login.outgoing.split_off(login.outgoing.len().min(most));
         let data = core::mem::replace(&mut login.outgoing, rest);
         let goes_on = !login.outgoing.is_empty();
-        let target_goes_on = !login.incoming.is_empty();
-        login.requested = if goes_on || target_goes_on {
+        let waits_for_the_rest = login.target_goes_on && !self.config.transit_while_target_goes_on;
+        login.requested = if goes_on || waits_for_the_rest {
             None
         } else {
             login.next_stage(&self.config)
@@ -158,7 +167,10 @@ impl Initiator {
                 events.push(Event::Violation(violation));
                 self.state = State::Closed;
             }
-            Ok(()) if login.stage == Stage::FullFeature => self.enter_full_feature(*login, events),
+            Ok(()) if login.stage == Stage::FullFeature => {
+                self.tsih = pdu.tsih;
+                self.enter_full_feature(*login, events);
+            }
             Ok(()) => {
                 self.send_login(&mut login);
                 self.state = State::Login(login);
@@ -179,6 +191,15 @@ impl Initiator {
         if login.rounds > MAX_ROUNDS || login.incoming.len() + data.len() > MAX_TEXT_BYTES {
             return Err(Violation::Text);
         }
+        login.idle_rounds = if data.is_empty() && !pdu.transit {
+            login.idle_rounds + 1
+        } else {
+            0
+        };
+        if login.idle_rounds > MAX_IDLE_ROUNDS && login.outgoing.is_empty() {
+            return Err(Violation::LoginField("T"));
+        }
+        login.target_goes_on = pdu.r#continue;
         login.incoming.extend_from_slice(data);
         if pdu.r#continue || !login.outgoing.is_empty() {
             // RFC 7143 §6.2: the side that is told to go on answers with an empty text.
@@ -255,6 +276,11 @@ impl Initiator {
             return;
         }
         let offer = login.open_offers.iter().position(|(name, _)| name == key);
+        // RFC 7143 §6.3: no key is negotiated twice in a login.
+        let twice = login.settled.iter().any(|name| name == key);
+        if answers::rule(key) != Some(Rule::Declared) {
+            login.settled.push(key.to_owned());
+        }
         let legal = match offer.map(|at| login.open_offers.swap_remove(at)) {
             Some((_, offered)) => {
                 answers::is_legal(key, &offered, value)
@@ -268,7 +294,7 @@ impl Initiator {
                 }
             },
         };
-        if !legal {
+        if !legal || twice {
             let (key, value) = (key.to_owned(), value.to_owned());
             events.push(Event::Violation(Violation::Answer { key, value }));
         }
@@ -418,5 +444,6 @@ fn check_proof<'a>(
 }
 
 const MAX_ROUNDS: u32 = 100_000;
+const MAX_IDLE_ROUNDS: u32 = 16;
 const MAX_TEXT_BYTES: usize = 1 << 20;
 const MAX_CHAP_BYTES: usize = 1024;

@@ -119,28 +119,22 @@ impl Initiator {
         }
     }
 
-    fn task(&mut self, itt: Itt) -> Option<&mut Task> {
-        match self.pending.get_mut(&itt) {
-            Some(Pending::Command(task)) => Some(task),
-            _ => None,
-        }
-    }
-
     fn take_task(&mut self, itt: Itt) -> Option<Task> {
-        self.task(itt)?;
-        match self.pending.remove(&itt) {
-            Some(Pending::Command(task)) => Some(*task),
-            _ => None,
+        match self.pending.remove(&itt)? {
+            Pending::Command(task) => Some(*task),
+            other => {
+                self.pending.insert(itt, other);
+                None
+            }
         }
     }
 
     fn handle_data_in(&mut self, pdu: DataIn, data: &[u8], events: &mut Vec<Event>) {
-        let params = self.params.clone();
-        let Some(task) = self.task(pdu.itt) else {
+        let Some(Pending::Command(task)) = self.pending.get_mut(&pdu.itt) else {
             return events.push(Event::Unmatched(TargetPdu::DataIn(pdu), data.to_vec()));
         };
         let mut broken = Vec::new();
-        task.take_data_in(&pdu, data, &params, &mut broken);
+        task.take_data_in(&pdu, data, &self.params, &mut broken);
         let done = if pdu.status_present {
             self.take_task(pdu.itt)
         } else {
@@ -157,15 +151,14 @@ impl Initiator {
     }
 
     fn handle_r2t(&mut self, pdu: ReadyToTransfer, events: &mut Vec<Event>) {
-        let params = self.params.clone();
-        let Some(task) = self.task(pdu.itt) else {
+        let Some(Pending::Command(task)) = self.pending.get_mut(&pdu.itt) else {
             return events.push(Event::Unmatched(
                 TargetPdu::ReadyToTransfer(pdu),
                 Vec::new(),
             ));
         };
         let mut broken = Vec::new();
-        let answerable = task.take_r2t(&pdu, &params, &mut broken);
+        let answerable = task.take_r2t(&pdu, &self.params, &mut broken);
         events.extend(broken.into_iter().map(Event::Violation));
         if !self.config.answer_r2ts {
             events.push(Event::R2t(pdu));
@@ -183,11 +176,11 @@ impl Initiator {
         };
         let mut broken = Vec::new();
         task.check_exp_data_sn(&pdu, &mut broken);
-        let end = End::of_response(&pdu, data).unwrap_or_else(|| {
+        let (end, whole) = End::of_response(&pdu, data);
+        if !whole {
             let rule = "sense data is shorter than its length";
             broken.push(Violation::Data { itt: pdu.itt, rule });
-            End::of_response(&pdu, &[]).unwrap_or_else(|| End::of_data_in(&DataIn::default()))
-        });
+        }
         let done = task.finish(pdu.itt, end, &mut broken);
         events.extend(broken.into_iter().map(Event::Violation));
         events.push(Event::CommandDone(done));
@@ -320,7 +313,7 @@ impl Initiator {
     fn handle_reject(&mut self, reject: Reject, data: &[u8], events: &mut Vec<Event>) {
         let header = data.first_chunk::<BHS_BYTES>().map(|bytes| Bhs(*bytes));
         if let Some(itt) = header.map(|bhs| bhs.itt())
-            && self.task(itt).is_none()
+            && !matches!(self.pending.get(&itt), Some(Pending::Command(_)))
         {
             self.pending.remove(&itt);
         }
@@ -333,7 +326,11 @@ fn ends(request: &TaskManagementRequest, itt: Itt, task: &Task) -> bool {
     let Some(cmd_sn) = task.cmd_sn else {
         return false;
     };
-    let before = cmd_sn.lt(request.cmd_sn) || request.immediate && cmd_sn.le(request.cmd_sn);
+    let before = if request.immediate {
+        cmd_sn.le(request.cmd_sn)
+    } else {
+        cmd_sn.lt(request.cmd_sn)
+    };
     match request.function {
         TaskManagementFunction::AbortTask => itt == request.referenced_task_tag,
         TaskManagementFunction::AbortTaskSet

@@ -11,7 +11,7 @@ use iscsi_wire::{
 
 use crate::framing::{self, Framer};
 use crate::login::Login;
-use crate::params::length;
+
 use crate::task::Task;
 use crate::{Config, Params};
 
@@ -92,20 +92,13 @@ impl Initiator {
     /// An initiator that has not said anything yet.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let declared = config
-            .operational
-            .iter()
-            .find(|(k, _)| k == "MaxRecvDataSegmentLength");
-        let declared = declared
-            .and_then(|(_, value)| length(value))
-            .unwrap_or(DEFAULT_SEGMENT);
         let (cmd_sn, exp_stat_sn) = (config.initial_cmd_sn, config.initial_exp_stat_sn);
         Self {
             tsih: config.tsih,
             config,
             state: State::Idle,
-            // RFC 7143 §13.12: the declaration holds from the full feature phase on; a login has the default.
-            framer: Framer::new(declared.max(DEFAULT_SEGMENT)),
+            // RFC 7143 §13.12: a declaration holds from the full feature phase on; a login has the default.
+            framer: Framer::new(Params::default().max_recv_data_segment_length),
             params: Params::default(),
             cmd_sn,
             exp_stat_sn,
@@ -327,7 +320,8 @@ impl Initiator {
     }
 
     /// Appends a header and data as they are, with the digests in use and the padding. The header's numbers and lengths
-    /// are the caller's, and no answer is expected: one comes as [`crate::Event::Unmatched`].
+    /// are the caller's (who also moves [`Self::set_cmd_sn`] on where it took one), and no answer is expected: one comes
+    /// as [`crate::Event::Unmatched`].
     pub fn push_raw(&mut self, bhs: &Bhs, data: &[u8]) {
         framing::append(&mut self.out, bhs, &[], data, self.framer.digests);
     }
@@ -445,7 +439,7 @@ impl Initiator {
 
     /// RFC 7143 §4.2.2.1: no ordered request leaves with a CmdSN above MaxCmdSN.
     pub(crate) fn send_held(&mut self) {
-        while self.cmd_sn.le(self.max_cmd_sn) {
+        while self.is_full_feature() && self.cmd_sn.le(self.max_cmd_sn) {
             let Some(outgoing) = self.held.pop_front() else {
                 break;
             };
@@ -458,8 +452,13 @@ impl Initiator {
         self.stamp(&mut outgoing.pdu);
         let Outgoing { pdu, ahs, data } = outgoing;
         framing::append(&mut self.out, &pdu.emit(), &ahs, &data, self.framer.digests);
-        if let InitiatorPdu::ScsiCommand(command) = pdu {
-            self.send_unsolicited(&command);
+        match pdu {
+            InitiatorPdu::ScsiCommand(command) => self.send_unsolicited(&command),
+            InitiatorPdu::TaskManagementRequest(request) => {
+                self.pending
+                    .insert(request.itt, Pending::TaskManagement(request));
+            }
+            _ => {}
         }
     }
 
@@ -502,6 +501,3 @@ impl Initiator {
 pub(crate) fn length_of(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
-
-/// MaxRecvDataSegmentLength until another is declared, in bytes (RFC 7143 §13.12).
-const DEFAULT_SEGMENT: u32 = 8192;

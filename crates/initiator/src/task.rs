@@ -217,7 +217,7 @@ impl Task {
             "Data-In asks for a DataACK",
         );
         hold(
-            pdu.status_present || !pdu.r#final || bytes > 0,
+            pdu.status_present || bytes > 0,
             "Data-In has neither data nor status",
         );
         if self.input.len() < end as usize {
@@ -382,21 +382,23 @@ impl End {
         }
     }
 
-    /// RFC 7143 §11.4.7: the data segment is a length and as much sense data. `None` where it is shorter.
-    pub(crate) fn of_response(pdu: &ScsiResponse, data: &[u8]) -> Option<Self> {
-        let sense = match data {
-            [] => &[],
-            [high, low, rest @ ..] => rest.get(..usize::from(u16::from_be_bytes([*high, *low])))?,
-            [_] => return None,
+    /// RFC 7143 §11.4.7: the data segment is a length and as much sense data. Also whether it is that long; if not,
+    /// what there is of it is taken.
+    pub(crate) fn of_response(pdu: &ScsiResponse, data: &[u8]) -> (Self, bool) {
+        let (length, rest) = match data {
+            [high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+            rest => (rest.len() * 2, rest),
         };
+        let sense = rest.get(..length);
         let read = (pdu.bidirectional_overflow, pdu.bidirectional_underflow);
-        Some(Self {
+        let end = Self {
             response: pdu.response.into(),
             status: pdu.status,
-            sense: sense.to_vec(),
+            sense: sense.unwrap_or(rest).to_vec(),
             residual: residual((pdu.overflow, pdu.underflow), pdu.residual_count),
             read_residual: residual(read, pdu.bidirectional_read_residual_count),
-        })
+        };
+        (end, sense.is_some())
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Function {
     pub(crate) line: usize,
     /// From the line of `fn` to the line of its closing brace.
     pub(crate) lines: usize,
+    /// Whether it is test code.
+    pub(crate) is_test: bool,
 }
 
 impl Source {
@@ -34,17 +36,14 @@ impl Source {
         }
     }
 
-    /// Whether the whole file is test code.
+    /// Whether the whole file is test code: below a `tests` or `benches` folder, or the sibling file of a module.
     pub(crate) fn is_test_file(&self) -> bool {
-        let parts: Vec<&str> = self.path.split('/').collect();
-        let file = parts.last().copied().unwrap_or_default();
-        // A `tests` folder below a crate, or the sibling file of a module.
+        let (folders, file) = self.path.rsplit_once('/').unwrap_or(("", &self.path));
         file == "tests.rs"
-            || parts
-                .iter()
-                .skip(1)
-                .any(|part| *part == "tests" || *part == "benches")
-            || self.path.starts_with("tests/")
+            || file.ends_with("_tests.rs")
+            || folders
+                .split('/')
+                .any(|folder| folder == "tests" || folder == "benches")
     }
 
     /// How many lines are not test code.
@@ -77,6 +76,8 @@ impl Source {
 
     /// Every function with a body, nested ones too.
     pub(crate) fn functions(&self) -> Vec<Function> {
+        let tests = self.test_regions();
+        let is_test_file = self.is_test_file();
         let mut found = Vec::new();
         for at in words(&self.code, "fn") {
             let rest = self.code[at + 2..].trim_start();
@@ -88,11 +89,11 @@ impl Source {
             let (false, Some(end)) = (name.is_empty(), self.body_end(at)) else {
                 continue;
             };
-            let lines = self.lines_in(&(at..end));
             found.push(Function {
                 name,
                 line: self.line_of(at),
-                lines,
+                lines: self.lines_in(&(at..end)),
+                is_test: is_test_file || tests.iter().any(|region| region.contains(&at)),
             });
         }
         found

@@ -170,6 +170,12 @@ impl Task {
         self.key
     }
 
+    /// The I_T nexus whose command it is.
+    #[must_use]
+    pub fn nexus(&self) -> NexusId {
+        self.nexus
+    }
+
     /// The command.
     #[must_use]
     pub fn command(&self) -> &Command {

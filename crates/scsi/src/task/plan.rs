@@ -358,9 +358,10 @@ fn unmap(command: &Command) -> Result<Plan, Refusal> {
     match command.cdb.be16::<7>() {
         // No parameter list is no error.
         0 => Ok(Plan::good(0)),
-        // The header would not be whole, or not come.
+        // The header would not be whole, or not all of the list would come.
         length if length < 8 || list_bytes(command) < u32::from(length) => {
-            Err(Sense::PARAMETER_LIST_LENGTH_ERROR.into())
+            let sense = Sense::PARAMETER_LIST_LENGTH_ERROR;
+            Err(sense.pointing(true, 7, None).into())
         }
         _ => Ok(Plan::Work(State::UnmapList)),
     }

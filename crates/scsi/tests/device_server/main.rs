@@ -1,0 +1,13 @@
+//! The device server as its callers see it: commands in, steps and status out, against a logical unit in memory.
+#![allow(clippy::cast_possible_truncation)]
+
+mod blocks;
+mod caching;
+mod checks;
+mod concurrency;
+mod limits;
+mod missing;
+mod mode;
+mod random;
+mod reports;
+mod rig;

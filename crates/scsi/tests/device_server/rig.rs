@@ -1,0 +1,546 @@
+//! A logical unit in memory with its home and one shard, and an initiator that plays the rest of the target.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use block::{BlockCount, Geometry, IoError, Lba, StoreCaps};
+use scsi::lu::{
+    ActionResult, HomeAction, LuHome, LuShard, NexusId, ShardAction, ShardId, TaskKey, ToShard,
+};
+use scsi::{
+    Cdb, Command, Done, Io, LuIdentity, LuSnapshot, LunView, ReadInto, Resumed, Sense, SenseFormat,
+    Status, Step, TargetPort, Task, TaskAttribute, WINDOW_BYTES, WriteFrom, ZERO_PIECE_BYTES,
+    begin, fill_pattern, resume,
+};
+
+pub(crate) const ONE: NexusId = NexusId(1);
+pub(crate) const TWO: NexusId = NexusId(2);
+pub(crate) const BLOCK: usize = 512;
+
+/// A store, an LU, and two nexuses.
+pub(crate) struct Rig {
+    pub(crate) home: LuHome,
+    pub(crate) shard: LuShard,
+    pub(crate) store: Vec<u8>,
+    /// What the LUN of the nexuses adds.
+    pub(crate) view_protected: bool,
+    pub(crate) luns: Vec<u16>,
+    pub(crate) attribute: TaskAttribute,
+    /// The I/O with this number, from 0, fails.
+    pub(crate) fail: Option<(usize, IoError)>,
+    ios: usize,
+    next_key: u64,
+    events: VecDeque<(TaskKey, Event)>,
+}
+
+/// What the shard lets a task do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Granted,
+    Refused,
+    Wake,
+    Abort,
+}
+
+/// What an initiator has for, or wants from, a command.
+#[derive(Clone, Copy)]
+pub(crate) enum Data<'a> {
+    None,
+    Out(&'a [u8]),
+    In(u32),
+}
+
+/// How a command went.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) steps: Vec<String>,
+    pub(crate) done: Done,
+    pub(crate) data_in: Vec<u8>,
+}
+
+/// A command that is not at its end.
+pub(crate) struct Live {
+    pub(crate) task: Task,
+    data_out: Vec<u8>,
+    window: (usize, usize),
+    data_in: Vec<u8>,
+    out: Vec<u8>,
+    pub(crate) steps: Vec<String>,
+    expected_in: u32,
+}
+
+/// A thin, writable store with a write cache.
+pub(crate) fn caps(block_size_bytes: u32, blocks: u64) -> StoreCaps {
+    StoreCaps {
+        unmap: true,
+        unmap_zeroes: true,
+        write_zeroes: true,
+        write_cache: true,
+        ..StoreCaps::plain(Geometry::new(block_size_bytes, blocks).unwrap())
+    }
+}
+
+pub(crate) fn snapshot(caps: StoreCaps) -> LuSnapshot {
+    let identity = LuIdentity {
+        vendor: *b"QUINTAIN",
+        product: *b"FILE            ",
+        revision: *b"0.1 ",
+        serial: "1f7c1946f2074ae5".into(),
+        naa: [
+            0x60, 0x01, 0x40, 0x51, 0xf7, 0xc1, 0x94, 0x6f, 0x20, 0x74, 0xae, 0x59, 0x79, 1, 2, 3,
+        ],
+    };
+    let port = |relative_id, group_id, name: &str| TargetPort {
+        relative_id,
+        group_id,
+        name: format!("iqn.2024-01.example:a,t,0x000{name}").into(),
+        device_name: "iqn.2024-01.example:a".into(),
+    };
+    LuSnapshot::new(
+        caps,
+        Arc::new(identity),
+        Arc::new([port(1, 7, "1"), port(2, 7, "2")]),
+    )
+}
+
+impl Rig {
+    /// 64 blocks of 512 bytes, block n filled with the byte n.
+    pub(crate) fn new() -> Self {
+        let mut rig = Self::with(caps(512, 64));
+        for (number, block) in rig.store.chunks_mut(BLOCK).enumerate() {
+            block.fill(number as u8);
+        }
+        rig
+    }
+
+    pub(crate) fn with(caps: StoreCaps) -> Self {
+        Self::with_snapshot(snapshot(caps))
+    }
+
+    pub(crate) fn with_snapshot(snapshot: LuSnapshot) -> Self {
+        let bytes = snapshot.geometry().size_bytes() as usize;
+        let mut rig = Self {
+            shard: LuShard::new(ShardId(0), 1, &snapshot),
+            home: LuHome::new(Arc::new(snapshot)),
+            store: vec![0; bytes.min(64 << 20)],
+            view_protected: false,
+            luns: vec![0, 5, 300],
+            attribute: TaskAttribute::Simple,
+            fail: None,
+            ios: 0,
+            next_key: 0,
+            events: VecDeque::new(),
+        };
+        rig.settle();
+        rig.shard.attach_nexus(ONE, &[]);
+        rig.shard.attach_nexus(TWO, &[]);
+        rig
+    }
+
+    /// Carries messages between shard and home until both are quiet.
+    pub(crate) fn settle(&mut self) {
+        let mut actions = Vec::new();
+        self.shard.take_actions(&mut actions);
+        self.carry_out(actions.into());
+    }
+
+    /// Has the operator, or another worker, do something to the LU.
+    pub(crate) fn act(&mut self, action: HomeAction) {
+        let mut out = Vec::new();
+        self.home.submit(0, action, &mut out);
+        let actions = self.deliver(out);
+        self.carry_out(actions.into());
+    }
+
+    fn carry_out(&mut self, mut actions: VecDeque<ShardAction>) {
+        while let Some(action) = actions.pop_front() {
+            let event = match action {
+                ShardAction::ToHome(message) => {
+                    let mut out = Vec::new();
+                    self.home.handle(ShardId(0), message, &mut out);
+                    actions.extend(self.deliver(out));
+                    continue;
+                }
+                ShardAction::Abort(key) => (key, Event::Abort),
+                ShardAction::Wake(key) => (key, Event::Wake),
+                ShardAction::Granted(key) => (key, Event::Granted),
+                ShardAction::Completed { key, result } => match result {
+                    ActionResult::Done => (key, Event::Granted),
+                    ActionResult::ReservationConflict => (key, Event::Refused),
+                },
+            };
+            self.events.push_back(event);
+        }
+    }
+
+    fn deliver(&mut self, messages: Vec<(ShardId, ToShard)>) -> Vec<ShardAction> {
+        let mut actions = Vec::new();
+        for (_, message) in messages {
+            self.shard.handle(message, &mut actions);
+        }
+        actions
+    }
+
+    /// What the shard has for the task, if anything.
+    pub(crate) fn event(&mut self, key: TaskKey) -> Option<Event> {
+        self.settle();
+        let at = self
+            .events
+            .iter()
+            .position(|(for_key, _)| *for_key == key)?;
+        self.events.remove(at).map(|(_, event)| event)
+    }
+
+    /// Begins a command and stops after its first step.
+    pub(crate) fn start(&mut self, nexus: NexusId, cdb: &[u8], data: Data<'_>) -> (Live, Step) {
+        self.next_key += 1;
+        let key = TaskKey(self.next_key);
+        let (data_out, expected_in) = match data {
+            Data::None => (Vec::new(), 0),
+            Data::Out(bytes) => (bytes.to_vec(), 0),
+            Data::In(bytes) => (Vec::new(), bytes),
+        };
+        let command = Command {
+            cdb: Cdb::new(cdb),
+            attribute: self.attribute,
+            data_out_bytes: data_out.len() as u32,
+            data_in_bytes: expected_in,
+        };
+        self.shard.enter(key, nexus, self.attribute).unwrap();
+        self.settle();
+        let mut out = Vec::new();
+        let luns = self.luns.clone();
+        let view = view(self.view_protected, &luns);
+        let (task, step) = begin(&mut self.shard, &view, nexus, key, &command, &mut out);
+        let mut live = Live {
+            task,
+            data_out,
+            window: (0, 0),
+            data_in: Vec::new(),
+            out,
+            steps: Vec::new(),
+            expected_in,
+        };
+        live.note(&step);
+        (live, step)
+    }
+
+    /// Resumes a command with one event.
+    pub(crate) fn resume(&mut self, live: &mut Live, event: Resumed<'_>) -> Step {
+        let luns = self.luns.clone();
+        let view = view(self.view_protected, &luns);
+        let step = resume(&mut live.task, &mut self.shard, &view, event, &mut live.out);
+        live.note(&step);
+        step
+    }
+
+    /// Does what the step asks for, and resumes. `None`: the task waits for something that has not come.
+    pub(crate) fn take_on(&mut self, live: &mut Live, step: Step) -> Option<Step> {
+        match step {
+            Step::DataOut { offset, bytes } => {
+                assert!(bytes > 0 && bytes <= WINDOW_BYTES, "{bytes}");
+                let start = (offset as usize).min(live.data_out.len());
+                let end = (start + bytes as usize).min(live.data_out.len());
+                live.window = (start, end);
+                let window = live.data_out[start..end].to_vec();
+                Some(self.resume(live, Resumed::DataOut(&window)))
+            }
+            Step::Io(io) => {
+                let window = live.data_out[live.window.0..live.window.1].to_vec();
+                let mut scratch = Vec::new();
+                let result = self.perform(live, io, &mut scratch);
+                let event = Resumed::Io {
+                    result,
+                    data_out: &window,
+                    scratch: &scratch,
+                };
+                Some(self.resume(live, event))
+            }
+            Step::Home(action) => {
+                let nexus = live.task.nexus();
+                self.shard.request(live.task.key(), nexus, action);
+                self.wait(live)
+            }
+            Step::Held => self.wait(live),
+            Step::Done(_) => panic!("done already"),
+        }
+    }
+
+    /// Resumes with what the shard has for the task.
+    pub(crate) fn wait(&mut self, live: &mut Live) -> Option<Step> {
+        let event = match self.event(live.task.key())? {
+            Event::Granted => Resumed::Granted,
+            Event::Refused => Resumed::Refused,
+            Event::Wake => Resumed::Lifted,
+            Event::Abort => Resumed::Aborted,
+        };
+        Some(self.resume(live, event))
+    }
+
+    /// Takes a command to its end.
+    pub(crate) fn finish(&mut self, mut live: Live, mut step: Step) -> Run {
+        for _ in 0..10_000 {
+            if let Step::Done(done) = step {
+                return self.end(live, done);
+            }
+            step = self
+                .take_on(&mut live, step)
+                .expect("the task waits for ever");
+        }
+        panic!("no end after 10,000 steps");
+    }
+
+    /// The command has ended.
+    pub(crate) fn end(&mut self, live: Live, done: Done) -> Run {
+        self.shard.leave(live.task.key());
+        self.settle();
+        let mut data_in = if live.out.is_empty() {
+            live.data_in
+        } else {
+            live.out
+        };
+        assert!(done.data_in_bytes <= live.expected_in, "{done:?}");
+        assert!(data_in.len() >= done.data_in_bytes as usize, "{done:?}");
+        data_in.truncate(done.data_in_bytes as usize);
+        assert_eq!(done.sense.is_some(), done.status == Status::CheckCondition);
+        Run {
+            steps: live.steps,
+            done,
+            data_in,
+        }
+    }
+
+    /// Runs a command of nexus one from beginning to end.
+    pub(crate) fn run(&mut self, cdb: &[u8], data: Data<'_>) -> Run {
+        self.run_as(ONE, cdb, data)
+    }
+
+    pub(crate) fn run_as(&mut self, nexus: NexusId, cdb: &[u8], data: Data<'_>) -> Run {
+        let (live, step) = self.start(nexus, cdb, data);
+        self.finish(live, step)
+    }
+
+    fn perform(&mut self, live: &mut Live, io: Io, scratch: &mut Vec<u8>) -> Result<(), IoError> {
+        let number = self.ios;
+        self.ios += 1;
+        if let Some((_, error)) = self.fail.filter(|(nth, _)| *nth == number) {
+            return Err(error);
+        }
+        match io {
+            Io::Read { lba, blocks, into } => {
+                let range = self.range(lba, blocks, WINDOW_BYTES);
+                match into {
+                    ReadInto::Scratch => scratch.extend_from_slice(&self.store[range]),
+                    ReadInto::DataIn { offset } => {
+                        assert_eq!(offset as usize, live.data_in.len());
+                        live.data_in.extend_from_slice(&self.store[range]);
+                    }
+                }
+            }
+            Io::Write {
+                lba, blocks, from, ..
+            } => {
+                let range = self.range(lba, blocks, WINDOW_BYTES);
+                match from {
+                    WriteFrom::DataOut { offset } => {
+                        let start = offset as usize;
+                        let end = start + range.len();
+                        assert!(start >= live.window.0 && end <= live.window.1);
+                        self.store[range].copy_from_slice(&live.data_out[start..end]);
+                    }
+                    WriteFrom::Pattern { bytes } => {
+                        let pattern = &live.data_out[..bytes as usize];
+                        fill_pattern(pattern, &mut self.store[range]);
+                    }
+                }
+            }
+            Io::Flush => {}
+            Io::Unmap { lba, blocks } => {
+                let range = self.range(lba, blocks, ZERO_PIECE_BYTES);
+                self.store[range].fill(0);
+            }
+            Io::WriteZeroes { lba, blocks, .. } => {
+                let zeroes = self.shard.snapshot().caps.write_zeroes;
+                let most = if zeroes {
+                    ZERO_PIECE_BYTES
+                } else {
+                    WINDOW_BYTES
+                };
+                let range = self.range(lba, blocks, most);
+                self.store[range].fill(0);
+            }
+        }
+        Ok(())
+    }
+
+    fn range(&self, lba: Lba, blocks: u64, most_bytes: u32) -> std::ops::Range<usize> {
+        assert!(blocks > 0);
+        let geometry = self.shard.snapshot().geometry();
+        let (offset, bytes) = geometry.byte_range(lba, BlockCount(blocks)).unwrap();
+        assert!(bytes <= u64::from(most_bytes), "{bytes}");
+        let start = offset as usize;
+        start..start + bytes as usize
+    }
+}
+
+fn view(write_protected: bool, luns: &Vec<u16>) -> LunView<'_> {
+    LunView {
+        target_port: 2,
+        write_protected,
+        luns,
+    }
+}
+
+impl Live {
+    fn note(&mut self, step: &Step) {
+        self.steps.push(describe(step));
+    }
+}
+
+/// A step in a line.
+pub(crate) fn describe(step: &Step) -> String {
+    match step {
+        Step::DataOut { offset, bytes } => format!("data-out {offset}+{bytes}"),
+        Step::Io(io) => describe_io(io),
+        Step::Home(action) => format!("home {action:?}"),
+        Step::Held => "held".into(),
+        Step::Done(done) => format!("{:?}", done.status),
+    }
+}
+
+fn describe_io(io: &Io) -> String {
+    match *io {
+        Io::Read {
+            lba,
+            blocks,
+            into: ReadInto::DataIn { offset },
+        } => {
+            format!("read {lba}+{blocks} at {offset}")
+        }
+        Io::Read {
+            lba,
+            blocks,
+            into: ReadInto::Scratch,
+        } => format!("read {lba}+{blocks} scratch"),
+        Io::Write {
+            lba,
+            blocks,
+            from,
+            durable,
+        } => {
+            let from = match from {
+                WriteFrom::DataOut { offset } => format!("at {offset}"),
+                WriteFrom::Pattern { bytes } => format!("pattern {bytes}"),
+            };
+            let durable = if durable { " durable" } else { "" };
+            format!("write {lba}+{blocks} {from}{durable}")
+        }
+        Io::Flush => "flush".into(),
+        Io::Unmap { lba, blocks } => format!("unmap {lba}+{blocks}"),
+        Io::WriteZeroes {
+            lba,
+            blocks,
+            may_unmap,
+        } => {
+            let unmap = if may_unmap { " or unmap" } else { "" };
+            format!("zero {lba}+{blocks}{unmap}")
+        }
+    }
+}
+
+impl Run {
+    /// The command ended in GOOD, with these steps before.
+    #[track_caller]
+    pub(crate) fn good(&self, steps: &[&str]) -> &Self {
+        assert_eq!(self.done.status, Status::Good, "{self:?}");
+        let (last, before) = self.steps.split_last().unwrap();
+        assert_eq!(last, "Good");
+        assert_eq!(before, steps);
+        self
+    }
+
+    /// The command ended in CHECK CONDITION with this sense.
+    #[track_caller]
+    pub(crate) fn check(&self, sense: Sense) -> &Self {
+        assert_eq!(self.done.sense, Some(sense), "{self:?}");
+        assert_eq!(self.done.status, Status::CheckCondition);
+        self
+    }
+
+    /// The command ended in CHECK CONDITION with this sense, before it did anything.
+    #[track_caller]
+    pub(crate) fn refused(&self, sense: Sense) -> &Self {
+        self.check(sense);
+        assert_eq!(self.steps.len(), 1, "{self:?}");
+        assert_eq!(self.done.transfer_bytes, 0);
+        assert_eq!(self.done.data_in_bytes, 0);
+        self
+    }
+
+    /// The sense data on the wire.
+    pub(crate) fn sense_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.done.write_sense(&mut out);
+        out
+    }
+
+    pub(crate) fn format(&self) -> SenseFormat {
+        self.done.sense_format
+    }
+}
+
+/// A CDB with an address at byte 2 (four bytes) and a length at byte 7 (two bytes).
+pub(crate) fn cdb10(opcode: u8, flags: u8, lba: u32, blocks: u16) -> [u8; 10] {
+    let mut cdb = [0; 10];
+    cdb[0] = opcode;
+    cdb[1] = flags;
+    cdb[2..6].copy_from_slice(&lba.to_be_bytes());
+    cdb[7..9].copy_from_slice(&blocks.to_be_bytes());
+    cdb
+}
+
+/// A CDB with an address at byte 2 (four bytes) and a length at byte 6 (four bytes).
+pub(crate) fn cdb12(opcode: u8, flags: u8, lba: u32, blocks: u32) -> [u8; 12] {
+    let mut cdb = [0; 12];
+    cdb[0] = opcode;
+    cdb[1] = flags;
+    cdb[2..6].copy_from_slice(&lba.to_be_bytes());
+    cdb[6..10].copy_from_slice(&blocks.to_be_bytes());
+    cdb
+}
+
+/// A CDB with an address at byte 2 (eight bytes) and a length at byte 10 (four bytes).
+pub(crate) fn cdb16(opcode: u8, flags: u8, lba: u64, blocks: u32) -> [u8; 16] {
+    let mut cdb = [0; 16];
+    cdb[0] = opcode;
+    cdb[1] = flags;
+    cdb[2..10].copy_from_slice(&lba.to_be_bytes());
+    cdb[10..14].copy_from_slice(&blocks.to_be_bytes());
+    cdb
+}
+
+/// COMPARE AND WRITE.
+pub(crate) fn compare_and_write(flags: u8, lba: u64, blocks: u8) -> [u8; 16] {
+    let mut cdb = cdb16(0x89, flags, lba, 0);
+    cdb[13] = blocks;
+    cdb
+}
+
+/// UNMAP with a parameter list of `bytes`.
+pub(crate) fn unmap(bytes: u16) -> [u8; 10] {
+    cdb10(0x42, 0, 0, bytes)
+}
+
+/// An UNMAP parameter list.
+pub(crate) fn unmap_list(ranges: &[(u64, u32)]) -> Vec<u8> {
+    let descriptors = (ranges.len() * 16) as u16;
+    let mut list = (descriptors + 6).to_be_bytes().to_vec();
+    list.extend_from_slice(&descriptors.to_be_bytes());
+    list.extend_from_slice(&[0; 4]);
+    for (lba, blocks) in ranges {
+        list.extend_from_slice(&lba.to_be_bytes());
+        list.extend_from_slice(&blocks.to_be_bytes());
+        list.extend_from_slice(&[0; 4]);
+    }
+    list
+}

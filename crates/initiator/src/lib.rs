@@ -56,6 +56,7 @@
 #![warn(missing_docs)]
 
 mod answers;
+mod chap;
 mod config;
 mod event;
 mod framing;
@@ -66,6 +67,7 @@ mod session;
 mod task;
 #[cfg(test)]
 mod tests;
+mod transmit;
 
 pub use config::{Chap, ChapDigest, Config, MutualChap};
 pub use event::{CommandDone, Event, Residual, Violation};

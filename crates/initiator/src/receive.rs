@@ -100,7 +100,7 @@ impl Initiator {
         self.take_window(exp_cmd_sn, max_cmd_sn, events);
     }
 
-    /// RFC 7143 §4.2.2.1 and §11.4.9: the numbers only grow, and what contradicts itself is not taken.
+    /// RFC 7143 §4.2.2.1, §11.4.10, §11.4.11: the numbers only grow, and what contradicts itself is not taken.
     pub(crate) fn take_window(
         &mut self,
         exp_cmd_sn: SerialNumber,

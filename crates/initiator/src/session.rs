@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use iscsi_wire::text::TextWriter;
 use iscsi_wire::{
-    Bhs, InitiatorPdu, Itt, LogoutReason, LogoutRequest, Lun64, NopOut, ReadyToTransfer,
-    ScsiCommand, SerialNumber, TaskAttribute, TaskManagementFunction, TaskManagementRequest,
-    TextRequest, Tsih, Ttt, push_bidirectional_read_length, push_extended_cdb,
+    InitiatorPdu, Itt, LogoutReason, LogoutRequest, Lun64, NopOut, ScsiCommand, SerialNumber,
+    TaskAttribute, TaskManagementFunction, TaskManagementRequest, TextRequest, Tsih, Ttt,
+    push_bidirectional_read_length, push_extended_cdb,
 };
 
-use crate::framing::{self, Framer};
+use crate::framing::Framer;
 use crate::login::Login;
 
 use crate::task::Task;
+use crate::transmit::Outgoing;
 use crate::{Config, Params};
 
 /// Whether a request waits its turn in the command window.
@@ -57,9 +58,9 @@ pub struct Initiator {
     pub(crate) exp_cmd_sn: SerialNumber,
     pub(crate) max_cmd_sn: SerialNumber,
     pub(crate) pending: BTreeMap<Itt, Pending>,
-    held: VecDeque<Outgoing>,
+    pub(crate) held: VecDeque<Outgoing>,
     next_itt: u32,
-    out: Vec<u8>,
+    pub(crate) out: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,14 +79,6 @@ pub(crate) enum Pending {
     Text { received: Vec<u8>, rounds: u32 },
     Ping(Vec<u8>),
     Logout,
-}
-
-/// A request ready to leave but for its numbers.
-#[derive(Clone, Debug)]
-struct Outgoing {
-    pdu: InitiatorPdu,
-    ahs: Vec<u8>,
-    data: Vec<u8>,
 }
 
 impl Initiator {
@@ -303,40 +296,6 @@ impl Initiator {
         itt
     }
 
-    /// Sends the data an R2T asks for, where R2Ts are not answered automatically. One for a command that is over sends
-    /// nothing.
-    pub fn answer_r2t(&mut self, r2t: &ReadyToTransfer) {
-        let Some(Pending::Command(task)) = self.pending.get_mut(&r2t.itt) else {
-            return;
-        };
-        let pdus = task.answer_r2t(r2t, self.params.max_send_data_segment_length);
-        for (pdu, data) in pdus {
-            self.send(Outgoing {
-                pdu: InitiatorPdu::DataOut(pdu),
-                ahs: Vec::new(),
-                data,
-            });
-        }
-    }
-
-    /// Appends a header and data as they are, with the digests in use and the padding. The header's numbers and lengths
-    /// are the caller's (who also moves [`Self::set_cmd_sn`] on where it took one), and no answer is expected: one comes
-    /// as [`crate::Event::Unmatched`].
-    pub fn push_raw(&mut self, bhs: &Bhs, data: &[u8]) {
-        framing::append(&mut self.out, bhs, &[], data, self.framer.digests);
-    }
-
-    /// Appends any bytes at all.
-    pub fn push_bytes(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
-    }
-
-    /// Takes the bytes that are to be sent.
-    #[must_use]
-    pub fn take_output(&mut self) -> Vec<u8> {
-        core::mem::take(&mut self.out)
-    }
-
     /// What the login settled; the defaults before its end.
     #[must_use]
     pub const fn params(&self) -> &Params {
@@ -405,96 +364,6 @@ impl Initiator {
             self.next_itt + 1
         };
         itt
-    }
-
-    pub(crate) fn queue_bare(&mut self, pdu: InitiatorPdu, delivery: Delivery) {
-        self.queue(
-            Outgoing {
-                pdu,
-                ahs: Vec::new(),
-                data: Vec::new(),
-            },
-            delivery,
-        );
-    }
-
-    /// Sends at once what belongs to no command's window: login requests and answers to pings.
-    pub(crate) fn send_now(&mut self, pdu: InitiatorPdu, data: Vec<u8>) {
-        self.send(Outgoing {
-            pdu,
-            ahs: Vec::new(),
-            data,
-        });
-    }
-
-    fn queue(&mut self, outgoing: Outgoing, delivery: Delivery) {
-        match delivery {
-            Delivery::Immediate => self.send(outgoing),
-            Delivery::Ordered => {
-                self.held.push_back(outgoing);
-                self.send_held();
-            }
-        }
-    }
-
-    /// RFC 7143 §4.2.2.1: no ordered request leaves with a CmdSN above MaxCmdSN.
-    pub(crate) fn send_held(&mut self) {
-        while self.is_full_feature() && self.cmd_sn.le(self.max_cmd_sn) {
-            let Some(outgoing) = self.held.pop_front() else {
-                break;
-            };
-            self.send(outgoing);
-            self.cmd_sn = self.cmd_sn.next();
-        }
-    }
-
-    fn send(&mut self, mut outgoing: Outgoing) {
-        self.stamp(&mut outgoing.pdu);
-        let Outgoing { pdu, ahs, data } = outgoing;
-        framing::append(&mut self.out, &pdu.emit(), &ahs, &data, self.framer.digests);
-        match pdu {
-            InitiatorPdu::ScsiCommand(command) => self.send_unsolicited(&command),
-            InitiatorPdu::TaskManagementRequest(request) => {
-                self.pending
-                    .insert(request.itt, Pending::TaskManagement(request));
-            }
-            _ => {}
-        }
-    }
-
-    fn send_unsolicited(&mut self, command: &ScsiCommand) {
-        let Some(Pending::Command(task)) = self.pending.get_mut(&command.itt) else {
-            return;
-        };
-        task.cmd_sn = Some(command.cmd_sn);
-        let pdus = task.first_burst(command, self.params.max_send_data_segment_length);
-        for (pdu, data) in pdus {
-            self.send(Outgoing {
-                pdu: InitiatorPdu::DataOut(pdu),
-                ahs: Vec::new(),
-                data,
-            });
-        }
-    }
-
-    fn stamp(&self, pdu: &mut InitiatorPdu) {
-        let (cmd_sn, exp_stat_sn) = (self.cmd_sn, self.exp_stat_sn);
-        macro_rules! both {
-            ($pdu:ident) => {{
-                $pdu.cmd_sn = cmd_sn;
-                $pdu.exp_stat_sn = exp_stat_sn;
-            }};
-        }
-        match pdu {
-            InitiatorPdu::NopOut(pdu) => both!(pdu),
-            InitiatorPdu::ScsiCommand(pdu) => both!(pdu),
-            InitiatorPdu::TaskManagementRequest(pdu) => both!(pdu),
-            InitiatorPdu::LoginRequest(pdu) => both!(pdu),
-            InitiatorPdu::TextRequest(pdu) => both!(pdu),
-            InitiatorPdu::LogoutRequest(pdu) => both!(pdu),
-            InitiatorPdu::DataOut(pdu) => pdu.exp_stat_sn = exp_stat_sn,
-            InitiatorPdu::SnackRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
-        }
     }
 }
 

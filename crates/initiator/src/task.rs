@@ -21,6 +21,7 @@ pub(crate) struct Task {
     waiting_r2ts: u64,
     in_expected: u32,
     in_received: u32,
+    data_in_pdus: u32,
     input: Vec<u8>,
     /// Bytes of the Data-In sequence in progress.
     burst_bytes: u32,
@@ -60,6 +61,7 @@ impl Task {
             waiting_r2ts: 0,
             in_expected: 0,
             in_received: 0,
+            data_in_pdus: 0,
             input: Vec::new(),
             burst_bytes: 0,
             next_in_offset: 0,
@@ -178,6 +180,7 @@ impl Task {
     ) {
         let itt = pdu.itt;
         self.take_number(itt, pdu.data_sn, broken);
+        self.data_in_pdus = self.data_in_pdus.saturating_add(1);
         let bytes = length_of(data);
         let Some(end) = pdu
             .buffer_offset
@@ -347,10 +350,10 @@ impl Task {
         }
     }
 
-    /// RFC 7143 §11.4.7: ExpDataSN counts the command's Data-In and R2T PDUs.
+    /// RFC 7143 §11.4.8: ExpDataSN counts the command's Data-In PDUs, and no R2T.
     pub(crate) fn check_exp_data_sn(&self, response: &ScsiResponse, broken: &mut Vec<Violation>) {
         let completed = response.response == ResponseCode::CommandCompleted;
-        let expected = if completed { self.next_sn } else { 0 };
+        let expected = if completed { self.data_in_pdus } else { 0 };
         if response.exp_data_sn != expected {
             broken.push(Violation::Data {
                 itt: response.itt,

@@ -150,7 +150,7 @@ fn write_sends_immediate_then_unsolicited_then_solicited_data() {
         [(Ttt(0x101), 0, 6144, 856, true)]
     );
 
-    let done = response(&initiator, itt, 2);
+    let done = response(&initiator, itt, 0);
     let events = receive(&mut initiator, TargetPdu::ScsiResponse(done), &[]);
     let [Event::CommandDone(done)] = &events[..] else {
         panic!("{events:?}")
@@ -243,7 +243,7 @@ fn bidirectional_command_names_both_lengths_and_shares_the_numbering() {
     let mut data = data_in(&initiator, itt, 1, 0, 512);
     data.r#final = true;
     assert_eq!(receive_data(&mut initiator, data), []);
-    let done = response(&initiator, itt, 2);
+    let done = response(&initiator, itt, 1);
     let events = receive(&mut initiator, TargetPdu::ScsiResponse(done), &[]);
     let [Event::CommandDone(done)] = &events[..] else {
         panic!("{events:?}")

@@ -65,7 +65,7 @@ pdu! {
         exp_cmd_sn: SerialNumber = At(28),
         /// The largest CmdSN accepted.
         max_cmd_sn: SerialNumber = At(32),
-        /// Data-In and R2T PDUs sent for the command.
+        /// Data-In PDUs sent for the command; R2Ts do not count (RFC 7143 §11.4.8).
         exp_data_sn: u32 = At(36),
         /// Bytes of a bidirectional command's read over or under.
         bidirectional_read_residual_count: u32 = At(40),

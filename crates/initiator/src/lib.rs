@@ -58,6 +58,7 @@
 mod answers;
 mod chap;
 mod config;
+mod end;
 mod event;
 mod framing;
 mod login;

@@ -7,9 +7,10 @@ use iscsi_wire::{
     TaskManagementResponse, TaskManagementResponseCode, TextRequest, TextResponse, Ttt,
 };
 
+use crate::end::End;
 use crate::framing::Frame;
 use crate::session::{Delivery, Initiator, Pending, State, length_of};
-use crate::task::{End, Task};
+use crate::task::Task;
 use crate::{Event, Violation};
 
 impl Initiator {

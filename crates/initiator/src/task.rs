@@ -5,6 +5,7 @@ use iscsi_wire::{
     SerialNumber, Ttt,
 };
 
+use crate::end::End;
 use crate::session::length_of;
 use crate::{CommandDone, Config, Params, Residual, Violation};
 
@@ -35,15 +36,6 @@ pub(crate) struct Task {
 pub(crate) struct FirstBurst {
     pub(crate) immediate_bytes: u32,
     pub(crate) data_out_bytes: u32,
-}
-
-/// A command's status, from whichever PDU brought it.
-pub(crate) struct End {
-    response: u8,
-    status: u8,
-    sense: Vec<u8>,
-    residual: Residual,
-    read_residual: Residual,
 }
 
 impl Task {
@@ -371,45 +363,6 @@ impl Task {
             });
         }
         self.next_sn = found.wrapping_add(1);
-    }
-}
-
-impl End {
-    pub(crate) fn of_data_in(pdu: &DataIn) -> Self {
-        Self {
-            response: ResponseCode::CommandCompleted.into(),
-            status: pdu.status,
-            sense: Vec::new(),
-            residual: residual((pdu.overflow, pdu.underflow), pdu.residual_count),
-            read_residual: Residual::None,
-        }
-    }
-
-    /// RFC 7143 §11.4.7: the data segment is a length and as much sense data. Also whether it is that long; if not,
-    /// what there is of it is taken.
-    pub(crate) fn of_response(pdu: &ScsiResponse, data: &[u8]) -> (Self, bool) {
-        let (length, rest) = match data {
-            [high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
-            rest => (rest.len() * 2, rest),
-        };
-        let sense = rest.get(..length);
-        let read = (pdu.bidirectional_overflow, pdu.bidirectional_underflow);
-        let end = Self {
-            response: pdu.response.into(),
-            status: pdu.status,
-            sense: sense.unwrap_or(rest).to_vec(),
-            residual: residual((pdu.overflow, pdu.underflow), pdu.residual_count),
-            read_residual: residual(read, pdu.bidirectional_read_residual_count),
-        };
-        (end, sense.is_some())
-    }
-}
-
-fn residual((over, under): (bool, bool), count: u32) -> Residual {
-    match (over, under) {
-        (true, _) => Residual::Overflow(count),
-        (_, true) => Residual::Underflow(count),
-        _ => Residual::None,
     }
 }
 

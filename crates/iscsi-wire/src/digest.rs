@@ -102,7 +102,7 @@ mod tests {
         (0..32).collect()
     }
 
-    // RFC 3720 §B.4, which RFC 7143 does not repeat.
+    // RFC 7143 appendix A.4.
     #[test]
     fn crc32c_published_vectors_match_in_wire_order() {
         let read10 = [

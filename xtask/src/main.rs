@@ -3,6 +3,7 @@
 //!     cargo xtask test            what a person runs: installs what the tests need, then runs every test
 //!     cargo xtask ci [PART...]    what CI runs: every part, or the named ones
 //!     cargo xtask tidy            the rules of the house alone
+//!     cargo xtask setup           only installs what the black-box tests need
 //!
 //! Each part is one row of [`part::PARTS`].
 
@@ -42,6 +43,14 @@ fn run(arguments: &[String]) -> Result<bool> {
         "ci" => named(rest)?,
         "test" if rest.is_empty() => PARTS.iter().filter(|part| part.is_test).collect(),
         "tidy" if rest.is_empty() => named(&["tidy".to_owned()])?,
+        "setup" if rest.is_empty() => {
+            let tools = setup::interop_tools(&part::target_folder()?)?;
+            tools
+                .left_out
+                .iter()
+                .for_each(|line| say(&format!("left out: {line}")));
+            return Ok(tools.left_out.is_empty());
+        }
         _ => bail!("{}", usage()),
     };
     Ok(part::run_all(&parts))
@@ -60,7 +69,7 @@ fn named(names: &[String]) -> Result<Vec<&'static Part>> {
 }
 
 fn usage() -> String {
-    let mut text = "usage: cargo xtask test | tidy | ci [PART...]\nparts:\n".to_owned();
+    let mut text = "usage: cargo xtask test | tidy | setup | ci [PART...]\nparts:\n".to_owned();
     for part in PARTS {
         text.push_str(&format!("  {:8} {}\n", part.name, part.about));
     }

@@ -4,8 +4,9 @@
 
 use block::Lba;
 
+use super::state::{Ending, Next};
 use super::transfer::check_complete;
-use super::{Ending, Next};
+
 use crate::lu::HomeAction;
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
@@ -53,10 +54,7 @@ impl CompareAndWrite {
                 offset: 0,
                 bytes: self.data_bytes(),
             },
-            Phase::Range => Next::Home(HomeAction::Range {
-                lba,
-                blocks,
-            }),
+            Phase::Range => Next::Home(HomeAction::Range { lba, blocks }),
             Phase::Read => Next::Io(Io::Read {
                 lba,
                 blocks,

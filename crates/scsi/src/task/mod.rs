@@ -8,29 +8,28 @@
 //! Standards: SAM-5 r21 "Command processing considerations"; the commands are cited where they are carried out.
 
 mod compare_and_write;
+mod extent;
 mod gate;
 mod plan;
 mod settings;
+mod state;
 mod transfer;
 mod zero;
 
-use block::{IoError, Lba};
+use block::Lba;
 
 use crate::command::{Command, TaskAttribute};
 use crate::io_error::refusal_of;
-use crate::lu::{Admit, HomeAction, IoKind, LuShard, NexusId, TaskKey, UnitAttention};
+use crate::lu::{Admit, IoKind, LuShard, NexusId, TaskKey, UnitAttention};
 use crate::opcodes::Row;
 use crate::sense::{Refusal, Sense, SenseFormat};
 use crate::snapshot::LuSnapshot;
-use crate::step::{Done, Io, ReadInto, Resumed, Status, Step};
+use crate::step::{Done, Io, Resumed, Status, Step};
 use crate::view::LunView;
 
-use compare_and_write::CompareAndWrite;
 use gate::Gate;
 use plan::Plan;
-use settings::{Flush, ModeSelect, Reservation};
-use transfer::{Read, Verify, Write};
-use zero::{Unmap, WriteSame};
+use state::{Ending, Next, State};
 
 /// A command under way, between [`begin`] and [`Step::Done`].
 #[derive(Debug)]
@@ -40,8 +39,8 @@ pub struct Task {
     command: Command,
     /// The version of the LU the checks were made on.
     version: u64,
-    /// Bytes that have been moved between initiator and medium, for a command that fails on its way.
-    moved_bytes: u64,
+    /// Bytes of Data-Out that have been taken, for a command that fails on its way.
+    data_out_bytes: u64,
     waits_for: WaitsFor,
     state: State,
 }
@@ -54,42 +53,9 @@ enum WaitsFor {
     /// A fence to be lifted, before an I/O.
     Fence,
     DataOut,
-    Io(Io),
+    Io,
     Home,
     Nothing,
-}
-
-/// How far the command is; the data of each are valid only in it.
-#[derive(Debug)]
-enum State {
-    New,
-    Read(Read),
-    Write(Write),
-    Verify(Verify),
-    WriteSame(WriteSame),
-    UnmapList,
-    Unmap(Unmap),
-    CompareAndWrite(CompareAndWrite),
-    ModeSelect(ModeSelect),
-    Reservation(Reservation),
-    Flush(Flush),
-    Ended,
-}
-
-/// What a state wants next.
-#[derive(Clone, Debug)]
-enum Next {
-    DataOut { offset: u32, bytes: u32 },
-    Io(Io),
-    Home(HomeAction),
-    Done(Ending),
-}
-
-/// A command that ends in GOOD.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Ending {
-    transfer_bytes: u64,
-    data_in_bytes: u32,
 }
 
 /// Begins a command of `nexus`. `key` has [entered](LuShard::enter) the task set, and is there until the engine has it
@@ -110,7 +76,7 @@ pub fn begin(
         nexus,
         command: *command,
         version: shard.version(),
-        moved_bytes: 0,
+        data_out_bytes: 0,
         waits_for: WaitsFor::Turn,
         state: State::New,
     };
@@ -137,8 +103,8 @@ pub fn resume(
         (Resumed::Lifted, WaitsFor::Turn) => task.start(shard, view, out),
         (Resumed::Lifted, WaitsFor::Fence) => task.drive(shard, view),
         (Resumed::DataOut(bytes), WaitsFor::DataOut) => {
-            task.count_data_out(bytes);
-            let taken = task.handle_data_out(bytes, shard.snapshot());
+            task.data_out_bytes += bytes.len() as u64;
+            let taken = task.state.handle_data_out(bytes, shard.snapshot());
             task.go_on(taken, shard, view)
         }
         (
@@ -147,14 +113,17 @@ pub fn resume(
                 data_out,
                 scratch,
             },
-            WaitsFor::Io(io),
+            WaitsFor::Io,
         ) => {
             shard.io_done(task.key);
-            let taken = task.handle_io(io, result, data_out, scratch);
+            let taken = match result {
+                Ok(()) => task.state.handle_io(data_out, scratch),
+                Err(error) => Err(refusal_of(&error)),
+            };
             task.go_on(taken, shard, view)
         }
         (Resumed::Granted, WaitsFor::Home) => {
-            let taken = task.handle_granted();
+            let taken = task.state.handle_granted();
             task.go_on(taken, shard, view)
         }
         (Resumed::Refused, WaitsFor::Home) => task.refuse(Refusal::RESERVATION_CONFLICT, shard),
@@ -258,7 +227,7 @@ impl Task {
     /// Returns the next step; an I/O only when the shard admits it on the checks that were made.
     fn drive(&mut self, shard: &mut LuShard, view: &LunView<'_>) -> Step {
         loop {
-            match self.next(shard.snapshot()) {
+            match self.state.next(shard.snapshot()) {
                 Next::DataOut { offset, bytes } => {
                     self.waits_for = WaitsFor::DataOut;
                     return Step::DataOut { offset, bytes };
@@ -272,7 +241,7 @@ impl Task {
                     let (range, kind) = extent(&io);
                     match shard.admit_io(self.key, range, kind, self.version) {
                         Admit::Go => {
-                            self.waits_for = WaitsFor::Io(io);
+                            self.waits_for = WaitsFor::Io;
                             return Step::Io(io);
                         }
                         Admit::Held => {
@@ -310,101 +279,6 @@ impl Task {
         }
     }
 
-    fn next(&self, lu: &LuSnapshot) -> Next {
-        match &self.state {
-            State::Read(read) => read.next(),
-            State::Write(write) => write.next(lu),
-            State::Verify(verify) => verify.next(),
-            State::WriteSame(same) => same.next(lu),
-            State::UnmapList => Next::DataOut {
-                offset: 0,
-                bytes: zero::list_bytes(&self.command),
-            },
-            State::Unmap(unmap) => unmap.next(lu),
-            State::CompareAndWrite(compare) => compare.next(lu),
-            State::ModeSelect(select) => select.next(),
-            State::Reservation(reservation) => reservation.next(),
-            State::Flush(flush) => flush.next(),
-            State::New | State::Ended => Next::Done(Ending::default()),
-        }
-    }
-
-    fn handle_data_out(&mut self, bytes: &[u8], lu: &LuSnapshot) -> Result<(), Refusal> {
-        match &mut self.state {
-            State::Write(write) => write.handle_data_out(bytes),
-            State::Verify(verify) => verify.handle_data_out(bytes),
-            State::WriteSame(same) => same.handle_data_out(bytes),
-            State::UnmapList => {
-                self.state = State::Unmap(Unmap::parse(bytes, lu)?);
-                Ok(())
-            }
-            State::CompareAndWrite(compare) => compare.handle_data_out(bytes),
-            State::ModeSelect(select) => select.handle_data_out(bytes, lu),
-            _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
-        }
-    }
-
-    fn handle_io(
-        &mut self,
-        io: Io,
-        result: Result<(), IoError>,
-        data_out: &[u8],
-        scratch: &[u8],
-    ) -> Result<(), Refusal> {
-        if let Err(error) = result {
-            return Err(refusal_of(&error));
-        }
-        match &mut self.state {
-            State::Read(read) => {
-                read.handle_io();
-                if let Io::Read {
-                    into: ReadInto::DataIn { .. },
-                    ..
-                } = io
-                {
-                    self.moved_bytes = read.moved_bytes();
-                }
-                Ok(())
-            }
-            State::Write(write) => write.handle_io(data_out, scratch),
-            State::Verify(verify) => verify.handle_io(data_out, scratch),
-            State::WriteSame(same) => {
-                same.handle_io();
-                Ok(())
-            }
-            State::Unmap(unmap) => {
-                unmap.handle_io();
-                Ok(())
-            }
-            State::CompareAndWrite(compare) => compare.handle_io(data_out, scratch),
-            State::ModeSelect(select) => {
-                select.handle_io();
-                Ok(())
-            }
-            State::Flush(flush) => {
-                flush.handle_io();
-                Ok(())
-            }
-            State::New | State::UnmapList | State::Reservation(_) | State::Ended => {
-                Err(Sense::INTERNAL_TARGET_FAILURE.into())
-            }
-        }
-    }
-
-    fn handle_granted(&mut self) -> Result<(), Refusal> {
-        match &mut self.state {
-            State::CompareAndWrite(compare) => compare.handle_granted(),
-            State::ModeSelect(select) => select.handle_granted(),
-            State::Reservation(reservation) => reservation.handle_granted(),
-            _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
-        }
-        Ok(())
-    }
-
-    fn count_data_out(&mut self, bytes: &[u8]) {
-        self.moved_bytes = self.moved_bytes.saturating_add(bytes.len() as u64);
-    }
-
     fn finish(&mut self, ending: Ending, shard: &LuShard) -> Step {
         self.state = State::Ended;
         Step::Done(Done {
@@ -417,14 +291,13 @@ impl Task {
 
     /// Ends the task with what it has moved so far.
     fn refuse(&mut self, refusal: Refusal, shard: &LuShard) -> Step {
-        let reads = matches!(self.state, State::Read(_));
-        self.state = State::Ended;
         let mut done = refusal.done(sense_format(shard.snapshot()));
-        done.transfer_bytes = self.moved_bytes;
-        if reads {
-            // Not above the expected data transfer length.
-            done.data_in_bytes = u32::try_from(self.moved_bytes).unwrap_or(u32::MAX);
+        done.transfer_bytes = self.data_out_bytes;
+        if let State::Read(read) = &self.state {
+            done.data_in_bytes = read.moved_bytes();
+            done.transfer_bytes = u64::from(read.moved_bytes());
         }
+        self.state = State::Ended;
         Step::Done(done)
     }
 }

@@ -1,12 +1,16 @@
 //! From a CDB that has passed the general checks to the work it asks for.
 
-use block::{BlockCount, Geometry, Lba};
+use block::Geometry;
 
+use super::Task;
 use super::compare_and_write::CompareAndWrite;
+use super::extent::{
+    Extent, check_transfer_length, checked_extent, compare_extent, forces_unit_access,
+};
 use super::settings::{Flush, ModeSelect, Reservation};
+use super::state::{Ending, State};
 use super::transfer::{Cursor, Read, Verify, VerifyWith, Write, WriteCheck};
-use super::zero::{WriteSame, list_bytes};
-use super::{Ending, State, Task};
+use super::zero::WriteSame;
 use crate::command::{Cdb, Command};
 use crate::limits;
 use crate::lu::{LuShard, UnitAttention};
@@ -93,73 +97,6 @@ pub(super) fn plan(
     Ok(Plan::Done(done))
 }
 
-/// The address and the number of blocks of a CDB.
-#[derive(Clone, Copy)]
-struct Extent {
-    lba: Lba,
-    blocks: u64,
-}
-
-impl Layout {
-    fn extent(self, cdb: &Cdb) -> Extent {
-        let (lba, blocks) = match self {
-            Self::Six => {
-                let lba = cdb.be32::<0>() & 0x001f_ffff;
-                // SBC-4 "READ (6) command": 0 means 256.
-                let blocks = match cdb.byte::<4>() {
-                    0 => 256,
-                    blocks => u32::from(blocks),
-                };
-                (u64::from(lba), blocks)
-            }
-            Self::Ten => (u64::from(cdb.be32::<2>()), u32::from(cdb.be16::<7>())),
-            Self::Twelve => (u64::from(cdb.be32::<2>()), cdb.be32::<6>()),
-            Self::Sixteen => (cdb.be64::<2>(), cdb.be32::<10>()),
-        };
-        Extent {
-            lba: Lba(lba),
-            blocks: u64::from(blocks),
-        }
-    }
-
-    /// The byte where the address starts, and the byte where the number of blocks does.
-    fn fields(self) -> (u8, u8) {
-        match self {
-            Self::Six => (1, 4),
-            Self::Ten => (2, 7),
-            Self::Twelve => (2, 6),
-            Self::Sixteen => (2, 10),
-        }
-    }
-}
-
-/// The blocks a command names, checked against the capacity.
-fn checked_extent(layout: Layout, cdb: &Cdb, geometry: Geometry) -> Result<Extent, Refusal> {
-    let extent = layout.extent(cdb);
-    if geometry.contains(extent.lba, BlockCount(extent.blocks)) {
-        return Ok(extent);
-    }
-    // READ(6) has the address in the low five bits of its first byte.
-    let bit = if layout == Layout::Six { Some(4) } else { None };
-    Err(out_of_range(layout.fields().0, bit).into())
-}
-
-fn out_of_range(byte: u8, bit: Option<u8>) -> Sense {
-    Sense::LBA_OUT_OF_RANGE.pointing(true, u16::from(byte), bit)
-}
-
-/// SBC-4 "MAXIMUM TRANSFER LENGTH field": more is an invalid field.
-fn check_transfer_length(
-    layout: Layout,
-    extent: Extent,
-    geometry: Geometry,
-) -> Result<(), Refusal> {
-    if extent.blocks > u64::from(limits::max_transfer_blocks(geometry)) {
-        return Err(Sense::cdb_byte(layout.fields().1).into());
-    }
-    Ok(())
-}
-
 /// Whether the blocks the command names are still there.
 pub(super) fn check_range(row: &Row, cdb: &Cdb, geometry: Geometry) -> Result<(), Refusal> {
     match row.handler {
@@ -188,7 +125,7 @@ fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, 
         Handler::Write(layout) => {
             let extent = checked_extent(layout, cdb, geometry)?;
             check_transfer_length(layout, extent, geometry)?;
-            let fua = layout != Layout::Six && cdb.bit::<1>(3);
+            let fua = forces_unit_access(layout, cdb);
             Ok(write(extent, command, geometry, fua, WriteCheck::None))
         }
         Handler::WriteAndVerify(layout) => {
@@ -241,7 +178,7 @@ fn read(layout: Layout, extent: Extent, command: &Command, geometry: Geometry) -
         transfer_bytes: bytes,
         data_in_bytes: u32::try_from(wanted).unwrap_or(u32::MAX),
     };
-    let fua = layout != Layout::Six && command.cdb.bit::<1>(3);
+    let fua = forces_unit_access(layout, &command.cdb);
     let at = Cursor::new(extent.lba, blocks, geometry);
     Plan::Work(State::Read(Read::new(at, fua, ending)))
 }
@@ -322,17 +259,6 @@ fn write_same(layout: Layout, command: &Command, lu: &LuSnapshot) -> Result<Plan
     ))))
 }
 
-fn compare_extent(cdb: &Cdb, geometry: Geometry) -> Result<Extent, Refusal> {
-    let extent = Extent {
-        lba: Lba(cdb.be64::<2>()),
-        blocks: u64::from(cdb.byte::<13>()),
-    };
-    if !geometry.contains(extent.lba, BlockCount(extent.blocks)) {
-        return Err(out_of_range(2, None).into());
-    }
-    Ok(extent)
-}
-
 /// SBC-4 "COMPARE AND WRITE command".
 fn compare_and_write(command: &Command, geometry: Geometry) -> Result<Plan, Refusal> {
     let cdb = &command.cdb;
@@ -359,11 +285,13 @@ fn unmap(command: &Command) -> Result<Plan, Refusal> {
         // No parameter list is no error.
         0 => Ok(Plan::good(0)),
         // The header would not be whole, or not all of the list would come.
-        length if length < 8 || list_bytes(command) < u32::from(length) => {
+        length if length < 8 || command.data_out_bytes < u32::from(length) => {
             let sense = Sense::PARAMETER_LIST_LENGTH_ERROR;
             Err(sense.pointing(true, 7, None).into())
         }
-        _ => Ok(Plan::Work(State::UnmapList)),
+        length => Ok(Plan::Work(State::UnmapList {
+            bytes: u32::from(length),
+        })),
     }
 }
 

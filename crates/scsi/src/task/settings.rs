@@ -1,7 +1,8 @@
 //! MODE SELECT, RESERVE and RELEASE, which the home carries out, and plain flushes.
 
+use super::state::{Ending, Next};
 use super::transfer::check_complete;
-use super::{Ending, Next};
+
 use crate::lu::{HomeAction, ModeChange};
 use crate::opcodes::ListSize;
 use crate::reports::ModeSelectList;

@@ -2,7 +2,7 @@
 
 use block::{Geometry, Lba};
 
-use super::{Ending, Next};
+use super::state::{Ending, Next};
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
 use crate::step::{Io, ReadInto, WINDOW_BYTES, WriteFrom};
@@ -108,8 +108,8 @@ impl Read {
     }
 
     /// Bytes of Data-In that have been read.
-    pub(super) fn moved_bytes(&self) -> u64 {
-        u64::from(self.at.offset.min(self.ending.data_in_bytes))
+    pub(super) fn moved_bytes(&self) -> u32 {
+        self.at.offset.min(self.ending.data_in_bytes)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use block::{BlockCount, Geometry, Lba};
 
+use super::state::{Ending, Next};
 use super::transfer::check_complete;
-use super::{Ending, Next};
-use crate::command::Command;
+
 use crate::limits;
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
@@ -125,11 +125,6 @@ impl WriteSame {
         self.lba = self.lba.saturating_add(blocks);
         self.left_blocks -= blocks;
     }
-}
-
-/// The bytes of an UNMAP parameter list that come.
-pub(super) fn list_bytes(command: &Command) -> u32 {
-    u32::from(command.cdb.be16::<7>()).min(command.data_out_bytes)
 }
 
 const HEADER_BYTES: usize = 8;

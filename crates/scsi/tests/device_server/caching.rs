@@ -41,6 +41,9 @@ fn write_with_fua_is_durable_and_read_with_fua_flushes_first() {
     let run = rig.run(&cdb10(0x28, 0x18, 0, 1), Data::In(512));
     run.good(&["flush", "read 0+1 at 0"]);
     assert_eq!(run.data_in, block);
+    // FUA_NV: there is no other non-volatile cache.
+    rig.run(&cdb10(0x2a, 0x02, 0, 1), Data::Out(&block))
+        .good(&["data-out 0+512", "write 0+1 at 0 durable"]);
     rig.run(&cdb10(0x28, 0x10, 0, 1), Data::In(512))
         .good(&["read 0+1 at 0"]);
 }

@@ -372,7 +372,7 @@ fn report_operation_codes_with_timeouts_has_them_for_all() {
 fn report_operation_codes_of_one_command_is_golden() {
     let mut rig = Rig::new();
     let run = rig.run(&operation_codes(1, 0x28, 0), Data::In(4096));
-    let usage = [0x28, 0x18, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0];
+    let usage = [0x28, 0x1a, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0];
     assert_eq!(run.data_in, [&[0, 3, 0, 10][..], &usage].concat());
     let run = rig.run(&operation_codes(2, 0x9e, 0x10), Data::In(4096));
     assert_eq!(run.data_in[4..6], [0x9e, 0x10]);

@@ -1,0 +1,113 @@
+//! The states of a task, and who takes which event in which.
+
+use crate::lu::HomeAction;
+use crate::sense::{Refusal, Sense};
+use crate::snapshot::LuSnapshot;
+use crate::step::Io;
+
+use super::compare_and_write::CompareAndWrite;
+use super::settings::{Flush, ModeSelect, Reservation};
+use super::transfer::{Read, Verify, Write};
+use super::zero::{Unmap, WriteSame};
+
+/// How far the command is; the data of each are valid only in it.
+#[derive(Debug)]
+pub(super) enum State {
+    New,
+    Read(Read),
+    Write(Write),
+    Verify(Verify),
+    WriteSame(WriteSame),
+    /// UNMAP, its parameter list still to come.
+    UnmapList {
+        bytes: u32,
+    },
+    Unmap(Unmap),
+    CompareAndWrite(CompareAndWrite),
+    ModeSelect(ModeSelect),
+    Reservation(Reservation),
+    Flush(Flush),
+    Ended,
+}
+
+/// What a state wants next. It says the same each time it is asked, until an event is handled.
+#[derive(Clone, Debug)]
+pub(super) enum Next {
+    DataOut { offset: u32, bytes: u32 },
+    Io(Io),
+    Home(HomeAction),
+    Done(Ending),
+}
+
+/// A command that ends in GOOD.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) transfer_bytes: u64,
+    pub(super) data_in_bytes: u32,
+}
+
+impl State {
+    pub(super) fn next(&self, lu: &LuSnapshot) -> Next {
+        match self {
+            Self::Read(read) => read.next(),
+            Self::Write(write) => write.next(lu),
+            Self::Verify(verify) => verify.next(),
+            Self::WriteSame(same) => same.next(lu),
+            Self::UnmapList { bytes } => Next::DataOut {
+                offset: 0,
+                bytes: *bytes,
+            },
+            Self::Unmap(unmap) => unmap.next(lu),
+            Self::CompareAndWrite(compare) => compare.next(lu),
+            Self::ModeSelect(select) => select.next(),
+            Self::Reservation(reservation) => reservation.next(),
+            Self::Flush(flush) => flush.next(),
+            Self::New | Self::Ended => Next::Done(Ending::default()),
+        }
+    }
+
+    /// The Data-Out asked for is here.
+    pub(super) fn handle_data_out(&mut self, bytes: &[u8], lu: &LuSnapshot) -> Result<(), Refusal> {
+        match self {
+            Self::Write(write) => write.handle_data_out(bytes),
+            Self::Verify(verify) => verify.handle_data_out(bytes),
+            Self::WriteSame(same) => same.handle_data_out(bytes),
+            Self::UnmapList { .. } => {
+                *self = Self::Unmap(Unmap::parse(bytes, lu)?);
+                Ok(())
+            }
+            Self::CompareAndWrite(compare) => compare.handle_data_out(bytes),
+            Self::ModeSelect(select) => select.handle_data_out(bytes, lu),
+            _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
+        }
+    }
+
+    /// The I/O asked for has succeeded.
+    pub(super) fn handle_io(&mut self, data_out: &[u8], scratch: &[u8]) -> Result<(), Refusal> {
+        match self {
+            Self::Read(read) => read.handle_io(),
+            Self::Write(write) => return write.handle_io(data_out, scratch),
+            Self::Verify(verify) => return verify.handle_io(data_out, scratch),
+            Self::WriteSame(same) => same.handle_io(),
+            Self::Unmap(unmap) => unmap.handle_io(),
+            Self::CompareAndWrite(compare) => return compare.handle_io(data_out, scratch),
+            Self::ModeSelect(select) => select.handle_io(),
+            Self::Flush(flush) => flush.handle_io(),
+            Self::New | Self::UnmapList { .. } | Self::Reservation(_) | Self::Ended => {
+                return Err(Sense::INTERNAL_TARGET_FAILURE.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The home has granted, or done, what was asked for.
+    pub(super) fn handle_granted(&mut self) -> Result<(), Refusal> {
+        match self {
+            Self::CompareAndWrite(compare) => compare.handle_granted(),
+            Self::ModeSelect(select) => select.handle_granted(),
+            Self::Reservation(reservation) => reservation.handle_granted(),
+            _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
+        }
+        Ok(())
+    }
+}

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use super::{Driver, DriverChoice, DriverReport, DriverSettings};
+use super::epoll::{Aio, EpollLoop, FastPath};
+use super::uring::{Ring, UringLoop};
+use super::{Driver, DriverChoice, DriverKind, DriverReport, DriverSettings, Refusal};
 use crate::Slab;
 
 /// A driver with default settings. See [`choose_driver_with`].
@@ -16,14 +18,65 @@ pub fn choose_driver(
     choose_driver_with(choice, slab, &DriverSettings::default())
 }
 
-/// The driver asked for, and a report of what the machine refused on the way.
+/// The driver asked for, and a report of what the machine refused on the way. It is bound to the calling thread.
 ///
 /// # Errors
-/// Where a driver asked for by name cannot be had; where even `epoll` finds no descriptors.
+/// Where a driver asked for by name cannot be had (e.g. `PermissionDenied` where io_uring is switched off); where even
+/// `epoll` finds no descriptors.
 pub fn choose_driver_with(
-    _choice: DriverChoice,
-    _slab: Slab,
-    _settings: &DriverSettings,
+    choice: DriverChoice,
+    slab: Slab,
+    settings: &DriverSettings,
 ) -> io::Result<(Box<dyn Driver>, DriverReport)> {
-    Err(io::ErrorKind::Unsupported.into())
+    let mut refusals = Vec::new();
+    let driver: Box<dyn Driver> = match choice {
+        DriverChoice::Uring => Box::new(UringLoop::new(named(Ring::new())?, slab, settings)?),
+        DriverChoice::Mixed => mixed(named(Ring::new())?, slab, settings)?,
+        DriverChoice::Epoll => epoll(slab, settings, &mut refusals)?,
+        DriverChoice::Auto => match Ring::new() {
+            Ok(ring) => mixed(ring, slab, settings)?,
+            Err(error) => {
+                refusals.push(refusal("io_uring", &error, "epoll with native AIO"));
+                epoll(slab, settings, &mut refusals)?
+            }
+        },
+    };
+    let report = DriverReport {
+        kind: driver.kind(),
+        refusals,
+    };
+    Ok((driver, report))
+}
+
+fn mixed(ring: Ring, slab: Slab, settings: &DriverSettings) -> io::Result<Box<dyn Driver>> {
+    let driver = EpollLoop::new(FastPath::Ring(ring), slab, settings)?;
+    debug_assert_eq!(driver.kind(), DriverKind::Mixed);
+    Ok(Box::new(driver))
+}
+
+fn epoll(
+    slab: Slab,
+    settings: &DriverSettings,
+    refusals: &mut Vec<Refusal>,
+) -> io::Result<Box<dyn Driver>> {
+    let (aio, refused) = Aio::new()?;
+    refusals.extend(refused.map(|error| refusal("native AIO", &error, "threads for direct I/O")));
+    Ok(Box::new(EpollLoop::new(
+        FastPath::Aio(aio),
+        slab,
+        settings,
+    )?))
+}
+
+/// Says what it is that the kernel refused.
+fn named(ring: io::Result<Ring>) -> io::Result<Ring> {
+    ring.map_err(|error| io::Error::new(error.kind(), format!("io_uring refused: {error}")))
+}
+
+fn refusal(what: &'static str, error: &io::Error, instead: &'static str) -> Refusal {
+    Refusal {
+        what,
+        os_error: error.raw_os_error().unwrap_or(libc::EIO),
+        instead,
+    }
 }

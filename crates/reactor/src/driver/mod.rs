@@ -11,7 +11,14 @@
 //! - cancel is a request; the completion is the truth.
 
 mod choose;
+mod epoll;
+mod files;
 mod ops;
+mod pace;
+mod slots;
+mod staging;
+mod stream;
+mod uring;
 
 pub use choose::{choose_driver, choose_driver_with};
 pub use ops::{
@@ -201,3 +208,6 @@ impl Default for DriverSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 mod lane;
 
-pub(crate) use lane::{Job, JobId, JobResult, Lane, Returns, Work};
+pub(crate) use lane::{Job, JobId, JobResult, Lane, Returns, Work, is_direct_end};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

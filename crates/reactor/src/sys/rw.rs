@@ -1,9 +1,16 @@
 //! Positioned reads and writes from plain addresses.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use crate::memory::Span;
+
+/// Which way the bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
 
 /// What a call may and must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +42,7 @@ pub(crate) unsafe fn read_at(
     flags: RwFlags,
 ) -> io::Result<usize> {
     // SAFETY: the caller's.
-    unsafe { vectored(libc::SYS_preadv2, fd, span, offset, flags) }
+    unsafe { transfer(Direction::Read, fd, span, offset, flags) }
 }
 
 /// Writes from `span`; the number of bytes written.
@@ -49,34 +56,34 @@ pub(crate) unsafe fn write_at(
     flags: RwFlags,
 ) -> io::Result<usize> {
     // SAFETY: the caller's.
-    unsafe { vectored(libc::SYS_pwritev2, fd, span, offset, flags) }
+    unsafe { transfer(Direction::Write, fd, span, offset, flags) }
 }
 
 /// # Safety
 /// As [`read_at`] and [`write_at`].
-unsafe fn vectored(
-    call: libc::c_long,
+unsafe fn transfer(
+    direction: Direction,
     fd: BorrowedFd<'_>,
     span: Span,
     offset: u64,
     flags: RwFlags,
 ) -> io::Result<usize> {
-    let iovec = span.iovec();
-    // On 64-bit machines the low word carries the whole offset and the high word is ignored.
-    let low = offset as libc::c_ulong;
-    let high = (offset >> 32) as libc::c_ulong;
+    let offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let (fd, base) = (fd.as_raw_fd(), span.ptr.cast::<libc::c_void>());
     loop {
-        // SAFETY: one iovec at the address given; the memory behind it is the caller's promise.
+        // SAFETY: the caller's.
         let result = unsafe {
-            libc::syscall(
-                call,
-                fd.as_raw_fd(),
-                &raw const iovec,
-                1_usize,
-                low,
-                high,
-                flags.0,
-            )
+            match direction {
+                // The plain calls exist everywhere, those with flags do not.
+                Direction::Read if flags == RwFlags::NONE => {
+                    libc::pread64(fd, base, span.len, offset)
+                }
+                Direction::Write if flags == RwFlags::NONE => {
+                    libc::pwrite64(fd, base, span.len, offset)
+                }
+                Direction::Read => with_flags(libc::SYS_preadv2, fd, span, offset, flags),
+                Direction::Write => with_flags(libc::SYS_pwritev2, fd, span, offset, flags),
+            }
         };
         if let Ok(bytes) = usize::try_from(result) {
             return Ok(bytes);
@@ -86,6 +93,28 @@ unsafe fn vectored(
             return Err(error);
         }
     }
+}
+
+/// # Safety
+/// As [`read_at`] and [`write_at`].
+unsafe fn with_flags(
+    call: libc::c_long,
+    fd: RawFd,
+    span: Span,
+    offset: i64,
+    flags: RwFlags,
+) -> isize {
+    let iovec = span.iovec();
+    // The low word comes first; on 64-bit machines it carries the whole offset and the high word is ignored.
+    let (low, high) = (offset as libc::c_long, (offset >> 32) as libc::c_long);
+    // SAFETY: one iovec at the address given; the memory behind it is the caller's promise.
+    let result = unsafe { libc::syscall(call, fd, &raw const iovec, 1_usize, low, high, flags.0) };
+    result as isize
+}
+
+/// Whether an error says that the call's flags are not understood here, rather than that it failed.
+pub(crate) fn flags_are_refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
 }
 
 /// Whether a read that must not wait is understood for this file. Reads one byte at most, and does not wait.

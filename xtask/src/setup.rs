@@ -26,7 +26,7 @@ struct Need {
 }
 
 /// The test binaries that need nothing but the built `quintain`.
-const NEEDS_NOTHING: &[&str] = &["initiator", "crash", "serve"];
+const NEEDS_NOTHING: &[&str] = &["initiator", "crash", "serve", "login", "hostile"];
 
 const NEEDS: &[Need] = &[
     Need {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use initiator::{CommandDone, Config, Delivery, Event, Initiator};
-use iscsi_wire::{Isid, Itt, LogoutReason, Lun64};
+use iscsi_wire::{Isid, Itt, LoginStatus, LogoutReason, Lun64};
 
 use crate::target::TARGET_NAME;
 
@@ -17,6 +17,48 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const GOOD: u8 = 0;
 const CHECK_CONDITION: u8 = 2;
+
+/// How a login ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginEnd {
+    /// In full feature phase.
+    LoggedIn,
+    /// With this status.
+    Refused(LoginStatus),
+    /// The target closed the connection without an answer.
+    Dropped,
+}
+
+/// Tries a login as configured and tells how it ended.
+///
+/// # Errors
+/// The target cannot be reached, does not answer, or breaks the protocol.
+pub fn try_login(portal: SocketAddr, config: Config) -> Result<LoginEnd> {
+    let mut stream = TcpStream::connect(portal).with_context(|| portal.to_string())?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut initiator = Initiator::new(config);
+    initiator.start_login();
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        stream.write_all(&initiator.take_output())?;
+        let count = match stream.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+            Err(error) => return Err(error).context("no answer to a login"),
+        };
+        if count == 0 {
+            return Ok(LoginEnd::Dropped);
+        }
+        let first = initiator.handle_bytes(&buffer[..count]).into_iter().next();
+        return match first {
+            None => continue,
+            Some(Event::LoggedIn) => Ok(LoginEnd::LoggedIn),
+            Some(Event::LoginFailed { status, .. }) => Ok(LoginEnd::Refused(status)),
+            Some(Event::Violation(violation)) => Err(violation.into()),
+            Some(other) => bail!("unexpected: {other:?}"),
+        };
+    }
+}
 
 /// The address form of LUN 0 to 255, peripheral device addressing.
 fn lun64(lun: u8) -> Lun64 {
@@ -72,6 +114,29 @@ impl Client {
     #[must_use]
     pub fn params(&self) -> &initiator::Params {
         self.initiator.params()
+    }
+
+    /// From here on commands go to this LUN, of the same block size.
+    pub fn select(&mut self, lun: u8) {
+        self.lun = lun64(lun);
+    }
+
+    /// Sends any bytes at all, as a broken or hostile initiator would. What comes back is not looked at.
+    ///
+    /// # Errors
+    /// The target has closed the connection.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.stream.write_all(bytes)?)
+    }
+
+    /// Pings and waits for the answer.
+    ///
+    /// # Errors
+    /// None comes.
+    pub fn ping_now(&mut self) -> Result<()> {
+        self.initiator.ping(b"ping", Delivery::Immediate);
+        while !self.turn()? {}
+        Ok(())
     }
 
     /// Queues a WRITE(16) of whole blocks.
@@ -182,7 +247,7 @@ impl Client {
         bail!("the unit does not get ready")
     }
 
-    /// Sends what is queued and takes what has come. Returns whether a login or logout is over.
+    /// Sends what is queued and takes what has come. Returns whether a login, ping or logout is over.
     fn turn(&mut self) -> Result<bool> {
         self.stream
             .write_all(&self.initiator.take_output())
@@ -197,7 +262,8 @@ impl Client {
                 Event::CommandDone(done) => self.done.push_back(done),
                 Event::LoggedIn | Event::LoggedOut(_) => is_over = true,
                 Event::Async { .. } => self.asked_to_leave = true,
-                Event::Ponged { .. } | Event::Pinged { .. } => {}
+                Event::Ponged { .. } => is_over = true,
+                Event::Pinged { .. } => {}
                 Event::Violation(violation) => return Err(violation.into()),
                 other => bail!("unexpected: {other:?}"),
             }

@@ -278,6 +278,20 @@ impl Target {
         bail!("it did not end within {PATIENCE:?}: {}", self.log_text())
     }
 
+    /// Its resident memory in bytes.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line
+            .and_then(|line| line.split_whitespace().next())
+            .context("no VmRSS")?;
+        Ok(kibibytes.parse::<u64>()? * 1024)
+    }
+
     /// What it has written to standard error, in all starts of this folder.
     #[must_use]
     pub fn log_text(&self) -> String {

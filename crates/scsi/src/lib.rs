@@ -2,6 +2,20 @@
 //!
 //! It knows nothing of iSCSI, sockets, files or memory: payload is named by offset and length, and bytes are seen only
 //! as slices for one call. Pinned revisions: SAM-5 r21, SPC-5 r22, SBC-4 r22, SPC-2 r20 (RESERVE and RELEASE).
+//!
+//! A command's way: [`Lun::decode`] finds the logical unit ([`begin_missing`] answers when there is none), the command
+//! [enters](lu::LuShard::enter) the task set, [`begin`] checks it and returns a [`Step`], [`resume`] takes each answer
+//! and returns the next, until [`Step::Done`]. Nothing waits inside, and no step moves more than [`WINDOW_BYTES`].
+//!
+//! Choices within the standards, all of them told to initiators where there is a field for it:
+//! - SIMPLE, ORDERED and HEAD OF QUEUE are served (ORDERED alone in the task set), ACA is refused (NORMACA 0); TAS and
+//!   QERR are 0.
+//! - No protection information, no saved mode pages, no removable medium, no power conditions: START STOP UNIT flushes,
+//!   but the LU stays ready for its other initiators.
+//! - IMMED is taken and not used: the status comes when the work is done.
+//! - Of a READ or WRITE whose expected data transfer length is below that of the CDB, what the initiator takes is read,
+//!   and whole blocks of what it sends are written; the residual count tells the rest. Commands for which half of
+//!   the data makes no sense (WRITE SAME, COMPARE AND WRITE, parameter lists) are refused.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

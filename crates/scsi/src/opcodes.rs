@@ -284,7 +284,31 @@ impl Row {
             return Ok(());
         }
         let at = u8::try_from(unexpected.leading_zeros()).unwrap_or(0);
-        Err(Sense::cdb_bit(at / 8, 7 - at % 8).into())
+        Err(self.field_at(at / 8, 7 - at % 8).into())
+    }
+
+    /// INVALID FIELD IN CDB for the field that a bit is in. SPC-5 "Field pointer sense key specific information": a field
+    /// of several bits is named by its first.
+    fn field_at(&self, byte: u8, bit: u8) -> Sense {
+        match (self.handler, byte, bit) {
+            // RDPROTECT, WRPROTECT, VRPROTECT.
+            (
+                Handler::Read(_)
+                | Handler::Write(_)
+                | Handler::WriteAndVerify(_)
+                | Handler::Verify(_)
+                | Handler::WriteSame(_)
+                | Handler::CompareAndWrite,
+                1,
+                5..=7,
+            ) => Sense::cdb_bit(1, 7),
+            // POWER CONDITION.
+            (Handler::StartStopUnit, 4, 4..=7) => Sense::cdb_bit(4, 7),
+            // SELF-TEST CODE; PARAMETER LIST LENGTH.
+            (Handler::SendDiagnostic, 1, 5..=7) => Sense::cdb_bit(1, 7),
+            (Handler::SendDiagnostic, 3 | 4, _) => Sense::cdb_byte(3),
+            _ => Sense::cdb_bit(byte, bit),
+        }
     }
 
     fn allowed(&self) -> u128 {
@@ -349,9 +373,16 @@ mod tests {
                 let byte = u8::try_from(at / 8).unwrap();
                 let in_byte = u8::try_from(7 - at % 8).unwrap();
                 let cdb = Cdb((row.usage & (u128::from(u8::MAX) << 120) | bit).to_be_bytes());
-                assert_eq!(
-                    row.check_reserved(&cdb),
-                    Err(Refusal::Check(Sense::cdb_bit(byte, in_byte))),
+                let Err(Refusal::Check(sense)) = row.check_reserved(&cdb) else {
+                    panic!("{}: byte {byte} bit {in_byte} is accepted", row.name);
+                };
+                assert_eq!((sense.asc, sense.ascq), (0x24, 0x00));
+                let field = sense.field.unwrap();
+                // The bit itself, or the first of the field it is in.
+                let place = (field.byte, field.bit.map_or(7, |bit| bit));
+                assert!(field.in_cdb && place.0 <= u16::from(byte), "{}", row.name);
+                assert!(
+                    place.0 < u16::from(byte) || place.1 >= in_byte,
                     "{}",
                     row.name
                 );

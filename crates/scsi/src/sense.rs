@@ -96,8 +96,6 @@ macro_rules! conditions {
 conditions! {
     /// NO ADDITIONAL SENSE INFORMATION.
     NO_SENSE: NoSense, 0x00, 0x00;
-    /// MEDIUM NOT PRESENT.
-    MEDIUM_NOT_PRESENT: NotReady, 0x3a, 0x00;
     /// LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE.
     NOT_READY: NotReady, 0x04, 0x00;
     /// UNRECOVERED READ ERROR.

@@ -74,7 +74,7 @@ pub enum LuCondition {
     /// They are.
     #[default]
     Ready,
-    /// The store is not there: NOT READY, MEDIUM NOT PRESENT... until it is.
+    /// The store is not there: NOT READY until it is.
     NotReady,
     /// Something inside is broken: HARDWARE ERROR, INTERNAL TARGET FAILURE until the operator resets the LU.
     Failed,

@@ -191,8 +191,7 @@ impl Task {
         let always = matches!(row, Ok(row) if row.rules.always);
         // SAM-5 "Unit attention conditions": told before anything else, to a command that does not go round it.
         if !always && let Some(attention) = self.take_unit_attention(shard) {
-            let (asc, ascq) = attention.additional_sense();
-            return Err(Sense::unit_attention(asc, ascq).into());
+            return Err(attention_sense(attention).into());
         }
         let row = row?;
         if !row.is_supported(shard.snapshot()) {
@@ -302,6 +301,11 @@ impl Task {
     }
 }
 
+fn attention_sense(attention: UnitAttention) -> Sense {
+    let (asc, ascq) = attention.additional_sense();
+    Sense::unit_attention(asc, ascq)
+}
+
 fn sense_format(lu: &LuSnapshot) -> SenseFormat {
     SenseFormat::of_bit(lu.mode.descriptor_sense)
 }
@@ -314,5 +318,16 @@ fn extent(io: &Io) -> (Option<(Lba, u64)>, IoKind) {
         | Io::Unmap { lba, blocks }
         | Io::WriteZeroes { lba, blocks, .. } => (Some((lba, blocks)), IoKind::Write),
         Io::Flush => (None, IoKind::Flush),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn task_and_step_stay_small_enough_to_be_moved_about() {
+        assert!(size_of::<Task>() <= 192, "{}", size_of::<Task>());
+        assert!(size_of::<Step>() <= 72, "{}", size_of::<Step>());
     }
 }

@@ -2,7 +2,6 @@
 
 use block::Geometry;
 
-use super::Task;
 use super::compare_and_write::CompareAndWrite;
 use super::extent::{
     Extent, check_transfer_length, checked_extent, compare_extent, forces_unit_access,
@@ -11,13 +10,14 @@ use super::settings::{Flush, ModeSelect, Reservation};
 use super::state::{Ending, State};
 use super::transfer::{Cursor, Read, Verify, VerifyWith, Write, WriteCheck};
 use super::zero::WriteSame;
+use super::{Task, attention_sense};
 use crate::command::{Cdb, Command};
 use crate::limits;
 use crate::lu::{LuShard, UnitAttention};
 use crate::opcodes::{Handler, Layout, ListSize, Row};
 use crate::reports::{self, Asked};
 use crate::sense::{Refusal, Sense};
-use crate::snapshot::LuSnapshot;
+use crate::snapshot::{LuCondition, LuSnapshot};
 use crate::step::{Done, Status};
 use crate::view::LunView;
 
@@ -71,13 +71,14 @@ pub(super) fn plan(
             done
         }
         Handler::RequestSense => {
-            // SPC-5 "REQUEST SENSE command": a pending unit attention is returned, and is cleared.
-            let sense = task
-                .take_unit_attention(shard)
-                .map_or(Sense::NO_SENSE, |attention| {
-                    let (asc, ascq) = attention.additional_sense();
-                    Sense::unit_attention(asc, ascq)
-                });
+            // SPC-5 "REQUEST SENSE command": a pending unit attention is returned, and is cleared; without one, what is
+            // wrong with the LU.
+            let sense = match (task.take_unit_attention(shard), shard.snapshot().condition) {
+                (Some(attention), _) => attention_sense(attention),
+                (None, LuCondition::Ready) => Sense::NO_SENSE,
+                (None, LuCondition::NotReady) => Sense::NOT_READY,
+                (None, LuCondition::Failed) => Sense::INTERNAL_TARGET_FAILURE,
+            };
             reports::request_sense(command, &sense, out)?
         }
         Handler::PreventAllow => {

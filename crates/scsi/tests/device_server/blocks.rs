@@ -40,7 +40,7 @@ fn read6_address_takes_21_bits_and_no_more() {
     rig.run(&[0x08, 0x1f, 0xff, 0xff, 1, 0], Data::In(512))
         .refused(Sense::LBA_OUT_OF_RANGE.pointing(true, 1, Some(4)));
     rig.run(&[0x08, 0x20, 0, 0, 1, 0], Data::In(512))
-        .refused(Sense::cdb_bit(1, 5));
+        .refused(Sense::cdb_bit(1, 7));
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn write_same_of_no_or_other_than_one_block_is_invalid_field() {
 #[test]
 fn write_same_with_obsolete_or_anchor_bits_is_invalid_field() {
     let mut rig = Rig::new();
-    for (flags, bit) in [(0x18, 4), (0x04, 2), (0x02, 1), (0x20, 5)] {
+    for (flags, bit) in [(0x18, 4), (0x04, 2), (0x02, 1), (0x20, 7)] {
         let run = rig.run(&cdb16(0x93, flags, 3, 1), Data::Out(&blocks(0, 1)));
         run.refused(Sense::cdb_bit(1, bit));
     }

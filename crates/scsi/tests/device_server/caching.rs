@@ -72,7 +72,7 @@ fn stop_flushes_unless_told_not_to() {
     rig.run(&[0x1b, 0, 0, 0, 0x02, 0], Data::None)
         .refused(Sense::cdb_bit(4, 1));
     rig.run(&[0x1b, 0, 0, 0, 0x10, 0], Data::None)
-        .refused(Sense::cdb_bit(4, 4));
+        .refused(Sense::cdb_bit(4, 7));
     rig.run(&[0; 6], Data::None).good(&[]);
 }
 

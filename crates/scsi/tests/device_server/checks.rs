@@ -36,9 +36,9 @@ fn unknown_service_action_is_invalid_field() {
 fn protection_and_control_bits_are_invalid_field_with_their_place() {
     let mut rig = Rig::new();
     for opcode in [0x28, 0x2a, 0x2e, 0x2f, 0x41] {
-        for (protect, bit) in [(0x20, 5), (0x40, 6), (0x60, 6), (0xe0, 7)] {
+        for protect in [0x20, 0x40, 0x60, 0x80, 0xe0] {
             let run = rig.run(&cdb10(opcode, protect, 0, 1), Data::Out(&[0; BLOCK]));
-            run.refused(Sense::cdb_bit(1, bit));
+            run.refused(Sense::cdb_bit(1, 7));
         }
         let mut cdb = cdb10(opcode, 0, 0, 1);
         cdb[9] = 0x04;
@@ -242,7 +242,12 @@ fn lu_that_is_not_ready_or_failed_says_so() {
     let mode = rig.run(&[0x1a, 0, 0x3f, 0, 255, 0], Data::In(255));
     assert_eq!(mode.done.status, Status::Good);
 
+    let sense = rig.run(&REQUEST_SENSE, Data::In(252)).data_in;
+    assert_eq!((sense[2], sense[12]), (0x02, 0x04));
+
     rig.act(HomeAction::Condition(LuCondition::Failed));
+    let sense = rig.run(&REQUEST_SENSE, Data::In(252)).data_in;
+    assert_eq!((sense[2], sense[12]), (0x04, 0x44));
     rig.run(&TEST_UNIT_READY, Data::None)
         .refused(Sense::INTERNAL_TARGET_FAILURE);
     let mode = rig.run(&[0x1a, 0, 0x3f, 0, 255, 0], Data::In(255));
@@ -267,7 +272,9 @@ fn send_diagnostic_does_the_default_self_test_only() {
     let mut rig = Rig::new();
     rig.run(&[0x1d, 0x04, 0, 0, 0, 0], Data::None).good(&[]);
     rig.run(&[0x1d, 0x20, 0, 0, 0, 0], Data::None)
-        .refused(Sense::cdb_bit(1, 5));
+        .refused(Sense::cdb_bit(1, 7));
+    rig.run(&[0x1d, 0x04, 0, 0, 8, 0], Data::Out(&[0; 8]))
+        .refused(Sense::cdb_byte(3));
     rig.run(&[0x1d, 0x10, 0, 0, 8, 0], Data::Out(&[0; 8]))
         .refused(Sense::cdb_bit(1, 4));
 }

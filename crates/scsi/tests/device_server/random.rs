@@ -1,9 +1,9 @@
 //! No command, and no data that come with it, make the device server panic or go out of its bounds.
 
 use proptest::prelude::*;
-use scsi::{Step, TaskAttribute};
+use scsi::{Status, Step, TaskAttribute};
 
-use crate::rig::{Data, Rig, caps};
+use crate::rig::{Data, Live, ONE, Rig, TWO, caps, cdb10, compare_and_write};
 
 /// Operation codes that are there, more often than chance would have them.
 const OPCODES: [u8; 42] = [
@@ -104,4 +104,53 @@ proptest! {
         rig.settle();
         prop_assert!(rig.home.is_quiet());
     }
+
+    /// Counters kept by COMPARE AND WRITE, by commands that meet in any order: none is lost, none counts twice.
+    #[test]
+    fn compare_and_writes_in_any_order_count_right(
+        order in proptest::collection::vec((0usize..6, any::<bool>()), 50..200),
+    ) {
+        let mut rig = Rig::with(caps(512, 4));
+        let mut slots: Vec<Option<(Live, Option<Step>)>> = (0..6).map(|_| None).collect();
+        let mut counted = 0u8;
+        // In the end all that are left are taken to their end, one after the other and round again.
+        let rest = (0..300).map(|at| (at % 6, false));
+        for (at, restart) in order.into_iter().chain(rest) {
+            let Some((mut live, step)) = slots[at].take() else {
+                if restart {
+                    slots[at] = Some(start_one(&mut rig, at));
+                }
+                continue;
+            };
+            let next = match step {
+                Some(step) => rig.take_on(&mut live, step),
+                None => rig.wait(&mut live),
+            };
+            if let Some(Step::Done(done)) = next {
+                let compares = live.task.command().cdb.opcode() == 0x89;
+                let run = rig.end(live, done);
+                counted += u8::from(compares && run.done.status == Status::Good);
+            } else {
+                slots[at] = Some((live, next));
+            }
+        }
+        prop_assert!(slots.iter().all(Option::is_none));
+        prop_assert!(rig.home.is_quiet());
+        prop_assert_eq!(&rig.store[..512], &[counted; 512][..]);
+    }
+}
+
+/// Two in three count in block 0; the others write their own block, or read all.
+fn start_one(rig: &mut Rig, at: usize) -> (Live, Option<Step>) {
+    let nexus = if at.is_multiple_of(2) { ONE } else { TWO };
+    let (live, step) = match at {
+        0 => rig.start(nexus, &cdb10(0x2a, 0, 1, 1), Data::Out(&[0x77; 512])),
+        1 => rig.start(nexus, &cdb10(0x28, 0, 0, 4), Data::In(2048)),
+        _ => {
+            let count = rig.store[0];
+            let data = [[count; 512], [count + 1; 512]].concat();
+            rig.start(nexus, &compare_and_write(0, 0, 1), Data::Out(&data))
+        }
+    };
+    (live, Some(step))
 }

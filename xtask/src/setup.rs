@@ -73,6 +73,13 @@ pub(crate) fn interop_tools(target: &Path) -> Result<Tools> {
             tools.left_out.push(left_out(need.test, need.package));
         }
     }
+    if is_root() && Path::new("/dev/fuse").exists() {
+        tools.tests.push("stuck");
+    } else {
+        tools
+            .left_out
+            .push("tests/interop/tests/stuck.rs (it needs root and /dev/fuse)".to_owned());
+    }
     match qemu_img(&target.join("qemu-img"))? {
         Some(path) => {
             tools.tests.push("qemu");
@@ -93,8 +100,12 @@ fn has(program: &str) -> bool {
     answers("sh", &["-c", &format!("command -v {program}")])
 }
 
+fn is_root() -> bool {
+    answers("sh", &["-c", "[ \"$(id -u)\" = 0 ]"])
+}
+
 fn can_install() -> bool {
-    answers("sh", &["-c", "[ \"$(id -u)\" = 0 ]"]) && has("apt-get")
+    is_root() && has("apt-get")
 }
 
 fn apt_get() -> Command {

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod load;
 pub mod pattern;
+pub mod stuck_file;
 pub mod target;
 pub mod test_cu;
 pub mod tool;

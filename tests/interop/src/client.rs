@@ -60,6 +60,16 @@ pub fn try_login(portal: SocketAddr, config: Config) -> Result<LoginEnd> {
     }
 }
 
+/// Sense key, additional sense code and qualifier of sense data in fixed or descriptor format (SPC-5 "Sense data").
+#[must_use]
+pub fn sense_code(sense: &[u8]) -> Option<(u8, u8, u8)> {
+    match sense.first()? & 0x7f {
+        0x70 => Some((sense.get(2)? & 0x0f, *sense.get(12)?, *sense.get(13)?)),
+        0x72 => Some((sense.get(1)? & 0x0f, *sense.get(2)?, *sense.get(3)?)),
+        _ => None,
+    }
+}
+
 /// The address form of LUN 0 to 255, peripheral device addressing.
 fn lun64(lun: u8) -> Lun64 {
     Lun64(u64::from(lun) << 48)
@@ -188,7 +198,7 @@ impl Client {
     /// # Errors
     /// Such a status, a breach of the protocol, or the connection's end.
     pub fn next_done(&mut self) -> Result<CommandDone> {
-        let done = self.next_done_of_any_status()?;
+        let done = self.next_ended()?;
         ensure!(
             done.response == 0 && done.status == GOOD,
             "status {:#x}, sense {:02x?}",
@@ -215,7 +225,11 @@ impl Client {
         Ok(done)
     }
 
-    fn next_done_of_any_status(&mut self) -> Result<CommandDone> {
+    /// The next command that ends, with whatever status.
+    ///
+    /// # Errors
+    /// A breach of the protocol, or the connection's end.
+    pub fn next_ended(&mut self) -> Result<CommandDone> {
         loop {
             if let Some(done) = self.done.pop_front() {
                 return Ok(done);
@@ -228,7 +242,7 @@ impl Client {
     fn become_ready(&mut self) -> Result<()> {
         for _ in 0..8 {
             self.initiator.command(self.lun, &[0; 6], Vec::new(), 0);
-            let done = self.next_done_of_any_status()?;
+            let done = self.next_ended()?;
             match done.status {
                 GOOD => {
                     let mut cdb = [0; 16];

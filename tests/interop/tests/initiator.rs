@@ -2,13 +2,17 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use interop::client::sense_code;
 use interop::{Client, Driver, Load, Serve, on_each_driver};
 
 on_each_driver! {
     random_writes_of_several_sessions_read_back,
     large_writes_and_reads_move_whole,
     disk_of_4096_byte_blocks_reads_back,
+    read_only_disk_serves_reads_and_refuses_writes,
+    read_past_the_end_of_a_shrunken_file_is_a_medium_error,
+    read_past_the_last_block_is_out_of_range,
 }
 
 /// Ways to negotiate how data moves, one session each.
@@ -122,4 +126,69 @@ fn large_writes_and_reads_move_whole(driver: Driver) -> Result<()> {
         client.logout()?;
     }
     Ok(())
+}
+
+/// The sense of the next command, which must end in CHECK CONDITION.
+fn refusal(client: &mut Client) -> Result<(u8, u8, u8)> {
+    let ended = client.next_ended()?;
+    ensure!(ended.status == 2, "{ended:?}");
+    sense_code(&ended.sense).with_context(|| format!("{ended:?}"))
+}
+
+fn read_only_disk_serves_reads_and_refuses_writes(driver: Driver) -> Result<()> {
+    const WRITE_PROTECTED: (u8, u8, u8) = (7, 0x27, 0);
+    let folder = tempfile::tempdir()?;
+    let serve = Serve::new(folder.path(), driver).file("disk.img", "16MiB");
+    let target = serve.start()?;
+    let mut client = Client::login(target.portal, 1, &[])?;
+    let mut load = Load::new(0, 8, 64, 5);
+    load.run(&mut client, 8, |load, _| load.acknowledged >= 200)?;
+    client.logout()?;
+    ensure!(target.drain()?.success(), "it did not exit 0");
+    let target = serve.argument("--read-only").start()?;
+    let mut client = Client::login(target.portal, 1, &[])?;
+    client.write(0, vec![0; client.block_bytes]);
+    ensure!(refusal(&mut client)? == WRITE_PROTECTED);
+    load.verify(&mut client)
+}
+
+fn read_past_the_end_of_a_shrunken_file_is_a_medium_error(driver: Driver) -> Result<()> {
+    const UNRECOVERED_READ_ERROR: (u8, u8, u8) = (3, 0x11, 0);
+    let folder = tempfile::tempdir()?;
+    let target = Serve::new(folder.path(), driver)
+        .file("disk.img", "16MiB")
+        .start()?;
+    let mut client = Client::login(target.portal, 1, &[])?;
+    let mut load = Load::new(0, 8, 64, 5);
+    load.run(&mut client, 8, |load, _| load.acknowledged >= 200)?;
+    let file = std::fs::File::options()
+        .write(true)
+        .open(folder.path().join("disk.img"))?;
+    file.set_len(1 << 20)?;
+    client.read(4096, 8)?;
+    ensure!(refusal(&mut client)? == UNRECOVERED_READ_ERROR);
+    // A read that begins inside and ends outside.
+    client.read(2044, 8)?;
+    ensure!(refusal(&mut client)? == UNRECOVERED_READ_ERROR);
+    load.verify(&mut client)?;
+    client.logout()?;
+    ensure!(target.drain()?.success(), "it did not exit 0");
+    Ok(())
+}
+
+fn read_past_the_last_block_is_out_of_range(driver: Driver) -> Result<()> {
+    const LBA_OUT_OF_RANGE: (u8, u8, u8) = (5, 0x21, 0);
+    let folder = tempfile::tempdir()?;
+    let target = Serve::new(folder.path(), driver).ram("16MiB").start()?;
+    let mut client = Client::login(target.portal, 1, &[])?;
+    let last = (16 << 20) / client.block_bytes as u64 - 1;
+    ensure!(client.read_now(last, 1)?.iter().all(|byte| *byte == 0));
+    for (lba, blocks) in [(last, 2), (last + 1, 1), (u64::MAX, 1), (u64::MAX - 1, 8)] {
+        client.read(lba, blocks)?;
+        ensure!(
+            refusal(&mut client)? == LBA_OUT_OF_RANGE,
+            "{lba}, {blocks} blocks"
+        );
+    }
+    client.logout()
 }

@@ -31,6 +31,7 @@ on_each_driver! {
     mutual_chap_proves_the_target,
     named_initiator_alone_sees_and_enters,
     header_digest_is_agreed_and_works,
+    every_address_is_served_and_told_to_those_who_ask_there,
 }
 
 fn inquiry(url: &str, arguments: &[&str]) -> Result<Outcome> {
@@ -202,6 +203,40 @@ fn header_digest_is_agreed_and_works(driver: Driver) -> Result<()> {
         let url = format!("{}?header_digest={digest}", target.url(0));
         let told = succeed(Command::new("iscsi-readcapacity16").arg(&url), LIMIT)?;
         ensure!(told.contains("Total size:67108864"), "{digest}: {told}");
+    }
+    Ok(())
+}
+
+fn every_address_is_served_and_told_to_those_who_ask_there(driver: Driver) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let serve = Serve::new(folder.path(), driver)
+        .ram("64MiB")
+        .argument("--listen")
+        .argument("[::1]:0");
+    let target = serve.start()?;
+    let portals = target.announced["portals"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let portals: Vec<&str> = portals
+        .iter()
+        .filter_map(|portal| portal.as_str())
+        .collect();
+    ensure!(
+        portals.len() == 2 && portals.iter().any(|portal| portal.starts_with("[::1]:")),
+        "{portals:?}"
+    );
+    for portal in portals {
+        let told = succeed(
+            Command::new("iscsi-ls").arg(format!("iscsi://{portal}")),
+            LIMIT,
+        )?;
+        ensure!(
+            told.contains(&format!("Portal:{portal},")),
+            "asked at {portal}: {told}"
+        );
+        let entered = inquiry(&format!("iscsi://{portal}/{TARGET_NAME}/0"), &[])?;
+        ensure!(entered.status.success(), "{entered:?}");
     }
     Ok(())
 }

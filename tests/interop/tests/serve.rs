@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use interop::tool::run;
-use interop::{Driver, Serve, on_each_driver};
+use interop::{Client, Driver, Serve, on_each_driver};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -13,6 +13,7 @@ on_each_driver! {
     identity_is_the_same_at_every_start,
     sigterm_while_idle_exits_0,
     address_in_use_is_one_line_and_exit_1,
+    first_run_of_the_readme_serves,
 }
 
 /// Ends with status 1 and one line that begins as every error of the program does and holds each of the words.
@@ -83,4 +84,25 @@ fn address_in_use_is_one_line_and_exit_1(driver: Driver) -> Result<()> {
     let first = serve.start()?;
     let listen = first.portal.to_string();
     refuses(&serve, &listen, &[&listen])
+}
+
+/// The README's first command, as it stands there, but for a port that is surely free.
+fn first_run_of_the_readme_serves(driver: Driver) -> Result<()> {
+    const README: &str = include_str!("../../../README.md");
+    const COMMAND: &str = "    cargo run --release -- serve ";
+    let arguments = README.lines().find_map(|line| line.strip_prefix(COMMAND));
+    let arguments = arguments.context("the README has no first run")?;
+    let folder = tempfile::tempdir()?;
+    let mut serve = Serve::new(folder.path(), driver);
+    for argument in arguments.split_whitespace() {
+        // The disk is named without a folder there.
+        serve = if argument.contains('.') {
+            serve.argument(folder.path().join(argument))
+        } else {
+            serve.argument(argument)
+        };
+    }
+    let target = serve.start()?;
+    let mut client = Client::login(target.portal, 1, &[])?;
+    client.flush_now()
 }

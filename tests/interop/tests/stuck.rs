@@ -1,16 +1,24 @@
-//! A disk whose calls hang delays nothing but itself, on each driver. The file is one of the test's own (FUSE).
+//! Disks in trouble, on file systems of the test's own: one whose calls hang delays nothing but itself (FUSE), one that is
+//! full says so (tmpfs). Needs root.
 
+use std::ffi::CStr;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use interop::client::sense_code;
 use interop::stuck_file::StuckFile;
 use interop::{Client, Driver, Load, Serve, on_each_driver};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 const FILE_BYTES: usize = 16 << 20;
 
-on_each_driver! { hanging_disk_delays_no_ping_and_no_other_disk }
+on_each_driver! {
+    hanging_disk_delays_no_ping_and_no_other_disk,
+    full_disk_is_space_allocation_failed,
+}
 
 /// One worker, so that both disks and both sessions share everything that can be shared.
 fn hanging_disk_delays_no_ping_and_no_other_disk(driver: Driver) -> Result<()> {
@@ -60,6 +68,60 @@ fn hanging_disk_delays_no_ping_and_no_other_disk(driver: Driver) -> Result<()> {
     load.verify(&mut user)?;
     user.logout()?;
     other.logout()?;
+    ensure!(target.drain()?.success(), "it did not exit 0");
+    Ok(())
+}
+
+/// Unmounts at the end of a test, however that comes.
+struct Tmpfs<'a>(&'a Path);
+
+impl<'a> Tmpfs<'a> {
+    fn mount(folder: &'a Path, options: &CStr) -> Result<Self> {
+        mount(
+            "quintain-test",
+            folder,
+            "tmpfs",
+            MountFlags::empty(),
+            options,
+        )?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Tmpfs<'_> {
+    fn drop(&mut self) {
+        let _unmounted = unmount(self.0, UnmountFlags::DETACH);
+    }
+}
+
+/// SBC-4 "Thin provisioning": out of space is DATA PROTECT, SPACE ALLOCATION FAILED WRITE PROTECT; what is there stays.
+fn full_disk_is_space_allocation_failed(driver: Driver) -> Result<()> {
+    const SPACE_ALLOCATION_FAILED: (u8, u8, u8) = (7, 0x27, 7);
+    let mounted = tempfile::tempdir()?;
+    let _small = Tmpfs::mount(mounted.path(), c"size=4m")?;
+    let target = Serve::new(mounted.path(), driver)
+        .file("disk.img", "64MiB")
+        .start()?;
+    let mut client = Client::login(target.portal, 1, &[])?;
+    let mut load = Load::new(0, 64, 64, 3);
+    load.run(&mut client, 4, |load, _| load.acknowledged >= 30)?;
+    // Each 1 MiB; somewhere on the way the file system is full.
+    let mut refused = 0;
+    for index in 0..8 {
+        client.write(32_768 + index * 2048, vec![0x5A; 1 << 20]);
+        let ended = client.next_ended()?;
+        if ended.status != 0 {
+            refused += 1;
+            let code = sense_code(&ended.sense);
+            ensure!(
+                code == Some(SPACE_ALLOCATION_FAILED),
+                "{code:02x?}: {ended:?}"
+            );
+        }
+    }
+    ensure!(refused > 0, "8 MiB went into 4 MiB");
+    load.verify(&mut client)?;
+    client.logout()?;
     ensure!(target.drain()?.success(), "it did not exit 0");
     Ok(())
 }

@@ -1,22 +1,23 @@
 //! The registry under every interleaving of the threads that use it: `RUSTFLAGS="--cfg loom" cargo test -p engine --lib
 //! --release loom_`.
 
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use super::*;
 
-/// A portal group with one nexus, and what the sessions of that nexus do.
+/// A portal group with one nexus, and what its sessions did.
 struct House {
     registry: Registry,
-    /// Sessions whose I/O could still be in a backstore.
-    alive: AtomicUsize,
-    /// Of each session, by number: somebody ends it.
-    ending: [AtomicBool; SESSIONS],
+    diary: Mutex<Diary>,
 }
 
-const SESSIONS: usize = 4;
+/// Sessions by number. One is alive from when it is made live until it is ended: in between its I/O may be in a backstore.
+#[derive(Default)]
+struct Diary {
+    lived: Vec<u64>,
+    ended: Vec<u64>,
+}
 
 /// What a login has heard.
 #[derive(Default)]
@@ -29,8 +30,7 @@ impl House {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             registry: Registry::new(),
-            alive: AtomicUsize::new(0),
-            ending: std::array::from_fn(|_| AtomicBool::new(false)),
+            diary: Mutex::new(Diary::default()),
         })
     }
 
@@ -42,7 +42,7 @@ impl House {
     }
 
     /// A login, from its claim to its end. Returns whether it became the session `number`.
-    fn log_in(&self, number: usize) -> bool {
+    fn log_in(&self, number: u64) -> bool {
         let inbox = std::sync::Arc::new(Inbox::default());
         let to = std::sync::Arc::clone(&inbox);
         let claim = self.registry.claim(Self::key(), move |event| to.hear(event));
@@ -59,24 +59,19 @@ impl House {
                 claim
             }
         };
-        let session = SessionRef { worker: 0, session: number as u64 };
-        // Counted first: from the moment it is live somebody may end it.
-        let before = self.alive.fetch_add(1, Ordering::SeqCst);
+        let session = SessionRef { worker: 0, session: number };
         let live = self.registry.make_live(claim, session).is_ok();
         if live {
-            assert_eq!(before, 0, "two sessions of one nexus");
-        } else {
-            self.alive.fetch_sub(1, Ordering::SeqCst);
+            self.diary.lock().unwrap().note_live(number);
         }
         live
     }
 
     /// Ends a session, unless somebody else does.
     fn end(&self, session: SessionRef) {
-        let number = usize::try_from(session.session).unwrap();
-        if !self.ending[number].swap(true, Ordering::SeqCst) {
-            self.alive.fetch_sub(1, Ordering::SeqCst);
-            self.registry.closed(session.session);
+        let number = session.session;
+        if self.diary.lock().unwrap().note_end(number) {
+            self.registry.closed(number);
         }
     }
 
@@ -97,7 +92,28 @@ impl House {
         assert_eq!(state.slots.len(), live, "a slot without a session");
         assert_eq!(state.sessions.len(), live);
         assert_eq!(state.tsihs.len(), live, "a TSIH without a session");
-        assert_eq!(self.alive.load(Ordering::SeqCst), live);
+        assert_eq!(self.diary.lock().unwrap().alive(), live);
+    }
+}
+
+impl Diary {
+    /// A session that its successor has ended before it came to note this is not alive.
+    fn note_live(&mut self, number: u64) {
+        self.lived.push(number);
+        assert!(self.alive() <= 1, "two sessions of one nexus");
+    }
+
+    /// Whether it was for the caller to end it.
+    fn note_end(&mut self, number: u64) -> bool {
+        let first = !self.ended.contains(&number);
+        if first {
+            self.ended.push(number);
+        }
+        first
+    }
+
+    fn alive(&self) -> usize {
+        self.lived.iter().filter(|number| !self.ended.contains(number)).count()
     }
 }
 
@@ -119,21 +135,15 @@ impl Inbox {
     }
 }
 
-fn model(test: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(test);
-}
-
 /// Logs in on a thread of its own.
-fn spawn_login(house: &Arc<House>, number: usize) -> thread::JoinHandle<bool> {
+fn spawn_login(house: &Arc<House>, number: u64) -> thread::JoinHandle<bool> {
     let house = Arc::clone(house);
     thread::spawn(move || house.log_in(number))
 }
 
 #[test]
 fn loom_two_logins_of_a_free_nexus_leave_exactly_one_session() {
-    model(|| {
+    loom::model(|| {
         let house = House::new();
         let other = spawn_login(&house, 0);
         let mine = house.log_in(1);
@@ -146,7 +156,7 @@ fn loom_two_logins_of_a_free_nexus_leave_exactly_one_session() {
 
 #[test]
 fn loom_two_logins_while_the_old_session_ends_leave_exactly_one_session() {
-    model(|| {
+    loom::model(|| {
         let house = House::new();
         assert!(house.log_in(0));
         let old = SessionRef { worker: 0, session: 0 };
@@ -164,7 +174,7 @@ fn loom_two_logins_while_the_old_session_ends_leave_exactly_one_session() {
 
 #[test]
 fn loom_two_reinstatements_of_a_live_session_leave_exactly_one_session() {
-    model(|| {
+    loom::model(|| {
         let house = House::new();
         assert!(house.log_in(0));
         let first = spawn_login(&house, 1);
@@ -180,7 +190,7 @@ fn loom_two_reinstatements_of_a_live_session_leave_exactly_one_session() {
 
 #[test]
 fn loom_release_beside_two_reinstatements_leaves_nothing() {
-    model(|| {
+    loom::model(|| {
         let house = House::new();
         assert!(house.log_in(0));
         let first = spawn_login(&house, 1);
@@ -198,7 +208,7 @@ fn loom_release_beside_two_reinstatements_leaves_nothing() {
 
 #[test]
 fn loom_login_that_gives_up_beside_the_end_of_the_old_session_leaves_nothing() {
-    model(|| {
+    loom::model(|| {
         let house = House::new();
         assert!(house.log_in(0));
         let gives_up = {

@@ -76,13 +76,15 @@ fn usage() -> String {
     text
 }
 
-/// The workspace's folder.
+/// The workspace's folder: of the `cargo run` that started us, for the binary may have been built in another clone that shares
+/// the target folder.
 fn root() -> Result<PathBuf> {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    Ok(own
+    let own = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let root = own
         .parent()
-        .context("xtask stands in the workspace's folder")?
-        .to_owned())
+        .context("xtask stands in the workspace's folder")?;
+    Ok(root.to_owned())
 }
 
 /// One line for the person who watches.

@@ -54,7 +54,12 @@ pub(crate) struct Claim {
 
 impl Claim {
     pub(super) fn new(shared: Arc<Shared>, key: NexusKey, id: u64, tsih: Tsih) -> Self {
-        Self { shared, key, id, tsih }
+        Self {
+            shared,
+            key,
+            id,
+            tsih,
+        }
     }
 
     /// The TSIH that the session will have.
@@ -81,6 +86,10 @@ impl Drop for Claim {
 impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, id, tsih, .. } = self;
-        f.debug_struct("Claim").field("key", key).field("id", id).field("tsih", tsih).finish()
+        f.debug_struct("Claim")
+            .field("key", key)
+            .field("id", id)
+            .field("tsih", tsih)
+            .finish()
     }
 }

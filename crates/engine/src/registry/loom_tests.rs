@@ -45,7 +45,9 @@ impl House {
     fn log_in(&self, number: u64) -> bool {
         let inbox = std::sync::Arc::new(Inbox::default());
         let to = std::sync::Arc::clone(&inbox);
-        let claim = self.registry.claim(Self::key(), move |event| to.hear(event));
+        let claim = self
+            .registry
+            .claim(Self::key(), move |event| to.hear(event));
         let claim = match claim {
             ClaimOutcome::Granted(claim) => claim,
             ClaimOutcome::Closed => return false,
@@ -59,7 +61,10 @@ impl House {
                 claim
             }
         };
-        let session = SessionRef { worker: 0, session: number };
+        let session = SessionRef {
+            worker: 0,
+            session: number,
+        };
         let live = self.registry.make_live(claim, session).is_ok();
         if live {
             self.diary.lock().unwrap().note_live(number);
@@ -113,7 +118,10 @@ impl Diary {
     }
 
     fn alive(&self) -> usize {
-        self.lived.iter().filter(|number| !self.ended.contains(number)).count()
+        self.lived
+            .iter()
+            .filter(|number| !self.ended.contains(number))
+            .count()
     }
 }
 
@@ -159,7 +167,10 @@ fn loom_two_logins_while_the_old_session_ends_leave_exactly_one_session() {
     loom::model(|| {
         let house = House::new();
         assert!(house.log_in(0));
-        let old = SessionRef { worker: 0, session: 0 };
+        let old = SessionRef {
+            worker: 0,
+            session: 0,
+        };
         let first = spawn_login(&house, 1);
         let second = spawn_login(&house, 2);
         // It ends by itself, perhaps while a login has it ended.
@@ -220,7 +231,10 @@ fn loom_login_that_gives_up_beside_the_end_of_the_old_session_leaves_nothing() {
                 ClaimOutcome::Closed => panic!("the group is open"),
             })
         };
-        house.end(SessionRef { worker: 0, session: 0 });
+        house.end(SessionRef {
+            worker: 0,
+            session: 0,
+        });
         gives_up.join().unwrap();
         assert_eq!(house.live(), []);
         house.assert_tidy();

@@ -25,8 +25,8 @@ use std::sync::{Arc, PoisonError};
 
 use iscsi_wire::{IscsiName, Isid, Tsih};
 
-pub(crate) use self::claim::{Claim, ClaimEvent, ClaimLost, ClaimOutcome};
 use self::claim::Notify;
+pub(crate) use self::claim::{Claim, ClaimEvent, ClaimLost, ClaimOutcome};
 use crate::shared::SessionId;
 
 #[cfg(loom)]
@@ -82,7 +82,10 @@ struct State {
 enum Slot {
     Claimed(Pending),
     Live(Live),
-    Closing { session: Live, waiting: Option<Pending> },
+    Closing {
+        session: Live,
+        waiting: Option<Pending>,
+    },
 }
 
 /// A claim, as its slot has it.
@@ -105,7 +108,9 @@ impl Registry {
     /// A registry without sessions, open for logins.
     pub(crate) fn new() -> Self {
         let state = Mutex::new(State::default());
-        Self { shared: Arc::new(Shared { state }) }
+        Self {
+            shared: Arc::new(Shared { state }),
+        }
     }
 
     /// Claims a nexus for a login. An older login's claim is taken over: it gets [`ClaimEvent::Superseded`], and its
@@ -159,7 +164,10 @@ impl Registry {
 
     /// Refuses new claims, cancels those there are, and returns the sessions that nobody has been told to end yet: the
     /// caller has each ended.
-    #[allow(dead_code, reason = "a group can be closed on its own once the tree can change")]
+    #[allow(
+        dead_code,
+        reason = "a group can be closed on its own once the tree can change"
+    )]
     pub(crate) fn close_all(&self) -> Vec<SessionRef> {
         let mut news = News::new();
         let sessions = self.shared.lock().close_all(&mut news);
@@ -216,12 +224,27 @@ impl State {
             Some(Slot::Claimed(older)) => (Slot::Claimed(pending), Some(older), None),
             Some(Slot::Live(session)) => {
                 let end = Some(session.session);
-                (Slot::Closing { session, waiting: Some(pending) }, None, Some(end))
+                (
+                    Slot::Closing {
+                        session,
+                        waiting: Some(pending),
+                    },
+                    None,
+                    Some(end),
+                )
             }
             // There is one drain of the old session, and it is under way.
-            Some(Slot::Closing { session, waiting: older }) => {
-                (Slot::Closing { session, waiting: Some(pending) }, older, Some(None))
-            }
+            Some(Slot::Closing {
+                session,
+                waiting: older,
+            }) => (
+                Slot::Closing {
+                    session,
+                    waiting: Some(pending),
+                },
+                older,
+                Some(None),
+            ),
         };
         self.slots.insert(key.clone(), slot);
         if let Some(older) = older {
@@ -234,7 +257,10 @@ impl State {
     fn make_live(&mut self, claim: &Claim, session: SessionRef) -> Result<(), ClaimLost> {
         match self.slots.get_mut(claim.key()) {
             Some(slot @ Slot::Claimed(_)) if slot.is_claimed_by(claim) => {
-                *slot = Slot::Live(Live { session, tsih: claim.tsih() });
+                *slot = Slot::Live(Live {
+                    session,
+                    tsih: claim.tsih(),
+                });
                 self.sessions.insert(session.session, claim.key().clone());
                 Ok(())
             }
@@ -244,7 +270,10 @@ impl State {
     }
 
     fn give_back(&mut self, claim: &Claim) -> Option<Pending> {
-        let slot = self.slots.get_mut(claim.key()).filter(|slot| slot.is_claimed_by(claim))?;
+        let slot = self
+            .slots
+            .get_mut(claim.key())
+            .filter(|slot| slot.is_claimed_by(claim))?;
         let pending = match slot {
             Slot::Closing { waiting, .. } => waiting.take(),
             Slot::Claimed(_) | Slot::Live(_) => match self.slots.remove(claim.key()) {
@@ -281,11 +310,23 @@ impl State {
                 Slot::Claimed(pending) => Some(pending),
                 Slot::Live(session) => {
                     sessions.push(session.session);
-                    self.slots.insert(key, Slot::Closing { session, waiting: None });
+                    self.slots.insert(
+                        key,
+                        Slot::Closing {
+                            session,
+                            waiting: None,
+                        },
+                    );
                     None
                 }
                 Slot::Closing { session, waiting } => {
-                    self.slots.insert(key, Slot::Closing { session, waiting: None });
+                    self.slots.insert(
+                        key,
+                        Slot::Closing {
+                            session,
+                            waiting: None,
+                        },
+                    );
                     waiting
                 }
             };
@@ -323,9 +364,11 @@ impl State {
 impl Slot {
     fn is_claimed_by(&self, claim: &Claim) -> bool {
         match self {
-            Self::Claimed(pending) | Self::Closing { waiting: Some(pending), .. } => {
-                pending.id == claim.id()
-            }
+            Self::Claimed(pending)
+            | Self::Closing {
+                waiting: Some(pending),
+                ..
+            } => pending.id == claim.id(),
             Self::Live(_) | Self::Closing { waiting: None, .. } => false,
         }
     }

@@ -73,7 +73,10 @@ fn claim_of_a_claimed_nexus_takes_it_over() {
     let (older, older_heard) = granted(&registry, 1);
     let (newer, newer_heard) = granted(&registry, 1);
     assert_eq!(heard(&older_heard), [ClaimEvent::Superseded]);
-    assert_eq!(registry.make_live(older, session(1)), Err(ClaimLost::Superseded));
+    assert_eq!(
+        registry.make_live(older, session(1)),
+        Err(ClaimLost::Superseded)
+    );
     assert_eq!(registry.make_live(newer, session(2)), Ok(Tsih(2)));
     assert_eq!(heard(&newer_heard), []);
     assert_eq!(sizes(&registry), (1, 1, 1));
@@ -86,7 +89,11 @@ fn claim_of_a_live_nexus_waits_until_its_session_has_closed() {
     registry.make_live(old, session(1)).unwrap();
     let (claim, end, news) = waits(&registry, 1);
     assert_eq!(end, Some(session(1)));
-    assert_eq!(registry.find(Tsih(1)), None, "a session that closes takes no connection");
+    assert_eq!(
+        registry.find(Tsih(1)),
+        None,
+        "a session that closes takes no connection"
+    );
     assert_eq!(heard(&news), []);
     registry.closed(1);
     assert_eq!(heard(&news), [ClaimEvent::Ready]);
@@ -100,7 +107,10 @@ fn claim_made_live_before_it_is_ready_is_refused_and_given_back() {
     let (old, _) = granted(&registry, 1);
     registry.make_live(old, session(1)).unwrap();
     let (claim, _, news) = waits(&registry, 1);
-    assert_eq!(registry.make_live(claim, session(2)), Err(ClaimLost::NotReady));
+    assert_eq!(
+        registry.make_live(claim, session(2)),
+        Err(ClaimLost::NotReady)
+    );
     registry.closed(1);
     assert_eq!(heard(&news), []);
     assert_eq!(sizes(&registry), (0, 0, 0));
@@ -120,8 +130,14 @@ fn claim_that_waits_is_taken_over_and_the_old_session_is_ended_once() {
     assert_eq!(heard(&newer_heard), [ClaimEvent::Ready]);
     // Ready, and taken over all the same.
     let (newest, _) = granted(&registry, 1);
-    assert_eq!(heard(&newer_heard), [ClaimEvent::Ready, ClaimEvent::Superseded]);
-    assert_eq!(registry.make_live(newer, session(2)), Err(ClaimLost::Superseded));
+    assert_eq!(
+        heard(&newer_heard),
+        [ClaimEvent::Ready, ClaimEvent::Superseded]
+    );
+    assert_eq!(
+        registry.make_live(newer, session(2)),
+        Err(ClaimLost::Superseded)
+    );
     assert_eq!(registry.make_live(newest, session(3)), Ok(Tsih(4)));
     assert_eq!(sizes(&registry), (1, 1, 1));
 }
@@ -158,14 +174,20 @@ fn close_all_cancels_claims_and_names_each_session_to_end_once() {
     assert_eq!(registry.close_all(), []);
     assert_eq!(heard(&waiting_heard), [ClaimEvent::Cancelled]);
     assert_eq!(heard(&claimed_heard), [ClaimEvent::Cancelled]);
-    assert_eq!(registry.make_live(claimed, session(40)), Err(ClaimLost::Superseded));
+    assert_eq!(
+        registry.make_live(claimed, session(40)),
+        Err(ClaimLost::Superseded)
+    );
     for isid in [1, 5] {
         assert!(matches!(claim(&registry, isid).0, ClaimOutcome::Closed));
     }
     for id in [10, 20, 30] {
         registry.closed(id);
     }
-    assert_eq!(registry.make_live(waiting, session(21)), Err(ClaimLost::Superseded));
+    assert_eq!(
+        registry.make_live(waiting, session(21)),
+        Err(ClaimLost::Superseded)
+    );
     assert_eq!(sizes(&registry), (0, 0, 0));
 }
 
@@ -177,7 +199,11 @@ fn tsih_is_not_zero_and_not_used_again_while_it_is_taken() {
     let mut last = Tsih(1);
     for _ in 0..u16::MAX {
         let (claim, _) = granted(&registry, 2);
-        let next = if last == Tsih(u16::MAX) { Tsih(2) } else { Tsih(last.0 + 1) };
+        let next = if last == Tsih(u16::MAX) {
+            Tsih(2)
+        } else {
+            Tsih(last.0 + 1)
+        };
         assert_eq!(claim.tsih(), next);
         last = next;
     }

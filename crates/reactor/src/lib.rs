@@ -21,6 +21,8 @@ pub mod mailbox;
 pub mod memory;
 pub mod socket;
 mod sys;
+#[cfg(any(test, feature = "test-support"))]
+pub mod testing;
 mod wake;
 
 pub use driver::{

@@ -31,9 +31,9 @@ pub fn choose_driver_with(
     let mut refusals = Vec::new();
     let driver: Box<dyn Driver> = match choice {
         DriverChoice::Uring => Box::new(UringLoop::new(named(Ring::new())?, slab, settings)?),
-        DriverChoice::Mixed => mixed(named(Ring::new())?, slab, settings)?,
+        DriverChoice::Mixed => mixed(named(Ring::with_eventfd())?, slab, settings)?,
         DriverChoice::Epoll => epoll(slab, settings, &mut refusals)?,
-        DriverChoice::Auto => match Ring::new() {
+        DriverChoice::Auto => match Ring::with_eventfd() {
             Ok(ring) => mixed(ring, slab, settings)?,
             Err(error) => {
                 refusals.push(refusal("io_uring", &error, "epoll with native AIO"));

@@ -269,8 +269,19 @@ unsafe fn perform_once(file: &StoreFile, work: Work) -> io::Result<usize> {
         } => {
             let flags = RwFlags::NONE.durable(durable);
             // SAFETY: the caller's.
-            let step = |span, at| unsafe { rw::write_at(fd, span, at, flags) };
-            transfer(file, span, offset, step)
+            match transfer(file, span, offset, |span, at| unsafe {
+                rw::write_at(fd, span, at, flags)
+            }) {
+                Err(error) if durable && rw::flags_are_refused(&error) => {
+                    // SAFETY: the caller's.
+                    let done = transfer(file, span, offset, |span, at| unsafe {
+                        rw::write_at(fd, span, at, RwFlags::NONE)
+                    })?;
+                    fdatasync(fd)?;
+                    Ok(done)
+                }
+                result => result,
+            }
         }
         Work::Flush => fdatasync(fd).map(|()| 0).map_err(io::Error::from),
         Work::Discard { offset, bytes } if file.is_block_device() => {

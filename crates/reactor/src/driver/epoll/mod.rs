@@ -64,16 +64,15 @@ impl EpollLoop {
         let staging = Staging::new(settings.staging_bytes)?;
         let staging_slab = staging.slab().clone();
         let sockets = Sockets::new(staging)?;
-        let (fast_fd, fast_flags) = match &fast {
-            FastPath::Aio(aio) => (aio.eventfd(), EventFlags::IN | EventFlags::ET),
-            FastPath::Ring(ring) => (ring.as_fd(), EventFlags::IN),
+        let fast_fd = match &fast {
+            FastPath::Aio(aio) => Some(aio.eventfd()),
+            FastPath::Ring(ring) => ring.eventfd(),
         };
-        epoll::add(
-            sockets.epoll(),
-            fast_fd,
-            EventData::new_u64(FAST),
-            fast_flags,
-        )?;
+        // An eventfd raises an edge each time it is signalled, read or not.
+        let flags = EventFlags::IN | EventFlags::ET;
+        if let Some(fd) = fast_fd {
+            epoll::add(sockets.epoll(), fd, EventData::new_u64(FAST), flags)?;
+        }
         let flags = EventFlags::IN;
         epoll::add(
             sockets.epoll(),

@@ -3,7 +3,9 @@
 #![allow(clippy::cast_possible_truncation)]
 
 mod files;
+mod refused;
 mod sockets;
+mod stuck;
 
 use std::collections::HashMap;
 use std::io::Read;

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::driver::epoll::Outcome;
 use crate::driver::files::{Fast, Tried, Try, try_here};
@@ -57,6 +58,8 @@ pub(in crate::driver) struct Ring {
     ring: IoUring,
     /// What did not fit into the submission queue.
     backlog: VecDeque<squeue::Entry>,
+    /// Signalled at each completion, for somebody who waits elsewhere.
+    eventfd: Option<OwnedFd>,
 }
 
 impl Ring {
@@ -81,13 +84,28 @@ impl Ring {
         Ok(Self {
             ring,
             backlog: VecDeque::new(),
+            eventfd: None,
         })
     }
 
-    /// Readable when there are completions, or work that makes some.
-    pub(in crate::driver) fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the ring keeps its descriptor open for as long as it lives.
-        unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    /// A ring and a descriptor that raises an edge when something has completed, or has work put off.
+    ///
+    /// The ring's own descriptor will not do: where work is put off until it is asked for, nobody is woken by it.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and where no eventfd can be had.
+    pub(in crate::driver) fn with_eventfd() -> io::Result<Self> {
+        let mut ring = Self::new()?;
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        ring.ring
+            .submitter()
+            .register_eventfd(eventfd.as_raw_fd())?;
+        ring.eventfd = Some(eventfd);
+        Ok(ring)
+    }
+
+    pub(in crate::driver) fn eventfd(&self) -> Option<BorrowedFd<'_>> {
+        self.eventfd.as_ref().map(AsFd::as_fd)
     }
 
     /// Queues a submission.

@@ -49,7 +49,7 @@ pub fn choose_driver_with(
 }
 
 fn mixed(ring: Ring, slab: Slab, settings: &DriverSettings) -> io::Result<Box<dyn Driver>> {
-    let driver = EpollLoop::new(FastPath::Ring(ring), slab, settings)?;
+    let driver = EpollLoop::new(FastPath::Ring(Box::new(ring)), slab, settings)?;
     debug_assert_eq!(driver.kind(), DriverKind::Mixed);
     Ok(Box::new(driver))
 }

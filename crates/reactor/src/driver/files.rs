@@ -64,9 +64,10 @@ pub(super) unsafe fn try_here(attempt: Try<'_>) -> Tried {
         flags,
         ..
     } = attempt;
-    // SAFETY: the caller's.
     Tried::Now(match attempt.direction {
+        // SAFETY: the caller's.
         Direction::Read => unsafe { rw::read_at(fd, span, offset, flags) },
+        // SAFETY: the caller's.
         Direction::Write => unsafe { rw::write_at(fd, span, offset, flags) },
     })
 }

@@ -61,7 +61,7 @@ pub trait Driver {
 
     /// Forgets a file: new operations on the id find nothing. Those in flight complete as they would have; the
     /// driver lets go of the file after the last of them. If that makes the driver the last owner, the file is closed on a
-    /// thread of its own, since closing may wait.
+    /// thread of its own, since closing may wait: its lock then ends a moment later, too.
     fn remove_file(&mut self, id: FileId);
 
     /// Takes an operation. It may start now, or at the next [`Self::submit`] or [`Self::turn`].

@@ -197,8 +197,14 @@ impl Lane {
         loop {
             if let Some(entry) = state.queue.pop_front() {
                 drop(state);
+                let was_close = matches!(entry, Entry::Close(_));
                 self.run(entry);
                 state = unpoisoned(&self.state);
+                if was_close {
+                    // No job comes any more: each would have held the file.
+                    state.threads -= 1;
+                    return;
+                }
                 continue;
             }
             state.idle += 1;

@@ -16,8 +16,8 @@ use crate::sys::{block_device, lock, rw};
 
 /// What an [`Op`](crate::Op) on a file works on: shared by all workers that serve the backstore.
 ///
-/// It owns the descriptor. It also owns the bounded set of threads that make this file's blocking calls, so that a
-/// stuck file uses up nobody else's. Dropping the last handle closes the file on the dropping thread, which may wait;
+/// It owns the descriptor. It also owns the threads that make this file's blocking calls, so that a stuck file uses up
+/// nobody else's: at most 8, started on demand and gone when idle, with at most 1,024 operations waiting for them. Dropping the last handle closes the file on the dropping thread, which may wait;
 /// drivers therefore let a lane thread drop theirs.
 #[derive(Debug)]
 pub struct StoreFile {

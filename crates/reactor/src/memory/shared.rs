@@ -165,6 +165,10 @@ impl std::fmt::Debug for SharedMemory {
 /// One worker's handle on [`SharedMemory`]: its clones, and the pins made from it, count without atomics.
 #[derive(Debug, Clone)]
 pub struct LocalShared {
+    #[expect(
+        clippy::redundant_allocation,
+        reason = "the outer count is this worker's own"
+    )]
     memory: Rc<Arc<SharedMemory>>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::ptr;
 
 use super::rw::{Direction, RwFlags};
 use crate::memory::Span;
@@ -39,6 +40,8 @@ pub(crate) struct Event {
     result2: i64,
 }
 
+/// The most requests that one call starts.
+const BATCH: usize = 64;
 const IOCB_CMD_PREAD: u16 = 0;
 const IOCB_CMD_PWRITE: u16 = 1;
 const IOCB_FLAG_RESFD: u32 = 1;
@@ -114,20 +117,19 @@ impl Context {
         }
     }
 
-    /// Starts requests; how many, from the front. An error is about the first.
+    /// Starts requests; how many, from the front, [`BATCH`] at most. An error is about the first.
     ///
     /// # Safety
     /// The memory of each request is left alone, by everybody, until its event has come.
-    pub(crate) unsafe fn submit(&self, requests: &[&Iocb]) -> io::Result<usize> {
+    pub(crate) unsafe fn submit(&self, requests: &[Iocb]) -> io::Result<usize> {
+        let mut pointers = [ptr::null::<Iocb>(); BATCH];
+        let batch = requests.len().min(BATCH);
+        for (pointer, request) in pointers.iter_mut().zip(requests) {
+            *pointer = request;
+        }
         // SAFETY: an array of that many pointers to requests, which the kernel reads now; the caller's for the rest.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_io_submit,
-                self.id,
-                requests.len(),
-                requests.as_ptr(),
-            )
-        };
+        let result =
+            unsafe { libc::syscall(libc::SYS_io_submit, self.id, batch, pointers.as_ptr()) };
         usize::try_from(result).map_err(|_| io::Error::last_os_error())
     }
 

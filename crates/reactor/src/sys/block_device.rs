@@ -10,7 +10,11 @@ const BLKDISCARD: u32 = 0x1277;
 const BLKZEROOUT: u32 = 0x127F;
 /// `_IOR(0x12, 114, size_t)`: the size of the size is part of the number. The generic encoding holds on x86, Arm, RISC-V and
 /// s390; the others are not built for.
-const BLKGETSIZE64: u32 = 0x8000_1272 | ((size_of::<usize>() as u32) << 16);
+const BLKGETSIZE64: u32 = if size_of::<usize>() == 8 {
+    0x8008_1272
+} else {
+    0x8004_1272
+};
 
 /// Its size.
 pub(crate) fn size_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {

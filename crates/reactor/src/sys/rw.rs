@@ -76,10 +76,10 @@ unsafe fn transfer(
             match direction {
                 // The plain calls exist everywhere, those with flags do not.
                 Direction::Read if flags == RwFlags::NONE => {
-                    libc::pread64(fd, base, span.len, offset)
+                    libc::pread(fd, base, span.len, offset) as libc::c_long
                 }
                 Direction::Write if flags == RwFlags::NONE => {
-                    libc::pwrite64(fd, base, span.len, offset)
+                    libc::pwrite(fd, base, span.len, offset) as libc::c_long
                 }
                 Direction::Read => with_flags(libc::SYS_preadv2, fd, span, offset, flags),
                 Direction::Write => with_flags(libc::SYS_pwritev2, fd, span, offset, flags),
@@ -103,13 +103,12 @@ unsafe fn with_flags(
     span: Span,
     offset: i64,
     flags: RwFlags,
-) -> isize {
+) -> libc::c_long {
     let iovec = span.iovec();
     // The low word comes first; on 64-bit machines it carries the whole offset and the high word is ignored.
     let (low, high) = (offset as libc::c_long, (offset >> 32) as libc::c_long);
     // SAFETY: one iovec at the address given; the memory behind it is the caller's promise.
-    let result = unsafe { libc::syscall(call, fd, &raw const iovec, 1_usize, low, high, flags.0) };
-    result as isize
+    unsafe { libc::syscall(call, fd, &raw const iovec, 1_usize, low, high, flags.0) }
 }
 
 /// Whether an error says that the call's flags are not understood here, rather than that it failed.
@@ -117,7 +116,8 @@ pub(crate) fn flags_are_refused(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
 }
 
-/// Whether a read that must not wait is understood for this file. Reads one byte at most, and does not wait.
+/// Whether RWF_NOWAIT is understood for this file. Found out by a read of its first block, which on a direct file may
+/// wait for the disk.
 pub(crate) fn supports_nowait_read(fd: BorrowedFd<'_>) -> bool {
     #[repr(align(4096))]
     struct Block([u8; 4096]);

@@ -54,12 +54,13 @@ impl Aio {
         let mut taken = 0;
         while taken < self.pending.len() {
             let room = (DEPTH as usize).saturating_sub(self.in_kernel);
-            let batch = self.pending[taken..].iter().take(room).collect::<Vec<_>>();
+            let batch = &self.pending[taken..];
+            let batch = &batch[..room.min(batch.len())];
             if batch.is_empty() {
                 break;
             }
             // SAFETY: each request was made in `start`, whose caller leaves its memory alone until the result is there.
-            match unsafe { context.submit(&batch) } {
+            match unsafe { context.submit(batch) } {
                 Ok(count) if count > 0 => {
                     self.in_kernel += count;
                     taken += count;

@@ -55,7 +55,7 @@ pub(super) struct EpollLoop {
 /// How files are tried.
 pub(super) enum FastPath {
     Aio(Aio),
-    Ring(Ring),
+    Ring(Box<Ring>),
 }
 
 impl EpollLoop {
@@ -301,9 +301,10 @@ impl FastPath {
 
 impl Fast for FastPath {
     unsafe fn start(&mut self, attempt: Try<'_>) -> Tried {
-        // SAFETY: the caller's.
         match self {
+            // SAFETY: the caller's.
             Self::Aio(aio) => unsafe { aio.start(attempt) },
+            // SAFETY: the caller's.
             Self::Ring(ring) => unsafe { ring.start(attempt) },
         }
     }

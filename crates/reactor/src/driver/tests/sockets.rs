@@ -538,7 +538,7 @@ fn accept_without_descriptors_is_an_error_and_works_again_later(mut bench: Bench
     let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let lowered = rustix::process::Rlimit {
         current: Some(3),
-        ..before.clone()
+        ..before
     };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, lowered).unwrap();
     let token = bench.push(Op::Accept { listener });

@@ -26,6 +26,10 @@ pub(super) struct Sockets {
     starved_at: u64,
     staging: Staging,
     /// Message headers that no send or receive uses.
+    #[expect(
+        clippy::vec_box,
+        reason = "the kernel knows their addresses, which must not move"
+    )]
     spare: Vec<Box<Message>>,
     /// Submissions whose completions have not come.
     in_kernel: usize,

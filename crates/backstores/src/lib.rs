@@ -1,2 +1,32 @@
 //! File, block device, RAM and null backstores, and the filters that hurt them in tests.
+//!
+//! A [`Backstore`] is a place where blocks are kept, as the whole process knows it; a [`LocalStore`] is one worker's part of
+//! it, which turns requests into operations of that worker's driver. Stores never block, spawn or look at a clock: whatever
+//! waits for a disk is an operation ([`IoPort::push`]). Only opening one ([`open_path`]) may wait.
+//!
+//! What they do not know: SCSI, sessions, and who asks. What they keep: one lock and one identity per disk, exactly one
+//! completion per request, and that nothing is called durable after a flush has failed.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod api;
+mod check;
+mod claim;
+mod error;
+mod file;
+pub mod filters;
+mod identity;
+mod mounts;
+mod null;
+mod ram;
+mod sysfs;
+
+pub use api::{Backstore, IoDone, IoPort, IoRequest, LocalStore, Opened, StoreIo};
+pub use error::{OpenError, OpenProblem};
+pub use file::{Expect, FileStore, PathOptions, open_path};
+pub use identity::{
+    IDENTITY_ATTRIBUTE, Identity, IdentityHints, IdentityOrigin, MachineId, SERIAL_MAX_BYTES,
+    SerialError,
+};
+pub use null::{NullStore, open_null};
+pub use ram::{RamStore, open_ram};

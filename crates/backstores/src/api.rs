@@ -1,0 +1,181 @@
+//! The traits between the engine and a store, and the values that cross.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use block::{IoError, IoOpKind, Lba, StoreCaps};
+use reactor::{Driver, Memory, Op, OpResult, Pin, Token};
+
+use crate::identity::{Identity, IdentityOrigin};
+
+/// A place where blocks are kept, as the whole process knows it.
+///
+/// It does no I/O itself: each worker that uses it has a [`LocalStore`], made by [`Backstore::attach`]. A store lives as
+/// long as anybody holds it; its file stays locked until the last holder and the last operation have gone.
+pub trait Backstore: Send + Sync {
+    /// Its name, for messages: the path, or what the operator called it.
+    fn name(&self) -> &str;
+
+    /// What it is and can do now. `write_cache` follows [`Backstore::set_write_cache`].
+    fn caps(&self) -> StoreCaps;
+
+    /// Who it is.
+    fn identity(&self) -> &Identity;
+
+    /// Makes this worker's part of the store. It belongs to the driver that it was attached to.
+    fn attach(self: Arc<Self>, driver: &mut dyn Driver) -> Box<dyn LocalStore>;
+
+    /// Whether an acknowledged write may stand in a volatile cache (`true`), or every write is durable before it
+    /// completes. Holds for requests submitted from now on; the caller flushes when it switches off.
+    fn set_write_cache(&self, on: bool);
+
+    /// The operator knows that a flush failed, or that the store shrank, and wants it back.
+    fn reset(&self);
+
+    /// How many filters that defer requests stand in this store; see [`IoRequest::passes`].
+    fn deferring_filters(&self) -> u8 {
+        0
+    }
+}
+
+/// A store that was opened, and where its identity came from.
+pub struct Opened {
+    /// The store.
+    pub store: Arc<dyn Backstore>,
+    /// Where its identity came from.
+    pub origin: IdentityOrigin,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened")
+            .field("name", &self.store.name())
+            .field("identity", self.store.identity())
+            .field("origin", &self.origin)
+            .finish()
+    }
+}
+
+/// One worker's part of a store.
+///
+/// Every submitted request ends in exactly one [`IoPort::complete`], from within `submit` or from a later `complete`, unless
+/// it was given to [`IoPort::defer`], which ends in a new `submit`.
+pub trait LocalStore {
+    /// Takes a request. At most one request with the same token may be outstanding.
+    fn submit(&mut self, request: IoRequest, port: &mut dyn IoPort);
+
+    /// Takes the driver's completion of an operation that this store pushed; the token is that of its request.
+    fn complete(&mut self, token: Token, result: OpResult, port: &mut dyn IoPort);
+
+    /// The store's own memory for these blocks, to send from or receive into. `None` where the store has none, the range
+    /// is not inside it, or it is longer than a pin can be. What has been received into a pin is written: it is not
+    /// submitted as a write as well.
+    fn pin(&mut self, lba: Lba, blocks: u64) -> Option<Pin> {
+        let _ = (lba, blocks);
+        None
+    }
+
+    /// Ends this worker's part. Operations still in the driver must have completed before.
+    fn detach(self: Box<Self>, driver: &mut dyn Driver);
+}
+
+/// Work for a store. It owns its memory until [`IoDone`] brings that back.
+#[derive(Debug)]
+pub struct IoRequest {
+    /// Chosen by the caller; operations and the completion carry it.
+    pub token: Token,
+    /// What to do.
+    pub io: StoreIo,
+    /// Where a read goes (a buffer, owned whole) or a write comes from; exactly as long as the blocks. `None` for the rest.
+    pub memory: Option<Memory>,
+    /// 0 for a new request. Filters that defer a request note here, one bit each, that it has passed them.
+    pub passes: u8,
+}
+
+/// What a store can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreIo {
+    /// Fill the memory with these blocks.
+    Read {
+        /// First block.
+        lba: Lba,
+        /// How many.
+        blocks: u64,
+    },
+    /// Write the memory to these blocks.
+    Write {
+        /// First block.
+        lba: Lba,
+        /// How many.
+        blocks: u64,
+        /// Complete only when the blocks would survive a power cut.
+        durable: bool,
+    },
+    /// Make every write that completed before this request was submitted durable.
+    Flush,
+    /// Give blocks back. Where the store cannot, nothing happens.
+    Unmap {
+        /// First block.
+        lba: Lba,
+        /// How many.
+        blocks: u64,
+    },
+    /// Make blocks read as zeros.
+    WriteZeroes {
+        /// First block.
+        lba: Lba,
+        /// How many.
+        blocks: u64,
+        /// Whether the blocks may be given back for that.
+        may_unmap: bool,
+    },
+}
+
+impl StoreIo {
+    /// The kind, as errors name it.
+    #[must_use]
+    pub fn kind(&self) -> IoOpKind {
+        match self {
+            Self::Read { .. } => IoOpKind::Read,
+            Self::Write { .. } => IoOpKind::Write,
+            Self::Flush => IoOpKind::Flush,
+            Self::Unmap { .. } => IoOpKind::Unmap,
+            Self::WriteZeroes { .. } => IoOpKind::WriteZeroes,
+        }
+    }
+
+    /// The blocks concerned: none in particular for a flush.
+    #[must_use]
+    pub fn range(&self) -> Option<(Lba, u64)> {
+        match *self {
+            Self::Read { lba, blocks }
+            | Self::Write { lba, blocks, .. }
+            | Self::Unmap { lba, blocks }
+            | Self::WriteZeroes { lba, blocks, .. } => Some((lba, blocks)),
+            Self::Flush => None,
+        }
+    }
+}
+
+/// What a store may ask of its worker, for one call.
+pub trait IoPort {
+    /// Gives an operation to the driver. Its completion comes back through [`LocalStore::complete`].
+    fn push(&mut self, op: Op, token: Token);
+
+    /// Ends a request.
+    fn complete(&mut self, done: IoDone);
+
+    /// Submits the request again, to the outermost store, after the delay. For filters.
+    fn defer(&mut self, delay: Duration, request: IoRequest);
+}
+
+/// The end of a request.
+#[derive(Debug)]
+pub struct IoDone {
+    /// The request's.
+    pub token: Token,
+    /// How it went. After an error, a read's memory holds nothing that may be shown.
+    pub result: Result<(), IoError>,
+    /// The request's memory, handed back.
+    pub memory: Option<Memory>,
+}

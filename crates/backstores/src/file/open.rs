@@ -1,0 +1,442 @@
+//! Opening a path: find out what is there, claim it, lock it, and say what it can do.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use block::{Geometry, StoreCaps};
+use reactor::{LockMode, OpenOptions, StoreFile};
+use rustix::fs::{FallocateFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::{FileStore, State};
+use crate::api::Opened;
+use crate::claim::{Claim, DiskKey};
+use crate::error::{OpenError, OpenProblem};
+use crate::identity::{
+    Identity, IdentityHints, IdentityOrigin, SerialNeeded, of_block_device, of_file,
+};
+use crate::sysfs::BlockDevice;
+
+/// How a path is opened as a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathOptions {
+    /// The store's name, for messages; `None`: the path.
+    pub name: Option<String>,
+    /// What has to be there.
+    pub expect: Expect,
+    /// The size, in bytes, that a missing file is created with, sparse. What exists keeps its size.
+    pub create_bytes: Option<u64>,
+    /// 512 or 4096.
+    pub block_size_bytes: u32,
+    /// O_DIRECT: past the page cache.
+    pub direct: bool,
+    /// Never write.
+    pub read_only: bool,
+    /// Acknowledged writes may stand in the page cache until flushed; see
+    /// [`Backstore::set_write_cache`](crate::Backstore::set_write_cache).
+    pub write_cache: bool,
+    /// Give space back when asked to, where the store can.
+    pub thin: bool,
+    /// How many workers will use it: each gets an open file description of its own.
+    pub workers: usize,
+}
+
+/// What has to be at a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expect {
+    /// A regular file or a block device.
+    #[default]
+    Either,
+    /// A regular file.
+    File,
+    /// A block device.
+    BlockDevice,
+}
+
+impl Default for PathOptions {
+    /// A writable, thin, buffered disk of 512-byte blocks.
+    fn default() -> Self {
+        Self {
+            name: None,
+            expect: Expect::Either,
+            create_bytes: None,
+            block_size_bytes: 512,
+            direct: false,
+            read_only: false,
+            write_cache: true,
+            thin: true,
+            workers: 1,
+        }
+    }
+}
+
+/// More open file descriptions than this are not worth their descriptors; workers beyond share.
+const MOST_DESCRIPTIONS: usize = 64;
+
+/// Opens a regular file or a block device as a disk. May wait for the disk: never called by a worker.
+///
+/// # Errors
+/// [`OpenError`] says what is wrong and what to do. Nothing is left open, locked or created then.
+pub fn open_path(
+    path: &Path,
+    options: &PathOptions,
+    hints: &IdentityHints,
+) -> Result<Opened, OpenError> {
+    let opening = Opening {
+        path,
+        options,
+        hints,
+        name: match &options.name {
+            Some(name) => name.clone(),
+            None => path.display().to_string(),
+        },
+    };
+    opening
+        .run()
+        .map_err(|problem| OpenError::new(path, problem))
+}
+
+struct Opening<'a> {
+    path: &'a Path,
+    options: &'a PathOptions,
+    hints: &'a IdentityHints,
+    name: String,
+}
+
+impl Opening<'_> {
+    fn run(self) -> Result<Opened, OpenProblem> {
+        if let Some(serial) = &self.hints.serial {
+            Identity::from_serial(serial).map_err(OpenProblem::Serial)?;
+        }
+        // The block size is checked before anything is created.
+        Geometry::new(self.options.block_size_bytes, 1).map_err(OpenProblem::Geometry)?;
+        match rustix::fs::stat(self.path) {
+            Ok(stat) => self.existing(&stat),
+            Err(Errno::NOENT) => self.create(),
+            Err(errno) => Err(OpenProblem::of_errno("looking for it", errno)),
+        }
+    }
+
+    fn existing(self, stat: &Stat) -> Result<Opened, OpenProblem> {
+        let key = self.key_of(stat)?;
+        let claim = Claim::of(key, &self.name).map_err(|by| OpenProblem::AlreadyOpen { by })?;
+        let file = StoreFile::open(self.path, self.open_options(false))
+            .map_err(|error| self.open_problem(&error, key))?;
+        // Whatever stood at the path when it was claimed has to be what was opened.
+        let opened = rustix::fs::fstat(&file)
+            .map_err(|errno| OpenProblem::of_errno("looking at it", errno))?;
+        if self.key_of(&opened)? != key {
+            return Err(OpenProblem::Locked);
+        }
+        self.finish(file, key, claim)
+    }
+
+    fn create(self) -> Result<Opened, OpenProblem> {
+        let bytes = match self.options.create_bytes {
+            Some(bytes) if !self.options.read_only => bytes,
+            _ => return Err(OpenProblem::NotFound),
+        };
+        if self.options.expect == Expect::BlockDevice {
+            return Err(OpenProblem::NotFound);
+        }
+        let block_size_bytes = self.options.block_size_bytes;
+        Geometry::of_size(block_size_bytes, bytes).map_err(OpenProblem::Geometry)?;
+        if !bytes.is_multiple_of(u64::from(block_size_bytes)) {
+            return Err(OpenProblem::PartBlock { block_size_bytes });
+        }
+        let doing = "creating it";
+        let file = match StoreFile::open(self.path, self.open_options(true)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenProblem::NoFolder);
+            }
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
+                // A file system that takes no O_DIRECT has made the file all the same.
+                let _ = std::fs::remove_file(self.path);
+                return Err(self.os_problem(doing, &error));
+            }
+            Err(error) => return Err(self.os_problem(doing, &error)),
+        };
+        let path = self.path.to_path_buf();
+        let opened = self.fill_new(file, bytes);
+        if opened.is_err() {
+            // It was made a moment ago by us and holds nothing.
+            let _ = std::fs::remove_file(path);
+        }
+        opened
+    }
+
+    fn fill_new(self, file: StoreFile, bytes: u64) -> Result<Opened, OpenProblem> {
+        let stat = rustix::fs::fstat(&file)
+            .map_err(|errno| OpenProblem::of_errno("looking at it", errno))?;
+        let key = self.key_of(&stat)?;
+        let claim = Claim::of(key, &self.name).map_err(|by| OpenProblem::AlreadyOpen { by })?;
+        let failed = |error: &io::Error| self.os_problem("giving it its size", error);
+        file.resize(bytes).map_err(|error| failed(&error))?;
+        // What is acknowledged as durable must be found again: the file's size and its name have to be durable first.
+        rustix::fs::fsync(&file).map_err(|errno| OpenProblem::of_errno("syncing it", errno))?;
+        sync_folder(self.path).map_err(|errno| OpenProblem::of_errno("syncing it", errno))?;
+        self.finish(file, key, claim)
+    }
+
+    fn finish(self, file: StoreFile, key: DiskKey, claim: Claim) -> Result<Opened, OpenProblem> {
+        let block = match key {
+            DiskKey::File { .. } => None,
+            DiskKey::Block {
+                device: (major, minor),
+            } => Some(BlockDevice { major, minor }),
+        };
+        match block {
+            None => self.lock(&file)?,
+            // O_EXCL holds a device.
+            Some(_) => {
+                let read_only = file
+                    .is_read_only_device()
+                    .map_err(|error| self.os_problem("looking at it", &error))?;
+                if read_only && !self.options.read_only {
+                    return Err(OpenProblem::ReadOnly);
+                }
+            }
+        }
+        let caps = self.caps(&file, block)?;
+        let found = match block {
+            None => of_file(&file, self.hints),
+            Some(device) => of_block_device(&device, self.path, self.hints),
+        };
+        let (identity, origin) = found.map_err(|SerialNeeded| OpenProblem::SerialNeeded)?;
+        let store = FileStore {
+            name: self.name,
+            identity,
+            caps,
+            is_block_device: block.is_some(),
+            state: State::new(self.options.write_cache),
+            files: descriptions(file, self.options.workers, self.options.read_only),
+            next_file: AtomicUsize::new(0),
+            _claim: claim,
+        };
+        Ok(Opened {
+            store: Arc::new(store),
+            origin,
+        })
+    }
+
+    fn open_options(&self, create_new: bool) -> OpenOptions {
+        OpenOptions {
+            write: !self.options.read_only,
+            direct: self.options.direct,
+            create_new,
+        }
+    }
+
+    fn key_of(&self, stat: &Stat) -> Result<DiskKey, OpenProblem> {
+        let number = |device| (rustix::fs::major(device), rustix::fs::minor(device));
+        let (key, expected) = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {
+                let device = number(stat.st_dev);
+                let inode = stat.st_ino;
+                (DiskKey::File { device, inode }, Expect::File)
+            }
+            FileType::BlockDevice => {
+                let device = number(stat.st_rdev);
+                (DiskKey::Block { device }, Expect::BlockDevice)
+            }
+            _ => return Err(OpenProblem::NotADisk),
+        };
+        if self.options.expect != Expect::Either && self.options.expect != expected {
+            return Err(OpenProblem::OtherType);
+        }
+        Ok(key)
+    }
+
+    fn lock(&self, file: &StoreFile) -> Result<(), OpenProblem> {
+        let mode = if self.options.read_only {
+            LockMode::Shared
+        } else {
+            LockMode::Exclusive
+        };
+        file.lock(mode).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenProblem::Locked,
+            _ => self.os_problem("locking it", &error),
+        })
+    }
+
+    fn open_problem(&self, error: &io::Error, key: DiskKey) -> OpenProblem {
+        match (Errno::from_io_error(error), key) {
+            (
+                Some(Errno::BUSY),
+                DiskKey::Block {
+                    device: (major, minor),
+                },
+            ) => BlockDevice { major, minor }.user().into(),
+            _ => self.os_problem("opening it", error),
+        }
+    }
+
+    fn os_problem(&self, doing: &'static str, error: &io::Error) -> OpenProblem {
+        match Errno::from_io_error(error) {
+            Some(Errno::INVAL) if self.options.direct => OpenProblem::NoDirect,
+            Some(errno) => OpenProblem::of_errno(doing, errno),
+            // What has no number was refused for not being a disk.
+            None => OpenProblem::NotADisk,
+        }
+    }
+
+    fn caps(&self, file: &StoreFile, block: Option<BlockDevice>) -> Result<StoreCaps, OpenProblem> {
+        let block_size = self.options.block_size_bytes;
+        let looked = |error: io::Error| self.os_problem("looking at it", &error);
+        let size_bytes = file.size_bytes().map_err(looked)?;
+        if size_bytes == 0 {
+            return Err(OpenProblem::Empty);
+        }
+        let geometry = Geometry::of_size(block_size, size_bytes).map_err(OpenProblem::Geometry)?;
+        if self.options.direct {
+            let logical_bytes = file.direct_alignment_bytes().map_err(looked)?;
+            if logical_bytes > block_size {
+                return Err(OpenProblem::DeviceBlocks { logical_bytes });
+            }
+        }
+        let caps = StoreCaps {
+            read_only: self.options.read_only,
+            write_cache: self.options.write_cache,
+            write_zeroes: true,
+            ..StoreCaps::plain(geometry)
+        };
+        let thin = self.options.thin && !self.options.read_only;
+        Ok(match block {
+            None => self.file_caps(file, caps, thin && can_punch(file, size_bytes)),
+            Some(device) => {
+                let physical = file.physical_block_bytes().map_err(looked)?;
+                device_caps(device, caps, thin, physical)
+            }
+        })
+    }
+
+    fn file_caps(&self, file: &StoreFile, caps: StoreCaps, unmap: bool) -> StoreCaps {
+        let stat = rustix::fs::fstat(file).ok();
+        let preferred = stat.as_ref().map_or(0, |stat| stat.st_blksize);
+        let preferred = u32::try_from(preferred).unwrap_or(0);
+        let underneath = stat.map(|stat| BlockDevice {
+            major: rustix::fs::major(stat.st_dev),
+            minor: rustix::fs::minor(stat.st_dev),
+        });
+        let rotational = underneath.and_then(|disk| disk.queue_number("rotational"));
+        with_physical_block(
+            StoreCaps {
+                unmap,
+                // A hole reads as zeros.
+                unmap_zeroes: unmap,
+                unmap_granularity_blocks: blocks_of(preferred, caps),
+                rotational: rotational == Some(1),
+                ..caps
+            },
+            // A part of a page costs the kernel a read of the rest.
+            4096,
+        )
+    }
+}
+
+fn device_caps(device: BlockDevice, caps: StoreCaps, thin: bool, physical: u32) -> StoreCaps {
+    let queue = |attribute| device.queue_number(attribute).unwrap_or(0);
+    let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(0);
+    let optimal = narrow(queue("optimal_io_size"));
+    with_physical_block(
+        StoreCaps {
+            unmap: thin && queue("discard_max_bytes") > 0,
+            // What a discarded range reads as is the device's business.
+            unmap_zeroes: false,
+            unmap_granularity_blocks: blocks_of(narrow(queue("discard_granularity")), caps),
+            rotational: queue("rotational") == 1,
+            optimal_blocks: optimal / caps.geometry.block_size_bytes,
+            ..caps
+        },
+        physical,
+    )
+}
+
+fn blocks_of(bytes: u32, caps: StoreCaps) -> u32 {
+    (bytes / caps.geometry.block_size_bytes).max(1)
+}
+
+fn with_physical_block(caps: StoreCaps, physical_bytes: u32) -> StoreCaps {
+    let blocks = blocks_of(physical_bytes, caps);
+    if !blocks.is_power_of_two() {
+        return caps;
+    }
+    StoreCaps {
+        // SBC-4 r22 "READ CAPACITY (16) parameter data": the exponent has four bits.
+        physical_block_exponent: u8::try_from(blocks.trailing_zeros().min(15)).unwrap_or(0),
+        optimal_granularity_blocks: u16::try_from(blocks).unwrap_or(0),
+        ..caps
+    }
+}
+
+/// Whether holes can be punched: tried behind the end, where there is nothing to lose.
+fn can_punch(file: &StoreFile, size_bytes: u64) -> bool {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let behind = size_bytes.next_multiple_of(4096);
+    rustix::fs::fallocate(file, flags, behind, 4096).is_ok()
+}
+
+fn sync_folder(path: &Path) -> Result<(), Errno> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = match rustix::fs::open(folder, flags, Mode::empty()) {
+        Ok(folder) => folder,
+        // A folder that may be written but not listed cannot be synced; the file system's own order has to do.
+        Err(Errno::ACCESS) => return Ok(()),
+        Err(errno) => return Err(errno),
+    };
+    match rustix::fs::fsync(folder) {
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The file, and further open file descriptions of it, as far as the system gives them.
+fn descriptions(first: StoreFile, workers: usize, read_only: bool) -> Vec<Arc<StoreFile>> {
+    let again = PathBuf::from(format!("/proc/self/fd/{}", first.as_fd().as_raw_fd()));
+    let access = if read_only {
+        OFlags::RDONLY
+    } else {
+        OFlags::RDWR
+    };
+    let direct = if first.is_direct() {
+        OFlags::DIRECT
+    } else {
+        OFlags::empty()
+    };
+    let mut files = vec![Arc::new(first)];
+    while files.len() < workers.min(MOST_DESCRIPTIONS) {
+        let flags = access | direct | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let another = rustix::fs::open(&again, flags, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(StoreFile::new);
+        match another {
+            Ok(file) => files.push(Arc::new(file)),
+            Err(_) => break,
+        }
+    }
+    files
+}
+
+impl Opened {
+    /// A line for the operator, where something about the disk's identity is worth one.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        let IdentityOrigin::Copy { of } = &self.origin else {
+            return None;
+        };
+        let name = self.store.name();
+        let serial = self.store.identity().serial();
+        Some(format!(
+            "{name}: this file is a copy of the disk with serial {of}, so it gets an identity of its own: serial {serial}; \
+             --serial {of} keeps the old one, for a disk that was moved"
+        ))
+    }
+}

@@ -1,0 +1,168 @@
+//! A disk in memory: sparse, shared by all workers, gone with the process.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use block::{BlockCount, Geometry, IoError, IoErrorKind, Lba, StoreCaps};
+use reactor::{Driver, LocalShared, Memory, OpResult, OutOfRange, Pin, SharedMemory, Token};
+
+use crate::api::{Backstore, IoDone, IoPort, IoRequest, LocalStore, Opened, StoreIo};
+use crate::check::range_of;
+use crate::error::{OpenError, OpenProblem};
+use crate::identity::{Identity, IdentityHints};
+use crate::null::of_memory;
+
+/// A RAM disk. Its pages are taken when first written, and given back by unmapping.
+#[derive(Debug)]
+pub struct RamStore {
+    name: String,
+    geometry: Geometry,
+    identity: Identity,
+    memory: Arc<SharedMemory>,
+    write_cache: AtomicBool,
+}
+
+impl RamStore {
+    /// A RAM disk of zeros.
+    ///
+    /// # Errors
+    /// What the operating system answers when it cannot reserve the addresses.
+    pub fn new(name: String, geometry: Geometry, identity: Identity) -> io::Result<Self> {
+        let memory = Arc::new(SharedMemory::new(geometry.size_bytes())?);
+        Ok(Self {
+            name,
+            geometry,
+            identity,
+            memory,
+            write_cache: AtomicBool::new(false),
+        })
+    }
+}
+
+/// A RAM disk of `bytes`, with the serial given or a new identity.
+///
+/// # Errors
+/// A size, block size or serial that cannot be, and memory that cannot be reserved.
+pub fn open_ram(
+    name: &str,
+    bytes: u64,
+    block_size_bytes: u32,
+    hints: &IdentityHints,
+) -> Result<Opened, OpenError> {
+    let failed = |problem| OpenError::new(name, problem);
+    let (geometry, identity, origin) = of_memory(bytes, block_size_bytes, hints).map_err(failed)?;
+    let store = RamStore::new(name.to_owned(), geometry, identity)
+        .map_err(|_| failed(OpenProblem::NoMemory))?;
+    let store = Arc::new(store);
+    Ok(Opened { store, origin })
+}
+
+impl Backstore for RamStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn caps(&self) -> StoreCaps {
+        StoreCaps {
+            unmap: true,
+            unmap_zeroes: true,
+            write_zeroes: true,
+            unmap_granularity_blocks: PAGE_BYTES / self.geometry.block_size_bytes,
+            write_cache: self.write_cache.load(Ordering::Relaxed),
+            ..StoreCaps::plain(self.geometry)
+        }
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn attach(self: Arc<Self>, _driver: &mut dyn Driver) -> Box<dyn LocalStore> {
+        Box::new(LocalRam {
+            geometry: self.geometry,
+            memory: LocalShared::new(Arc::clone(&self.memory)),
+        })
+    }
+
+    /// Only what is told changes: memory is as durable as it gets, either way.
+    fn set_write_cache(&self, on: bool) {
+        self.write_cache.store(on, Ordering::Relaxed);
+    }
+
+    fn reset(&self) {}
+}
+
+/// What unmapping gives back at a time.
+const PAGE_BYTES: u32 = 4096;
+
+struct LocalRam {
+    geometry: Geometry,
+    memory: LocalShared,
+}
+
+impl LocalRam {
+    fn run(&self, request: &mut IoRequest) -> Result<(), IoError> {
+        let range = range_of(request, self.geometry, false)?;
+        let memory = self.memory.memory();
+        let done: Result<(), OutOfRange> = match request.io {
+            StoreIo::Read { .. } => match &mut request.memory {
+                Some(Memory::Owned(buffer)) => memory.copy_out(range.offset, buffer),
+                _ => Err(OutOfRange),
+            },
+            StoreIo::Write { .. } => match &request.memory {
+                Some(Memory::Pinned(pin)) => self.write_pinned(range.offset, pin),
+                Some(data) => data
+                    .as_slice()
+                    .ok_or(OutOfRange)
+                    .and_then(|data| memory.copy_in(range.offset, data)),
+                None => Err(OutOfRange),
+            },
+            StoreIo::Flush => Ok(()),
+            StoreIo::Unmap { .. }
+            | StoreIo::WriteZeroes {
+                may_unmap: true, ..
+            } => memory.release(range.offset, range.bytes),
+            StoreIo::WriteZeroes { .. } => memory.fill(range.offset, range.bytes, 0),
+        };
+        let error = IoError::new(IoErrorKind::OutOfRange, request.io.kind());
+        done.map_err(|OutOfRange| error)
+    }
+
+    /// From the memory of another store, in pieces.
+    fn write_pinned(&self, offset: u64, pin: &Pin) -> Result<(), OutOfRange> {
+        let here = self.memory.pin(offset, pin.len()).ok_or(OutOfRange)?;
+        let mut piece = [0; PAGE_BYTES as usize];
+        let mut at = 0;
+        while at < pin.len() {
+            let bytes = (pin.len() - at).min(PAGE_BYTES);
+            let piece = &mut piece[..bytes as usize];
+            pin.copy_out(at, piece)?;
+            here.copy_in(at, piece)?;
+            at += bytes;
+        }
+        Ok(())
+    }
+}
+
+impl LocalStore for LocalRam {
+    fn submit(&mut self, mut request: IoRequest, port: &mut dyn IoPort) {
+        let result = self.run(&mut request);
+        port.complete(IoDone {
+            token: request.token,
+            result,
+            memory: request.memory,
+        });
+    }
+
+    fn complete(&mut self, _token: Token, _result: OpResult, _port: &mut dyn IoPort) {
+        // Nothing is ever pushed, so nothing comes back.
+    }
+
+    fn pin(&mut self, lba: Lba, blocks: u64) -> Option<Pin> {
+        let (offset, bytes) = self.geometry.byte_range(lba, BlockCount(blocks))?;
+        self.memory.pin(offset, u32::try_from(bytes).ok()?)
+    }
+
+    fn detach(self: Box<Self>, _driver: &mut dyn Driver) {}
+}

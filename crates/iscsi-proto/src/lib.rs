@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod connection;
 pub mod login;
 pub mod negotiate;
 pub mod session;

@@ -1,13 +1,228 @@
-//! One session in full feature phase.
+//! One session in full feature phase: requests in, events to the engine, answers out (RFC 7143 §4.2, §7, §11).
+//!
+//! # How it is driven
+//!
+//! *Input.* Ask [`Session::receive_plan`] before each receive. Bytes that landed in place go to [`Session::handle_placed`]; then
+//! all bytes from staging, also none, to [`Session::handle_received`], again and again with what it has not consumed, until it
+//! returns no event. An [`Event::Command`] that [brings data](CommandEvent::brings_data) is answered with
+//! [`Session::accept_data`] or [`Session::discard_data`] before the next call; a command with neither answer is taken to be
+//! discarded.
+//!
+//! *Answers.* The engine answers events when it likes, in any order. After answers, [`Session::poll_event`] tells what they made
+//! possible without input: after [`Session::complete_logout`] that is [`Event::ConnectionDone`].
+//!
+//! *Output.* [`Session::poll_transmit`] gathers what is ready. A task's memory must stay as it is until the pieces that name it
+//! are sent; [`Piece::Release`] and [`Session::abandon`] are the two ends of a task, after which its id is used again.
+//!
+//! *Time.* `now` never goes back. [`Session::poll_timeout`] says when [`Session::handle_timeout`] is due.
+//!
+//! # Bounds
+//!
+//! Whatever a peer sends, a session holds at most one task (about 350 bytes) for each place in the command window and the
+//! immediate allowance, one reply of about 100 bytes for each of these and 16 Rejects of 150 bytes, `max_text_bytes` of text it is
+//! being told, six times that of answers to it, and `max_text_bytes` of ping data; the engine's answer to SendTargets is bounded
+//! by the configuration of the target. With the default limits that is under 600 KiB, and under 2 KiB once idle and told to
+//! [release its memory](Session::release_idle_memory).
+//!
+//! # What it deliberately does not know
+//!
+//! Payload (it is named as task, offset, bytes), CDBs, logical units, clocks, sockets.
 
+mod command;
+mod counters;
+mod data_in;
+mod data_out;
 mod event;
+#[cfg(test)]
+mod fixture;
+mod image;
+mod input;
+mod logout;
+mod management;
+mod nop;
+mod output;
 mod sense;
+mod slab;
+pub(crate) mod task;
+#[cfg(test)]
+mod tests;
+mod text;
+mod timer;
 mod transmit;
+mod window;
 
+use core::time::Duration;
+
+use iscsi_wire::{Itt, Ttt};
+
+pub use counters::SessionCounters;
 pub use event::{
     CommandEvent, ConnectionIndex, DataFault, DropReason, Event, LogoutHandle, MAX_SENSE_BYTES,
     Outcome, ReceivePlan, Received, SendTargets, SessionLimits, TaskId, TextHandle, TmfEvent,
     TmfHandle, TmfReference,
 };
+pub use image::ImageError;
 pub use sense::{TRANSPORT_SENSE_BYTES, TransportSense};
 pub use transmit::{Piece, Transmit};
+
+use crate::connection::{Connection, Receive};
+use crate::login::{Established, SessionType};
+use crate::negotiate::NegotiatedParams;
+use slab::TaskSlab;
+use task::{RequestSlot, Task};
+use window::CommandWindow;
+
+/// A session with its connections. Plain data: it can be cloned, compared, and [imaged](Session::image) at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    kind: SessionType,
+    params: NegotiatedParams,
+    limits: SessionLimits,
+    window: CommandWindow,
+    tasks: TaskSlab,
+    connections: Vec<Connection>,
+    /// Task management requests that the engine has not answered.
+    management: Vec<management::Pending>,
+    /// The Target Transfer Tag given out next.
+    next_ttt: Ttt,
+    next_handle: u32,
+    counters: SessionCounters,
+}
+
+impl Session {
+    /// The session that a login became. The owner sends `established.final_response` before anything of this.
+    #[must_use]
+    pub fn new(established: &Established, limits: SessionLimits, now: Duration) -> Self {
+        let params = established.params.clone();
+        let limits = SessionLimits {
+            window: limits.window.max(1),
+            immediate_allowance: limits.immediate_allowance.max(2),
+            ..limits
+        };
+        let exp_cmd_sn = established.exp_cmd_sn;
+        // RFC 7143 §4.2.2.1: MaxCmdSN never moves back, not from what the login told either.
+        let told = established.max_cmd_sn.next().distance_from(exp_cmd_sn);
+        let told = u16::try_from(told).unwrap_or(0);
+        let width = u32::from(limits.window.max(told));
+        let connection = Connection {
+            cid: established.identity.cid,
+            header_digest: params.header_digest,
+            data_digest: params.data_digest,
+            max_send_data_segment_length: params.max_send_data_segment_length,
+            max_recv_data_segment_length: params.max_recv_data_segment_length,
+            receive: Receive::new(),
+            collected: Vec::new(),
+            stat_sn: established.stat_sn,
+            acknowledged: established.stat_sn,
+            ready: std::collections::VecDeque::new(),
+            replies: std::collections::VecDeque::new(),
+            completions: 0,
+            immediate_management: 0,
+            immediate: 0,
+            text: crate::connection::TextExchange::Idle,
+            logout: None,
+            ping: None,
+            last_heard: now,
+            ending: None,
+        };
+        Self {
+            kind: established.identity.session_type,
+            params,
+            limits,
+            window: CommandWindow::new(exp_cmd_sn, width),
+            tasks: TaskSlab::default(),
+            connections: vec![connection],
+            management: Vec::new(),
+            next_ttt: Ttt(1),
+            next_handle: 1,
+            counters: SessionCounters::default(),
+        }
+    }
+
+    /// The parameters it runs with.
+    #[must_use]
+    pub const fn params(&self) -> &NegotiatedParams {
+        &self.params
+    }
+
+    /// Tasks that have no status on the wire yet.
+    pub fn outstanding_tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks
+            .iter()
+            .filter(|(_, task)| !task.internal)
+            .map(|(id, _)| id)
+    }
+
+    /// The Initiator Task Tag of an outstanding task, for logs.
+    #[must_use]
+    pub fn itt_of(&self, task: TaskId) -> Option<Itt> {
+        self.tasks.get(task).map(|task| task.itt)
+    }
+
+    /// What it has seen.
+    #[must_use]
+    pub const fn counters(&self) -> SessionCounters {
+        self.counters
+    }
+
+    /// Gives memory back that only a busy session needs. Cheap where there is nothing to give.
+    pub fn release_idle_memory(&mut self) {
+        self.tasks.release_idle_memory();
+        self.window.release_idle_memory();
+        self.management.shrink_to_fit();
+        self.connections
+            .iter_mut()
+            .for_each(Connection::release_idle_memory);
+    }
+
+    fn connection(&self, c: ConnectionIndex) -> Option<&Connection> {
+        self.connections.get(usize::from(c.0))
+    }
+
+    fn connection_mut(&mut self, c: ConnectionIndex) -> Option<&mut Connection> {
+        self.connections.get_mut(usize::from(c.0))
+    }
+
+    /// A Target Transfer Tag that no Data-Out under way can carry: a count that comes round after 2^32 - 1 tags.
+    fn take_ttt(&mut self) -> Ttt {
+        let ttt = self.next_ttt;
+        let next = Ttt(ttt.0.wrapping_add(1));
+        self.next_ttt = if next == Ttt::RESERVED { Ttt(0) } else { next };
+        ttt
+    }
+
+    fn take_handle(&mut self) -> u32 {
+        let handle = self.next_handle;
+        self.next_handle = handle.wrapping_add(1);
+        handle
+    }
+
+    /// An answer leaves: its request's place is free for another.
+    fn free_slot(&mut self, c: ConnectionIndex, slot: RequestSlot) {
+        if slot == RequestSlot::Numbered {
+            return self.window.release();
+        }
+        let Some(connection) = self.connection_mut(c) else {
+            return;
+        };
+        let count = match slot {
+            RequestSlot::ImmediateManagement => &mut connection.immediate_management,
+            RequestSlot::Immediate => &mut connection.immediate,
+            RequestSlot::Numbered | RequestSlot::None => return,
+        };
+        *count = count.saturating_sub(1);
+    }
+
+    /// Ends a task's record: its id may be given to another from now on.
+    fn remove_task(&mut self, id: TaskId) -> Option<Task> {
+        let task = self.tasks.remove(id)?;
+        self.free_slot(task.connection, task.slot);
+        if !self.window.held().is_empty() {
+            self.window.forget(id);
+        }
+        if let Some(connection) = self.connection_mut(task.connection) {
+            connection.disown(id);
+        }
+        Some(task)
+    }
+}

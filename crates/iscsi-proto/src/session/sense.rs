@@ -61,10 +61,22 @@ mod tests {
     #[test]
     fn sense_of_each_fault_has_the_key_and_code_of_its_table() {
         let table = [
-            (TransportSense::Data(DataFault::UnexpectedUnsolicitedData), (0x0b, 0x0c, 0x0c)),
-            (TransportSense::Data(DataFault::IncorrectAmountOfData), (0x0b, 0x0c, 0x0d)),
-            (TransportSense::Data(DataFault::ProtocolServiceCrcError), (0x0b, 0x47, 0x05)),
-            (TransportSense::Data(DataFault::DataOffset), (0x0b, 0x4b, 0x05)),
+            (
+                TransportSense::Data(DataFault::UnexpectedUnsolicitedData),
+                (0x0b, 0x0c, 0x0c),
+            ),
+            (
+                TransportSense::Data(DataFault::IncorrectAmountOfData),
+                (0x0b, 0x0c, 0x0d),
+            ),
+            (
+                TransportSense::Data(DataFault::ProtocolServiceCrcError),
+                (0x0b, 0x47, 0x05),
+            ),
+            (
+                TransportSense::Data(DataFault::DataOffset),
+                (0x0b, 0x4b, 0x05),
+            ),
             (TransportSense::InvalidCommandHeader, (0x05, 0x0e, 0x03)),
         ];
         for (sense, codes) in table {

@@ -95,18 +95,16 @@ impl Transmit {
             arena_index(at)
         });
         self.last = self.pieces.len();
-        self.pieces.push(Piece::TaskData { task, offset, bytes, digest_at });
+        self.pieces.push(Piece::TaskData {
+            task,
+            offset,
+            bytes,
+            digest_at,
+        });
         self.bytes += bytes as usize;
         if self.arena.len() > start {
             self.cover(start);
         }
-    }
-
-    /// Bytes which are sent as they are.
-    pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
-        let start = self.arena.len();
-        self.arena.extend_from_slice(bytes);
-        self.cover(start);
     }
 
     /// The task's status is in the pieces before this one.
@@ -159,8 +157,16 @@ mod tests {
         out.push_header(&Bhs::zeroed(), false);
         out.push_task_data(TaskId(3), 512, 6, true);
         out.push_header(&Bhs::zeroed(), false);
-        let data = Piece::TaskData { task: TaskId(3), offset: 512, bytes: 6, digest_at: Some(50) };
-        assert_eq!(out.pieces, [Piece::Arena(0..48), data, Piece::Arena(48..102)]);
+        let data = Piece::TaskData {
+            task: TaskId(3),
+            offset: 512,
+            bytes: 6,
+            digest_at: Some(50),
+        };
+        assert_eq!(
+            out.pieces,
+            [Piece::Arena(0..48), data, Piece::Arena(48..102)]
+        );
         assert_eq!(out.wire_bytes(), 48 + 6 + 2 + 4 + 48);
     }
 
@@ -170,8 +176,14 @@ mod tests {
         out.push_header(&Bhs::zeroed(), false);
         out.push_release(TaskId(1));
         out.push_header(&Bhs::zeroed(), false);
-        assert_eq!(out.pieces, [Piece::Arena(0..96), Piece::Release { task: TaskId(1) }]);
+        assert_eq!(
+            out.pieces,
+            [Piece::Arena(0..96), Piece::Release { task: TaskId(1) }]
+        );
         out.clear();
-        assert_eq!((out.wire_bytes(), out.pieces.len(), out.arena.len()), (0, 0, 0));
+        assert_eq!(
+            (out.wire_bytes(), out.pieces.len(), out.arena.len()),
+            (0, 0, 0)
+        );
     }
 }

@@ -1,0 +1,158 @@
+//! One connection of a session: how its bytes become PDUs, its status numbering, and what waits to be sent on it.
+//!
+//! Knows nothing of the command window and of tasks' data: those are the session's.
+
+mod receive;
+mod reply;
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use iscsi_wire::{Cid, Itt, Lun64, SerialNumber, Ttt};
+
+pub(crate) use receive::{HeaderStep, Purpose, Receive, Segment, Stage};
+pub(crate) use reply::{Reply, StatSnUse};
+
+use crate::session::{DropReason, LogoutHandle, TaskId, TextHandle};
+
+/// Rejects that may wait to be sent. A peer that earns more without reading them is dropped.
+pub(crate) const MAX_QUEUED_REJECTS: usize = 16;
+
+/// State of one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Connection {
+    pub(crate) cid: Cid,
+    pub(crate) header_digest: bool,
+    pub(crate) data_digest: bool,
+    /// The peer's MaxRecvDataSegmentLength: it may declare a new one at any time.
+    pub(crate) max_send_data_segment_length: u32,
+    /// Ours.
+    pub(crate) max_recv_data_segment_length: u32,
+
+    pub(crate) receive: Receive,
+    /// Text or ping data of the PDU being received, or of a text exchange being gathered.
+    pub(crate) collected: Vec<u8>,
+
+    /// StatSN of the next PDU that carries one of its own.
+    pub(crate) stat_sn: SerialNumber,
+    /// All status before this has been acknowledged.
+    pub(crate) acknowledged: SerialNumber,
+    /// Tasks with something to send, in turn.
+    pub(crate) ready: VecDeque<TaskId>,
+    /// PDUs that are no task's, in order.
+    pub(crate) replies: VecDeque<Reply>,
+    /// How many tasks have been completed on this connection.
+    pub(crate) completions: u64,
+    pub(crate) immediate_management: u16,
+    pub(crate) immediate: u16,
+
+    pub(crate) text: TextExchange,
+    pub(crate) logout: Option<PendingLogout>,
+    pub(crate) ping: Option<Ping>,
+    pub(crate) last_heard: Duration,
+    pub(crate) ending: Option<Ending>,
+}
+
+/// The text exchange of a connection: one at a time (RFC 7143 §11.10).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TextExchange {
+    #[default]
+    Idle,
+    /// The initiator has more to say; what it said is in `collected`.
+    Gathering { itt: Itt, lun: Lun64, ttt: Ttt },
+    /// The engine has been asked for targets. `answer` has the keys that go before them.
+    Asked {
+        handle: TextHandle,
+        request: TextRequestTags,
+        answer: Vec<u8>,
+    },
+    /// The answer is longer than one PDU: what has not been asked for yet starts at `at`.
+    Sending {
+        itt: Itt,
+        lun: Lun64,
+        ttt: Ttt,
+        answer: Vec<u8>,
+        at: usize,
+    },
+}
+
+/// What the answer to a text request copies from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TextRequestTags {
+    pub(crate) itt: Itt,
+    pub(crate) lun: Lun64,
+    pub(crate) ttt: Ttt,
+    pub(crate) r#final: bool,
+    pub(crate) slot: crate::session::task::RequestSlot,
+}
+
+/// A logout that the engine has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PendingLogout {
+    pub(crate) handle: LogoutHandle,
+    pub(crate) itt: Itt,
+    pub(crate) slot: crate::session::task::RequestSlot,
+}
+
+/// A ping without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ping {
+    pub(crate) ttt: Ttt,
+    pub(crate) sent: Duration,
+}
+
+/// The connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) reason: DropReason,
+    pub(crate) flush: bool,
+    /// The engine has been told.
+    pub(crate) told: bool,
+}
+
+impl Connection {
+    /// Takes note of an ExpStatSN: what it acknowledges cannot lie beyond what was sent.
+    pub(crate) const fn acknowledge(&mut self, exp_stat_sn: SerialNumber) {
+        if self.acknowledged.lt(exp_stat_sn) && exp_stat_sn.le(self.stat_sn) {
+            self.acknowledged = exp_stat_sn;
+        }
+    }
+
+    /// Whether the peer has lost its receive side's meaning: nothing it sends is looked at.
+    pub(crate) const fn is_deaf(&self) -> bool {
+        self.ending.is_some() || self.logout.is_some()
+    }
+
+    pub(crate) fn has_output(&self) -> bool {
+        !self.replies.is_empty() || !self.ready.is_empty()
+    }
+
+    /// Bytes of ping data that wait to be echoed.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.replies.iter().map(|reply| reply.data.len()).sum()
+    }
+
+    pub(crate) fn queued_rejects(&self) -> usize {
+        let rejects = self.replies.iter();
+        rejects.filter(|reply| reply.is_reject()).count()
+    }
+
+    /// Forgets that the PDU being received belongs to `task`: the rest of its payload is dropped.
+    pub(crate) fn disown(&mut self, task: TaskId) {
+        if self.receive.segment.purpose.task() == Some(task) {
+            self.receive.segment.purpose = Purpose::Ignore;
+        }
+    }
+
+    pub(crate) fn release_idle_memory(&mut self) {
+        if self.replies.is_empty() {
+            self.replies = VecDeque::new();
+        }
+        if self.ready.is_empty() {
+            self.ready = VecDeque::new();
+        }
+        if self.collected.is_empty() {
+            self.collected = Vec::new();
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! SCSI commands: their headers, their immediate data, and the engine's answers to them (RFC 7143 §11.3, §11.4).
+
+use iscsi_wire::{Bhs, RejectReason, ScsiCommand};
+
+use super::task::{Completion, Decision, R2ts, RequestSlot, Residual, Task, Unsolicited};
+use super::window::{Arrival, HeldRequest};
+use super::{
+    CommandEvent, ConnectionIndex, DataFault, Event, MAX_SENSE_BYTES, Outcome, Session, TaskId,
+    TransportSense,
+};
+use crate::connection::Purpose;
+
+const CHECK_CONDITION: u8 = 0x02;
+
+impl Session {
+    pub(super) fn handle_command(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
+        let command = match ScsiCommand::parse(bhs) {
+            Ok(command) => command,
+            Err(error) => return self.malformed(c, bhs, error),
+        };
+        let arrival = self.window.classify(command.cmd_sn);
+        let ignored = !command.immediate && arrival == Arrival::Ignored;
+        if ignored {
+            self.counters.ignored_requests += 1;
+            self.skip_segment(c, bhs);
+            return None;
+        }
+        if self.tasks.find(command.itt).is_some() {
+            // RFC 7143 §11.2.1.8: a tag is unique among a session's outstanding tasks.
+            return self.refuse(c, RejectReason::TaskInProgress, bhs);
+        }
+        let slot = if command.immediate {
+            match self.admit(c, bhs, RequestSlot::Immediate, HeldRequest::Nothing) {
+                super::input::Admission::Now(slot) => slot,
+                super::input::Admission::Later => return None,
+                super::input::Admission::Refused(event) => return event,
+            }
+        } else {
+            RequestSlot::Numbered
+        };
+        let deliver = command.immediate || arrival == Arrival::InOrder;
+        let flaw = self.flaw(&command);
+        let task = self.tasks.insert(self.new_task(c, &command, slot));
+        if !command.immediate {
+            let held = if flaw.is_some() {
+                HeldRequest::Nothing
+            } else {
+                HeldRequest::Command(task)
+            };
+            self.window.accept(command.cmd_sn, held);
+        }
+        if let Some(flaw) = flaw {
+            self.skip_segment(c, bhs);
+            self.fail(task, flaw);
+            return None;
+        }
+        if command.data_segment_length > 0 {
+            self.begin_segment(c, bhs, Purpose::Immediate(task), 0);
+        }
+        Some(Event::Command(self.command_event(task, &command, deliver)))
+    }
+
+    fn command_event(&self, task: TaskId, command: &ScsiCommand, deliver: bool) -> CommandEvent {
+        let unsolicited = self
+            .tasks
+            .get(task)
+            .map(|task| task.unsolicited)
+            .unwrap_or_default();
+        let unsolicited_follows = if unsolicited.open {
+            unsolicited
+                .limit
+                .saturating_sub(command.data_segment_length)
+        } else {
+            0
+        };
+        CommandEvent {
+            task,
+            lun: command.lun,
+            cdb: command.cdb,
+            extended_cdb: command.total_ahs_length > 0,
+            attribute: command.attribute,
+            read: command.read,
+            write: command.write,
+            expected_data_transfer_length: command.expected_data_transfer_length,
+            immediate: command.immediate,
+            cmd_sn: command.cmd_sn,
+            itt: command.itt,
+            data_follows: command.data_segment_length,
+            unsolicited_follows,
+            deliver,
+        }
+    }
+
+    fn new_task(&self, c: ConnectionIndex, command: &ScsiCommand, slot: RequestSlot) -> Task {
+        let edtl = command.expected_data_transfer_length;
+        let limit = edtl.min(self.params.first_burst_length);
+        Task {
+            itt: command.itt,
+            lun: command.lun,
+            cmd_sn: command.cmd_sn,
+            connection: c,
+            slot,
+            read: command.read,
+            write: command.write,
+            expected_data_transfer_length: edtl,
+            decision: Decision::Pending,
+            unsolicited: Unsolicited {
+                open: command.write && !command.r#final,
+                limit,
+                data_sn: 0,
+            },
+            received: 0,
+            granted: 0,
+            next_r2t_offset: command.data_segment_length,
+            r2ts: R2ts::default(),
+            fault: None,
+            fault_told: false,
+            next_data_sn: 0,
+            sent: 0,
+            available: 0,
+            burst: 0,
+            completion: None,
+            queued: false,
+            internal: false,
+        }
+    }
+
+    /// What in a command's header ends it before it begins.
+    fn flaw(&self, command: &ScsiCommand) -> Option<TransportSense> {
+        let unexpected = TransportSense::Data(DataFault::UnexpectedUnsolicitedData);
+        let bytes = command.data_segment_length;
+        if command.read && command.write {
+            return Some(TransportSense::InvalidCommandHeader);
+        }
+        // RFC 7143 §13.11: no immediate data where ImmediateData is No; nor does a command have any that outputs nothing.
+        if bytes > 0 && !(command.write && self.params.immediate_data) {
+            return Some(unexpected);
+        }
+        // RFC 7143 §13.14: FirstBurstLength bounds immediate and unsolicited data together.
+        if bytes > self.params.first_burst_length {
+            return Some(unexpected);
+        }
+        if bytes > command.expected_data_transfer_length {
+            return Some(TransportSense::Data(DataFault::IncorrectAmountOfData));
+        }
+        // RFC 7143 §13.10: no unsolicited Data-Out where InitialR2T is Yes.
+        (command.write && !command.r#final && self.params.initial_r2t).then_some(unexpected)
+    }
+
+    /// Ends a command of which the engine does not know.
+    fn fail(&mut self, id: TaskId, sense: TransportSense) {
+        if let Some(task) = self.tasks.get_mut(id) {
+            task.internal = true;
+        }
+        let sense = sense.bytes();
+        self.complete(
+            id,
+            &Outcome {
+                status: CHECK_CONDITION,
+                sense: &sense,
+                ..Outcome::default()
+            },
+        );
+    }
+
+    /// Takes the data that a command brings: the engine has memory for it.
+    pub fn accept_data(&mut self, task: TaskId) {
+        self.decide(task, Decision::Accepted);
+    }
+
+    /// Has the data that a command brings dropped as it comes. The command may be completed at any time.
+    pub fn discard_data(&mut self, task: TaskId) {
+        self.decide(task, Decision::Discarded);
+    }
+
+    fn decide(&mut self, task: TaskId, decision: Decision) {
+        if let Some(task) = self.tasks.get_mut(task)
+            && task.decision == Decision::Pending
+        {
+            task.decision = decision;
+        }
+    }
+
+    /// The end of a command's immediate data.
+    pub(super) fn end_immediate_data(&mut self, id: TaskId, bhs: &Bhs) -> Option<Event> {
+        let task = self.tasks.get_mut(id)?;
+        if !task.takes_data() {
+            return None;
+        }
+        task.received = bhs.data_segment_length();
+        let sequence_done = !task.unsolicited.open;
+        Some(Event::DataArrived {
+            task: id,
+            contiguous: task.received,
+            sequence_done,
+        })
+    }
+
+    /// Ends a command: its status follows the Data-In that has been queued. What Data-Out still comes for it is dropped and
+    /// counted.
+    ///
+    /// # Panics
+    /// Where the task's last window of Data-In does not follow the one before it: the engine's own mistake.
+    pub fn complete(&mut self, task: TaskId, outcome: &Outcome<'_>) {
+        if let Some((offset, bytes)) = outcome.data_in {
+            self.data_in(task, offset, bytes);
+        }
+        let Some(record) = self.tasks.get_mut(task) else {
+            return;
+        };
+        if record.completion.is_some() {
+            return;
+        }
+        let c = record.connection;
+        let sense = &outcome.sense[..outcome.sense.len().min(MAX_SENSE_BYTES)];
+        let residual =
+            Residual::between(outcome.transfer_bytes, record.expected_data_transfer_length);
+        record.unsolicited.open = false;
+        record.r2ts.clear();
+        let sense = (!sense.is_empty()).then(|| Box::from(sense));
+        let Some(connection) = self.connections.get_mut(usize::from(c.0)) else {
+            return;
+        };
+        connection.completions += 1;
+        connection.disown(task);
+        let number = connection.completions;
+        record.completion = Some(Completion {
+            number,
+            status: outcome.status,
+            residual,
+            sense,
+        });
+        self.queue(task);
+    }
+
+    /// Forgets an aborted task: no status is sent. Data-Out that is still under way for it is dropped and counted, and its Target
+    /// Transfer Tags are not given out again while any may come. The id is free at once.
+    pub fn abandon(&mut self, task: TaskId) {
+        let Some(record) = self.remove_task(task) else {
+            return;
+        };
+        if record.queued
+            && let Some(connection) = self.connection_mut(record.connection)
+        {
+            connection.ready.retain(|ready| *ready != task);
+        }
+    }
+
+    /// Puts a task at the end of its connection's queue of those with something to send, if it is not there.
+    pub(super) fn queue(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(id) else {
+            return;
+        };
+        if !core::mem::replace(&mut task.queued, true)
+            && let Some(connection) = self.connections.get_mut(usize::from(task.connection.0))
+        {
+            connection.ready.push_back(id);
+        }
+    }
+}

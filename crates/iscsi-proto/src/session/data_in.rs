@@ -1,0 +1,209 @@
+//! Data-In and status: a task's answer, cut into PDUs (RFC 7143 §11.4, §11.7).
+
+use iscsi_wire::{DataIn, ResponseCode, ScsiResponse, SerialNumber, Ttt};
+
+use super::task::{Completion, Task};
+use super::{Session, TaskId, Transmit};
+
+/// The longest payload of a Data-In PDU, whatever more the initiator takes: a longer one gains nothing and would hold up
+/// answers to other commands.
+const MAX_DATA_IN_BYTES: u32 = 256 * 1024;
+
+/// Data-In that one task may send in its turn, before others have theirs.
+const TURN_BYTES: u32 = 256 * 1024;
+
+const GOOD: u8 = 0;
+
+impl Session {
+    /// Queues Data-In: the task's memory holds [offset, offset + bytes) of the command's data. Windows come in order without gaps;
+    /// what lies beyond the expected data transfer length is not sent.
+    ///
+    /// # Panics
+    /// Where `offset` is not the end of the window before: the engine's own mistake, which would send wrong bytes.
+    pub fn data_in(&mut self, task: TaskId, offset: u32, bytes: u32) {
+        let Some(record) = self.tasks.get_mut(task) else {
+            return;
+        };
+        if !record.read || record.completion.is_some() {
+            return;
+        }
+        let expected = record.expected_data_transfer_length;
+        assert!(
+            offset == record.available || (record.available == expected && offset >= expected),
+            "windows of Data-In follow each other"
+        );
+        record.available = offset
+            .saturating_add(bytes)
+            .min(expected)
+            .max(record.available);
+        if record.has_answer() {
+            self.queue(task);
+        }
+    }
+
+    /// Sends what a task has to send, up to its turn's worth. Whether it has more.
+    pub(super) fn send_answer(&mut self, id: TaskId, out: &mut Transmit) -> bool {
+        let mut left = TURN_BYTES;
+        loop {
+            let Some(task) = self.tasks.get(id) else {
+                return false;
+            };
+            if task.sent < task.available {
+                if left == 0 {
+                    return true;
+                }
+                let (sent, ended) = self.send_data_in(id, out);
+                if ended {
+                    return false;
+                }
+                left = left.saturating_sub(sent);
+            } else if task.completion.is_some() {
+                self.send_response(id, out);
+                return false;
+            } else {
+                return false;
+            }
+        }
+    }
+
+    /// Sends one Data-In: its bytes, and whether the status was in it.
+    fn send_data_in(&mut self, id: TaskId, out: &mut Transmit) -> (u32, bool) {
+        let Some(task) = self.tasks.get_mut(id) else {
+            return (0, true);
+        };
+        let index = usize::from(task.connection.0);
+        let Some(connection) = self.connections.get_mut(index) else {
+            return (0, true);
+        };
+        let max_burst = self.params.max_burst_length;
+        let longest = connection
+            .max_send_data_segment_length
+            .min(MAX_DATA_IN_BYTES);
+        let bytes = (task.available - task.sent)
+            .min(longest)
+            .min(max_burst - task.burst);
+        let offset = task.sent;
+        task.sent += bytes;
+        task.burst += bytes;
+        let drained = task.sent == task.available;
+        // RFC 7143 §11.7.1: F ends a sequence, which MaxBurstLength bounds. A sequence also ends where nothing more is at hand,
+        // since what comes next may be a status of its own.
+        let r#final = drained || task.burst == max_burst;
+        if r#final {
+            task.burst = 0;
+        }
+        let data_sn = task.next_data_sn;
+        task.next_data_sn = data_sn.wrapping_add(1);
+        let mut pdu = DataIn {
+            r#final,
+            data_segment_length: bytes,
+            itt: task.itt,
+            ttt: Ttt::RESERVED,
+            data_sn,
+            buffer_offset: offset,
+            ..DataIn::default()
+        };
+        let internal = task.internal;
+        let status = task
+            .completion
+            .as_ref()
+            .filter(|done| drained && done.rides());
+        let ended = status.is_some();
+        if let Some(Completion {
+            status, residual, ..
+        }) = status
+        {
+            // RFC 7143 §11.7.3: the last Data-In may carry the status of a command that needs no sense data.
+            pdu.status_present = true;
+            pdu.status = *status;
+            pdu.overflow = residual.overflow;
+            pdu.underflow = residual.underflow;
+            pdu.residual_count = residual.count;
+            pdu.stat_sn = connection.stat_sn;
+            connection.stat_sn = connection.stat_sn.next();
+        }
+        let (header_digest, data_digest) = (connection.header_digest, connection.data_digest);
+        if ended {
+            self.remove_task(id);
+        }
+        pdu.exp_cmd_sn = self.window.exp_cmd_sn();
+        pdu.max_cmd_sn = self.window.max_cmd_sn();
+        out.push_header(&pdu.emit(), header_digest);
+        out.push_task_data(id, offset, bytes, data_digest);
+        if ended && !internal {
+            out.push_release(id);
+        }
+        (bytes, ended)
+    }
+
+    /// Sends a SCSI Response and ends the task.
+    fn send_response(&mut self, id: TaskId, out: &mut Transmit) {
+        let Some(task) = self.remove_task(id) else {
+            return;
+        };
+        let Task {
+            itt,
+            next_data_sn,
+            internal,
+            connection: c,
+            completion,
+            ..
+        } = task;
+        let Some(Completion {
+            status,
+            residual,
+            sense,
+            ..
+        }) = completion
+        else {
+            return;
+        };
+        let (exp_cmd_sn, max_cmd_sn) = (self.window.exp_cmd_sn(), self.window.max_cmd_sn());
+        let Some(connection) = self.connection_mut(c) else {
+            return;
+        };
+        let sense = sense.unwrap_or_default();
+        // RFC 7143 §11.4.7: two bytes of SenseLength, then the sense data, as far as the initiator's segments reach.
+        let room = connection.max_send_data_segment_length.saturating_sub(2) as usize;
+        let sense = &sense[..sense.len().min(room)];
+        let length = u16::try_from(sense.len()).unwrap_or(0);
+        let response = ScsiResponse {
+            overflow: residual.overflow,
+            underflow: residual.underflow,
+            response: ResponseCode::CommandCompleted,
+            status,
+            data_segment_length: if length > 0 { u32::from(length) + 2 } else { 0 },
+            itt,
+            stat_sn: take_stat_sn(&mut connection.stat_sn),
+            exp_cmd_sn,
+            max_cmd_sn,
+            // RFC 7143 §11.4.8: how many Data-In or R2T PDUs were sent for the command.
+            exp_data_sn: next_data_sn,
+            residual_count: residual.count,
+            ..ScsiResponse::default()
+        };
+        out.push_header(&response.emit(), connection.header_digest);
+        if length > 0 {
+            let mut data = Vec::with_capacity(sense.len() + 2);
+            data.extend(length.to_be_bytes());
+            data.extend_from_slice(sense);
+            out.push_data(&data, connection.data_digest);
+        }
+        if !internal {
+            out.push_release(id);
+        }
+    }
+}
+
+impl Completion {
+    /// Whether the status may stand in a Data-In.
+    fn rides(&self) -> bool {
+        self.status == GOOD && self.sense.is_none()
+    }
+}
+
+fn take_stat_sn(stat_sn: &mut SerialNumber) -> SerialNumber {
+    let taken = *stat_sn;
+    *stat_sn = taken.next();
+    taken
+}

@@ -1,0 +1,235 @@
+//! Data-Out: what comes unsolicited, what is asked for, and the rules for both (RFC 7143 §11.7, §11.8).
+//!
+//! DataPDUInOrder and DataSequenceInOrder are always Yes here: the login offers Yes, and Yes wins (§13.18, §13.19). So the
+//! data of a command comes in the order of its bytes, first the immediate, then the unsolicited burst, then the answer to
+//! each R2T in the order of the R2Ts.
+
+use iscsi_wire::{Bhs, DataOut, ReadyToTransfer, RejectReason, Ttt};
+
+use super::task::{Decision, R2t, Task, Unsolicited};
+use super::{ConnectionIndex, DataFault, Event, Session, TaskId, Transmit};
+use crate::connection::Purpose;
+
+/// What a Data-Out header is to its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Part of a sequence; whether its payload is wanted the task knows.
+    Belongs,
+    /// Its tag is not one of the task's.
+    UnknownTag,
+}
+
+impl Session {
+    pub(super) fn handle_data_out(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
+        let data = match DataOut::parse(bhs) {
+            Ok(data) => data,
+            Err(error) => return self.malformed(c, bhs, error),
+        };
+        let found = self.tasks.find(data.itt);
+        let Some((id, task)) = found.and_then(|id| Some((id, self.tasks.get_mut(id)?))) else {
+            return self.late(c, bhs);
+        };
+        if task.completion.is_some() {
+            return self.late(c, bhs);
+        }
+        if !task.write || task.judge(&data) == Verdict::UnknownTag {
+            return self.refuse(c, RejectReason::InvalidPduField, bhs);
+        }
+        let purpose = Purpose::DataOut {
+            task: id,
+            ttt: data.ttt,
+            r#final: data.r#final,
+        };
+        self.begin_segment(c, bhs, purpose, data.buffer_offset);
+        None
+    }
+
+    /// Data-Out for a task that is over, as it comes after an abort or an early status.
+    fn late(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
+        self.counters.late_data_pdus += 1;
+        self.counters.late_data_bytes += u64::from(bhs.data_segment_length());
+        self.skip_segment(c, bhs);
+        None
+    }
+
+    /// The end of a Data-Out PDU.
+    pub(super) fn end_data_out(
+        &mut self,
+        c: ConnectionIndex,
+        id: TaskId,
+        (ttt, r#final): (Ttt, bool),
+        bhs: &Bhs,
+        digest_matches: bool,
+    ) -> Option<Event> {
+        let rejected = if digest_matches {
+            None
+        } else {
+            self.reject(c, RejectReason::DataDigestError, bhs)
+        };
+        if rejected.is_some() {
+            return rejected;
+        }
+        let first_burst = self.params.first_burst_length;
+        let task = self.tasks.get_mut(id)?;
+        if !digest_matches {
+            // RFC 7143 §7.8: Reject, and at ErrorRecoveryLevel 0 the task ends with "Protocol Service CRC error" once all
+            // its data has come.
+            task.fault.get_or_insert(DataFault::ProtocolServiceCrcError);
+        }
+        if task.fault.is_none() {
+            task.received = task.received.saturating_add(bhs.data_segment_length());
+        }
+        if r#final {
+            task.close_sequence(ttt, first_burst);
+        }
+        if let Some(fault) = task.fault {
+            if !task.sequences_closed() || core::mem::replace(&mut task.fault_told, true) {
+                return None;
+            }
+            self.counters.data_faults += 1;
+            return Some(Event::DataFault { task: id, fault });
+        }
+        let contiguous = task.received;
+        let told = task.decision == Decision::Accepted;
+        if task.may_ask(self.params.max_outstanding_r2t) {
+            self.queue(id);
+        }
+        told.then_some(Event::DataArrived {
+            task: id,
+            contiguous,
+            sequence_done: r#final,
+        })
+    }
+
+    /// Memory is granted for the command's data up to this byte: what of it has not come by itself is asked for.
+    pub fn request_data(&mut self, task: TaskId, through: u32) {
+        let Some(record) = self.tasks.get_mut(task) else {
+            return;
+        };
+        let through = through.min(record.expected_data_transfer_length);
+        record.granted = record.granted.max(through);
+        if record.decision == Decision::Pending {
+            record.decision = Decision::Accepted;
+        }
+        if record.decision == Decision::Accepted && record.may_ask(self.params.max_outstanding_r2t)
+        {
+            self.queue(task);
+        }
+    }
+
+    /// Sends the R2Ts that a task may have outstanding.
+    pub(super) fn send_r2ts(&mut self, id: TaskId, out: &mut Transmit) {
+        while let Some(task) = self.tasks.get(id)
+            && task.may_ask(self.params.max_outstanding_r2t)
+        {
+            let ttt = self.take_ttt();
+            let Some(task) = self.tasks.get_mut(id) else {
+                return;
+            };
+            let offset = task.next_r2t_offset;
+            // RFC 7143 §11.8.4: at most MaxBurstLength.
+            let bytes = (task.granted - offset).min(self.params.max_burst_length);
+            task.next_r2t_offset = offset + bytes;
+            task.r2ts.push(R2t {
+                ttt,
+                offset,
+                bytes,
+                data_sn: 0,
+            });
+            let r2t_sn = task.next_data_sn;
+            task.next_data_sn = r2t_sn.wrapping_add(1);
+            let index = usize::from(task.connection.0);
+            let Some(connection) = self.connections.get(index) else {
+                return;
+            };
+            let r2t = ReadyToTransfer {
+                data_segment_length: 0,
+                lun: task.lun,
+                itt: task.itt,
+                ttt,
+                stat_sn: connection.stat_sn,
+                exp_cmd_sn: self.window.exp_cmd_sn(),
+                max_cmd_sn: self.window.max_cmd_sn(),
+                r2t_sn,
+                buffer_offset: offset,
+                desired_data_transfer_length: bytes,
+            };
+            out.push_header(&r2t.emit(), connection.header_digest);
+        }
+    }
+}
+
+impl Task {
+    /// Checks a header and counts its DataSN. What is wrong with it becomes the task's fault.
+    fn judge(&mut self, data: &DataOut) -> Verdict {
+        if data.ttt == Ttt::RESERVED {
+            self.judge_unsolicited(data);
+            return Verdict::Belongs;
+        }
+        let Some(at) = self.r2ts.position(data.ttt) else {
+            return Verdict::UnknownTag;
+        };
+        if at > 0 {
+            // RFC 7143 §13.19: sequences come in the order they were asked for.
+            self.fault.get_or_insert(DataFault::DataOffset);
+            return Verdict::Belongs;
+        }
+        let received = self.received;
+        if let Some(r2t) = self.r2ts.front_mut() {
+            let end = r2t.offset.saturating_add(r2t.bytes);
+            let fault = sequence_fault(data, r2t.data_sn, received, end);
+            // RFC 7143 §11.4.7.2: "Incorrect amount of data", when what came does not match what was asked for.
+            let last = data.buffer_offset.saturating_add(data.data_segment_length);
+            let short = (data.r#final && last < end).then_some(DataFault::IncorrectAmountOfData);
+            r2t.data_sn = r2t.data_sn.wrapping_add(1);
+            self.fault = self.fault.or(fault).or(short);
+        }
+        Verdict::Belongs
+    }
+
+    fn judge_unsolicited(&mut self, data: &DataOut) {
+        let Unsolicited {
+            open,
+            limit,
+            data_sn,
+        } = self.unsolicited;
+        let fault = if open {
+            sequence_fault(data, data_sn, self.received, limit)
+        } else {
+            // RFC 7143 §11.4.7.2: "Unexpected unsolicited data".
+            Some(DataFault::UnexpectedUnsolicitedData)
+        };
+        self.unsolicited.data_sn = data_sn.wrapping_add(1);
+        self.fault = self.fault.or(fault);
+    }
+
+    /// The F bit of a sequence has come.
+    fn close_sequence(&mut self, ttt: Ttt, first_burst: u32) {
+        if ttt != Ttt::RESERVED {
+            return self.r2ts.remove(ttt);
+        }
+        if !core::mem::replace(&mut self.unsolicited.open, false) || self.fault.is_some() {
+            return;
+        }
+        // RFC 7143 §11.4.7.2: "Incorrect amount of data", when a transfer longer than FirstBurstLength begins with an
+        // unsolicited burst of another length than that.
+        if self.expected_data_transfer_length > first_burst && self.received != first_burst {
+            self.fault = Some(DataFault::IncorrectAmountOfData);
+        }
+        self.next_r2t_offset = self.received;
+    }
+}
+
+/// What is wrong with a PDU of a sequence that ends at `end`.
+fn sequence_fault(data: &DataOut, data_sn: u32, offset: u32, end: u32) -> Option<DataFault> {
+    // RFC 7143 §7.9: a gap in DataSN means that a PDU was lost to a digest error.
+    if data.data_sn != data_sn {
+        return Some(DataFault::ProtocolServiceCrcError);
+    }
+    // RFC 7143 §13.18: with DataPDUInOrder the offsets follow each other without gap or overlap.
+    if data.buffer_offset != offset {
+        return Some(DataFault::DataOffset);
+    }
+    let fits = data.data_segment_length <= end.saturating_sub(offset);
+    (!fits).then_some(DataFault::IncorrectAmountOfData)
+}

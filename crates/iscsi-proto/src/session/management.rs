@@ -1,0 +1,150 @@
+//! Task management requests and their responses (RFC 7143 §11.5, §11.6).
+//!
+//! What a function does to tasks is the engine's; here a request is put in order, its Referenced Task Tag is resolved, and its
+//! response is kept behind the statuses that were decided before it.
+//!
+//! RFC 7143 §4.2.3.2 has a target wait, before it answers, for the Data-Out that its R2Ts asked for. The reason is that their tags
+//! may be given out again. Here no tag is given out again while its Data-Out may come, so nothing is waited for: an initiator
+//! that stops sending once it has asked for the abort is not waited for in vain.
+
+use iscsi_wire::{
+    Bhs, Itt, RejectReason, TaskManagementFunction, TaskManagementRequest, TaskManagementResponse,
+    TaskManagementResponseCode,
+};
+
+use super::input::Admission;
+use super::task::RequestSlot;
+use super::window::HeldRequest;
+use super::{ConnectionIndex, Event, Session, TmfEvent, TmfHandle, TmfReference};
+use crate::connection::Reply;
+
+/// A request that the engine has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pending {
+    handle: TmfHandle,
+    connection: ConnectionIndex,
+    itt: Itt,
+    slot: RequestSlot,
+}
+
+impl Session {
+    pub(super) fn handle_management_request(
+        &mut self,
+        c: ConnectionIndex,
+        bhs: &Bhs,
+    ) -> Option<Event> {
+        let request = match TaskManagementRequest::parse(bhs) {
+            Ok(request) => request,
+            Err(error) => return self.malformed(c, bhs, error),
+        };
+        if self
+            .management
+            .iter()
+            .any(|pending| pending.itt == request.itt)
+        {
+            return self.refuse(c, RejectReason::TaskInProgress, bhs);
+        }
+        let held = HeldRequest::Management(c, request);
+        match self.admit(c, bhs, RequestSlot::ImmediateManagement, held) {
+            Admission::Now(slot) => {
+                self.skip_segment(c, bhs);
+                self.manage(c, &request, slot)
+            }
+            Admission::Later => {
+                self.skip_segment(c, bhs);
+                None
+            }
+            Admission::Refused(event) => event,
+        }
+    }
+
+    /// A request in its turn.
+    pub(super) fn manage(
+        &mut self,
+        c: ConnectionIndex,
+        request: &TaskManagementRequest,
+        slot: RequestSlot,
+    ) -> Option<Event> {
+        let handle = TmfHandle(self.take_handle());
+        self.management.push(Pending {
+            handle,
+            connection: c,
+            itt: request.itt,
+            slot,
+        });
+        let refused = match request.function {
+            // RFC 7143 §11.6.1: reassignment is for ErrorRecoveryLevel 2.
+            TaskManagementFunction::TaskReassign => {
+                TaskManagementResponseCode::TaskAllegianceReassignmentNotSupported
+            }
+            TaskManagementFunction::Other(_) => TaskManagementResponseCode::FunctionNotSupported,
+            function => {
+                return Some(Event::TaskManagement(TmfEvent {
+                    handle,
+                    function,
+                    lun: request.lun,
+                    referenced: self.referenced(request),
+                    immediate: request.immediate,
+                    cmd_sn: request.cmd_sn,
+                }));
+            }
+        };
+        self.complete_task_management(handle, refused);
+        None
+    }
+
+    fn referenced(&mut self, request: &TaskManagementRequest) -> TmfReference {
+        let aborts = match request.function {
+            TaskManagementFunction::AbortTask => true,
+            TaskManagementFunction::QueryTask => false,
+            _ => return TmfReference::None,
+        };
+        let found = self.tasks.find(request.referenced_task_tag);
+        let task = found.and_then(|id| Some((id, self.tasks.get(id)?)));
+        match task {
+            Some((id, task)) if task.completion.is_none() => TmfReference::Task(id),
+            // Its status leaves before the response does.
+            Some(_) => TmfReference::NotFound,
+            // RFC 7143 §11.6.1: a task that is not known, but whose CmdSN is in the window and before that of the request, counts
+            // as received; the answer is "Function complete". Else the task does not exist.
+            None if aborts && self.window.plug(request.ref_cmd_sn, request.cmd_sn) => {
+                TmfReference::NotYetReceived
+            }
+            None => TmfReference::NotFound,
+        }
+    }
+
+    /// Answers a task management request. The response leaves after the status of every command that was completed before this
+    /// call. A handle that has been answered is ignored.
+    pub fn complete_task_management(
+        &mut self,
+        handle: TmfHandle,
+        response: TaskManagementResponseCode,
+    ) {
+        let Some(at) = self
+            .management
+            .iter()
+            .position(|pending| pending.handle == handle)
+        else {
+            return;
+        };
+        let Pending {
+            connection: c,
+            itt,
+            slot,
+            ..
+        } = self.management.swap_remove(at);
+        let response = TaskManagementResponse {
+            response,
+            itt,
+            ..TaskManagementResponse::default()
+        };
+        if let Some(connection) = self.connection_mut(c) {
+            let after_completion = connection.completions;
+            connection.replies.push_back(Reply {
+                after_completion,
+                ..Reply::new(response.emit(), slot)
+            });
+        }
+    }
+}

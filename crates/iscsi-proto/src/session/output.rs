@@ -1,0 +1,92 @@
+//! Output: who sends next.
+//!
+//! Answers that are no task's go first, in order; tasks take turns, each with a bounded amount of Data-In, so that a long read
+//! delays a short one by one turn at most.
+
+use core::time::Duration;
+
+use super::{ConnectionIndex, Session, Transmit};
+use crate::connection::{Connection, StatSnUse};
+
+impl Session {
+    /// Appends ready PDUs to `out`, until they are `budget_bytes` long on the wire or nothing is left; the last PDU may pass the
+    /// budget by its own length, which is at most 256 KiB and a header. Whether more is ready.
+    pub fn poll_transmit(
+        &mut self,
+        c: ConnectionIndex,
+        now: Duration,
+        out: &mut Transmit,
+        budget_bytes: usize,
+    ) -> bool {
+        let end = out.wire_bytes().saturating_add(budget_bytes);
+        while out.wire_bytes() < end {
+            if !(self.send_reply(c, now, out) || self.send_task(c, out)) {
+                return false;
+            }
+        }
+        self.has_output(c)
+    }
+
+    /// Whether `poll_transmit` has something to give.
+    #[must_use]
+    pub fn has_output(&self, c: ConnectionIndex) -> bool {
+        self.connection(c).is_some_and(Connection::has_output)
+    }
+
+    /// Sends the first answer that is no task's, unless it has to wait for tasks.
+    fn send_reply(&mut self, c: ConnectionIndex, now: Duration, out: &mut Transmit) -> bool {
+        let Some(connection) = self.connections.get_mut(usize::from(c.0)) else {
+            return false;
+        };
+        let Some(first) = connection.replies.front() else {
+            return false;
+        };
+        // RFC 7143 §11.6.1 and §11.15: a status that was decided before a task management or logout response leaves before it.
+        let waits = |id: &super::TaskId| {
+            let completion = self
+                .tasks
+                .get(*id)
+                .and_then(|task| task.completion.as_ref());
+            completion.is_some_and(|done| done.number <= first.after_completion)
+        };
+        if first.after_completion > 0 && connection.ready.iter().any(waits) {
+            return false;
+        }
+        let Some(mut reply) = connection.replies.pop_front() else {
+            return false;
+        };
+        let stat_sn = connection.stat_sn;
+        match reply.stat_sn {
+            StatSnUse::Advance => connection.stat_sn = stat_sn.next(),
+            StatSnUse::Tell => {
+                if let Some(ping) = &mut connection.ping {
+                    ping.sent = now;
+                }
+            }
+        }
+        let (header_digest, data_digest) = (connection.header_digest, connection.data_digest);
+        self.free_slot(c, reply.slot);
+        reply.number(stat_sn, self.window.exp_cmd_sn(), self.window.max_cmd_sn());
+        out.push_header(&reply.bhs, header_digest);
+        out.push_data(&reply.data, data_digest);
+        true
+    }
+
+    /// Gives the next task its turn.
+    fn send_task(&mut self, c: ConnectionIndex, out: &mut Transmit) -> bool {
+        let Some(connection) = self.connection_mut(c) else {
+            return false;
+        };
+        let Some(id) = connection.ready.pop_front() else {
+            return false;
+        };
+        if let Some(task) = self.tasks.get_mut(id) {
+            task.queued = false;
+        }
+        self.send_r2ts(id, out);
+        if self.send_answer(id, out) {
+            self.queue(id);
+        }
+        true
+    }
+}

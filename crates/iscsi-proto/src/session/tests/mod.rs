@@ -1,0 +1,8 @@
+//! Sessions driven from outside: golden exchanges, rules of data, pairs with the initiator, and random peers.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "tests count in small numbers"
+)]
+
+mod golden;
+mod target;

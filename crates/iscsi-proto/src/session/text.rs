@@ -1,0 +1,375 @@
+//! Text requests in full feature phase: SendTargets, and the keys that may still change (RFC 7143 §6.2, §11.10, §11.11).
+//!
+//! One exchange at a time on a connection; a request with a reserved Target Transfer Tag begins a new one, and the old one is
+//! forgotten.
+
+use iscsi_wire::keys::{Key, lookup};
+use iscsi_wire::number::parse_number;
+use iscsi_wire::text::{TextError, TextWriter, parse_pairs};
+use iscsi_wire::{Bhs, IscsiName, RejectReason, TextRequest, TextResponse, Ttt};
+
+use super::input::Admission;
+use super::task::RequestSlot;
+use super::window::{Arrival, HeldRequest};
+use super::{ConnectionIndex, Event, SendTargets, Session, SessionType, TextHandle};
+use crate::connection::{Purpose, Reply, TextExchange, TextRequestTags};
+
+/// What a peer's text asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    /// Answers to keys that need one.
+    answer: Vec<u8>,
+    targets: Option<SendTargets>,
+    max_recv_data_segment_length: Option<u32>,
+}
+
+/// Why text cannot be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TextProblem {
+    /// It is not text.
+    Malformed,
+    /// The same key twice (RFC 7143 §6.2).
+    Repeated,
+}
+
+impl Session {
+    pub(super) fn handle_text_request(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
+        let request = match TextRequest::parse(bhs) {
+            Ok(request) => request,
+            Err(error) => return self.malformed(c, bhs, error),
+        };
+        let ignored = self.window.classify(request.cmd_sn) == Arrival::Ignored;
+        if !(ignored && !request.immediate) {
+            if request.ttt == Ttt::RESERVED {
+                self.forget_text(c);
+            } else if !self.continues(c, &request) {
+                return self.refuse(c, RejectReason::InvalidPduField, bhs);
+            }
+            let collected = self.connection(c)?.collected.len();
+            let most = self.limits.max_text_bytes as usize;
+            if collected + bhs.data_segment_length() as usize > most {
+                self.forget_text(c);
+                return self.refuse(c, RejectReason::LongOperationReject, bhs);
+            }
+        }
+        let slot = match self.admit(c, bhs, RequestSlot::Immediate, HeldRequest::Nothing) {
+            Admission::Now(slot) => slot,
+            // Text has no order towards commands: it is answered as it comes.
+            Admission::Later => RequestSlot::Numbered,
+            Admission::Refused(event) => return event,
+        };
+        self.begin_segment(c, bhs, Purpose::Text { slot }, 0);
+        None
+    }
+
+    /// Whether a request goes on with the exchange of this connection.
+    fn continues(&self, c: ConnectionIndex, request: &TextRequest) -> bool {
+        match self.connection(c).map(|connection| &connection.text) {
+            Some(
+                TextExchange::Gathering { itt, ttt, .. } | TextExchange::Sending { itt, ttt, .. },
+            ) => *itt == request.itt && *ttt == request.ttt,
+            _ => false,
+        }
+    }
+
+    /// Drops the exchange of a connection.
+    fn forget_text(&mut self, c: ConnectionIndex) {
+        let Some(connection) = self.connection_mut(c) else {
+            return;
+        };
+        connection.collected.clear();
+        if let TextExchange::Asked { request, .. } = core::mem::take(&mut connection.text) {
+            // Its answer never leaves, and its place is free.
+            self.free_slot(c, request.slot);
+        }
+    }
+
+    /// The end of a text request's data.
+    pub(super) fn end_text_request(
+        &mut self,
+        c: ConnectionIndex,
+        slot: RequestSlot,
+        bhs: &Bhs,
+    ) -> Option<Event> {
+        let request = TextRequest::parse(bhs).ok()?;
+        let tags = TextRequestTags {
+            itt: request.itt,
+            lun: request.lun,
+            ttt: request.ttt,
+            r#final: request.r#final,
+            slot,
+        };
+        // RFC 7143 §11.10.2: C and F are not set together.
+        if request.r#continue && request.r#final {
+            return self.refuse_text(c, slot, RejectReason::ProtocolError, bhs);
+        }
+        let empty = request.data_segment_length == 0;
+        match core::mem::take(&mut self.connection_mut(c)?.text) {
+            // RFC 7143 §6.2: while our text goes on, the initiator's requests are empty.
+            TextExchange::Sending { answer, at, .. } if empty && !request.r#continue => {
+                self.send_text(c, tags, answer, at);
+                None
+            }
+            TextExchange::Sending { .. } => {
+                self.refuse_text(c, slot, RejectReason::ProtocolError, bhs)
+            }
+            _ if request.r#continue => {
+                let going_on = TextRequestTags {
+                    r#final: false,
+                    ..tags
+                };
+                self.send_text(c, going_on, Vec::new(), 0);
+                None
+            }
+            _ => self.answer_text(c, tags, bhs),
+        }
+    }
+
+    fn refuse_text(
+        &mut self,
+        c: ConnectionIndex,
+        slot: RequestSlot,
+        reason: RejectReason,
+        bhs: &Bhs,
+    ) -> Option<Event> {
+        self.forget_text(c);
+        self.free_slot(c, slot);
+        self.reject(c, reason, bhs)
+    }
+
+    /// All that the initiator has to say in this round has come.
+    fn answer_text(
+        &mut self,
+        c: ConnectionIndex,
+        tags: TextRequestTags,
+        bhs: &Bhs,
+    ) -> Option<Event> {
+        let discovery = self.kind == SessionType::Discovery;
+        let connection = self.connection_mut(c)?;
+        let text = core::mem::take(&mut connection.collected);
+        let Asked {
+            answer,
+            targets,
+            max_recv_data_segment_length,
+        } = match read(&text, discovery) {
+            Ok(asked) => asked,
+            Err(TextProblem::Malformed | TextProblem::Repeated) => {
+                return self.refuse_text(c, tags.slot, RejectReason::ProtocolError, bhs);
+            }
+        };
+        if let Some(bytes) = max_recv_data_segment_length {
+            connection.max_send_data_segment_length = bytes;
+        }
+        let Some(which) = targets else {
+            self.send_text(c, tags, answer, 0);
+            return None;
+        };
+        let handle = TextHandle(self.take_handle());
+        let asked = TextExchange::Asked {
+            handle,
+            request: tags,
+            answer,
+        };
+        self.connection_mut(c)?.text = asked;
+        Some(Event::SendTargets { handle, which })
+    }
+
+    /// Answers a SendTargets question with its records: `TargetName=...` and `TargetAddress=...` pairs, each ended by a NUL. Text
+    /// longer than one PDU is split, and goes out as the initiator asks for it. A handle whose exchange is over is ignored.
+    pub fn answer_send_targets(&mut self, handle: TextHandle, records: &[u8]) {
+        for c in 0..u8::try_from(self.connections.len()).unwrap_or(u8::MAX) {
+            let c = ConnectionIndex(c);
+            let Some(connection) = self.connection_mut(c) else {
+                return;
+            };
+            if !matches!(&connection.text, TextExchange::Asked { handle: asked, .. } if *asked == handle)
+            {
+                continue;
+            }
+            if let TextExchange::Asked {
+                request,
+                mut answer,
+                ..
+            } = core::mem::take(&mut connection.text)
+            {
+                answer.extend_from_slice(records);
+                self.send_text(c, request, answer, 0);
+            }
+        }
+    }
+
+    /// Queues the next part of an answer, and leaves the exchange as it is after that.
+    fn send_text(&mut self, c: ConnectionIndex, tags: TextRequestTags, answer: Vec<u8>, at: usize) {
+        let Some(connection) = self.connection(c) else {
+            return;
+        };
+        let room = connection.max_send_data_segment_length as usize;
+        let rest = answer.get(at..).unwrap_or_default();
+        let data = rest[..rest.len().min(room)].to_vec();
+        let next = at + data.len();
+        let more = data.len() < rest.len();
+        let r#final = tags.r#final && !more;
+        // RFC 7143 §11.11.4: F=1 goes with a reserved tag, F=0 with one that the next request brings back.
+        let ttt = match tags.ttt {
+            _ if r#final => Ttt::RESERVED,
+            Ttt::RESERVED => self.take_ttt(),
+            ttt => ttt,
+        };
+        let response = TextResponse {
+            r#final,
+            r#continue: more,
+            data_segment_length: u32::try_from(data.len()).unwrap_or(0),
+            lun: tags.lun,
+            itt: tags.itt,
+            ttt,
+            ..TextResponse::default()
+        };
+        let TextRequestTags { itt, lun, slot, .. } = tags;
+        let Some(connection) = self.connection_mut(c) else {
+            return;
+        };
+        connection.replies.push_back(Reply {
+            data,
+            ..Reply::new(response.emit(), slot)
+        });
+        connection.text = if more {
+            TextExchange::Sending {
+                itt,
+                lun,
+                ttt,
+                answer,
+                at: next,
+            }
+        } else if r#final {
+            TextExchange::Idle
+        } else {
+            TextExchange::Gathering { itt, lun, ttt }
+        };
+    }
+}
+
+/// Reads the pairs of one round and answers what can be answered here.
+fn read(text: &[u8], discovery: bool) -> Result<Asked, TextProblem> {
+    let mut asked = Asked::default();
+    let mut seen: Vec<Key> = Vec::new();
+    for pair in parse_pairs(text) {
+        let (name, value) = pair.map_err(|_: TextError| TextProblem::Malformed)?;
+        let key = lookup(name).map(|row| row.key);
+        if let Some(key) = key {
+            if seen.contains(&key) {
+                return Err(TextProblem::Repeated);
+            }
+            seen.push(key);
+        }
+        let answer = match key {
+            Some(Key::SendTargets) => {
+                asked.targets = targets(value, discovery);
+                if asked.targets.is_some() {
+                    None
+                } else {
+                    Some("Reject")
+                }
+            }
+            Some(Key::MaxRecvDataSegmentLength) => {
+                let bytes = parse_number(value).ok().and_then(|n| u32::try_from(n).ok());
+                // RFC 7143 §13.12: 512 to 2^24 - 1, declared and not answered.
+                let legal =
+                    bytes.filter(|n| (512..=iscsi_wire::MAX_DATA_SEGMENT_BYTES).contains(n));
+                asked.max_recv_data_segment_length = legal;
+                if legal.is_some() {
+                    None
+                } else {
+                    Some("Reject")
+                }
+            }
+            // RFC 7143 §13.7: declared at any time, and of no effect.
+            Some(Key::InitiatorAlias) => None,
+            Some(_) => Some("Reject"),
+            // RFC 7143 §6.1: a key that is not known is answered with NotUnderstood.
+            None => Some("NotUnderstood"),
+        };
+        if let Some(answer) = answer {
+            TextWriter::new(&mut asked.answer).push(name, answer);
+        }
+    }
+    Ok(asked)
+}
+
+/// RFC 7143 appendix C: `All` is for discovery sessions only; a name or nothing is for both.
+fn targets(value: &str, discovery: bool) -> Option<SendTargets> {
+    match value {
+        "" => Some(SendTargets::This),
+        "All" => discovery.then_some(SendTargets::All),
+        name => IscsiName::parse_peer(name).ok().map(SendTargets::Named),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn read_each_kind_of_key_answers_as_its_row_says() {
+        let name = "iqn.2026-01.org.example:disk";
+        let table: [(&str, bool, Result<(&str, Option<SendTargets>), TextProblem>); 12] = [
+            ("SendTargets=All\0", true, Ok(("", Some(SendTargets::All)))),
+            (
+                "SendTargets=All\0",
+                false,
+                Ok(("SendTargets=Reject\0", None)),
+            ),
+            ("SendTargets=\0", false, Ok(("", Some(SendTargets::This)))),
+            (
+                "SendTargets=iqn.2026-01.org.example:disk\0",
+                false,
+                Ok((
+                    "",
+                    Some(SendTargets::Named(IscsiName::parse(name).unwrap())),
+                )),
+            ),
+            (
+                "SendTargets=not a name\0",
+                true,
+                Ok(("SendTargets=Reject\0", None)),
+            ),
+            ("InitiatorAlias=me\0", false, Ok(("", None))),
+            (
+                "MaxBurstLength=512\0",
+                false,
+                Ok(("MaxBurstLength=Reject\0", None)),
+            ),
+            (
+                "X-org.example.a=1\0",
+                false,
+                Ok(("X-org.example.a=NotUnderstood\0", None)),
+            ),
+            (
+                "MaxRecvDataSegmentLength=511\0",
+                false,
+                Ok(("MaxRecvDataSegmentLength=Reject\0", None)),
+            ),
+            ("SendTargets=All", true, Err(TextProblem::Malformed)),
+            (
+                "SendTargets=\0SendTargets=\0",
+                true,
+                Err(TextProblem::Repeated),
+            ),
+            ("", true, Ok(("", None))),
+        ];
+        for (text, discovery, expected) in table {
+            let result = read(text.as_bytes(), discovery).map(|asked| {
+                let answer = String::from_utf8(asked.answer).unwrap();
+                (answer, asked.targets)
+            });
+            let expected = expected.map(|(answer, targets)| (answer.to_owned(), targets));
+            assert_eq!(result, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn read_max_recv_data_segment_length_takes_a_legal_number_without_an_answer() {
+        let asked = read(b"MaxRecvDataSegmentLength=0x1000\0", false).unwrap();
+        assert_eq!(asked.max_recv_data_segment_length, Some(4096));
+        assert!(asked.answer.is_empty());
+    }
+}

@@ -1,0 +1,86 @@
+//! Silence: when the session pings its peer, and when it gives up (RFC 7143 §11.19).
+//!
+//! Any byte that comes is a sign of life: an answer may stand behind much data on a slow line.
+
+use core::time::Duration;
+
+use iscsi_wire::{Itt, NopIn};
+
+use super::task::RequestSlot;
+use super::{ConnectionIndex, DropReason, Event, Session};
+use crate::connection::{Connection, Ping, Reply, StatSnUse};
+
+impl Session {
+    /// When [`Session::handle_timeout`] is next due, on the clock of `now`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.connections
+            .iter()
+            .filter_map(|connection| self.due(connection))
+            .min()
+    }
+
+    /// Lets time act: pings peers that are silent, and ends the connection of one that stays so.
+    pub fn handle_timeout(&mut self, now: Duration) -> Option<Event> {
+        for index in 0..u8::try_from(self.connections.len()).unwrap_or(u8::MAX) {
+            let c = ConnectionIndex(index);
+            if let Some(event) = self.poll_event(c) {
+                return Some(event);
+            }
+            let Some(connection) = self.connection(c) else {
+                continue;
+            };
+            if self.due(connection).is_none_or(|due| now < due) {
+                continue;
+            }
+            if connection.ping.is_some() {
+                return self.end_connection(c, DropReason::PingTimeout, false);
+            }
+            self.ping(c, now);
+        }
+        None
+    }
+
+    /// Moves the clock of a session that came from another process: its peer counts as heard now.
+    pub fn restart_clock(&mut self, now: Duration) {
+        for connection in &mut self.connections {
+            connection.last_heard = now;
+            if let Some(ping) = &mut connection.ping {
+                ping.sent = now;
+            }
+        }
+    }
+
+    fn due(&self, connection: &Connection) -> Option<Duration> {
+        let interval = self.limits.nop_interval?;
+        if connection.is_deaf() {
+            return None;
+        }
+        let heard = connection.last_heard;
+        Some(match connection.ping {
+            Some(ping) => heard.max(ping.sent).saturating_add(self.limits.nop_timeout),
+            None => heard.saturating_add(interval),
+        })
+    }
+
+    fn ping(&mut self, c: ConnectionIndex, now: Duration) {
+        let ttt = self.take_ttt();
+        self.counters.pings += 1;
+        let Some(connection) = self.connection_mut(c) else {
+            return;
+        };
+        // RFC 7143 §11.19.1, §11.19.2: a target's ping has a tag to be answered with, no Initiator Task Tag, and uses up no
+        // StatSN.
+        let nop = NopIn {
+            itt: Itt::RESERVED,
+            ttt,
+            ..NopIn::default()
+        };
+        let reply = Reply {
+            stat_sn: StatSnUse::Tell,
+            ..Reply::new(nop.emit(), RequestSlot::None)
+        };
+        connection.ping = Some(Ping { ttt, sent: now });
+        connection.replies.push_back(reply);
+    }
+}

@@ -68,16 +68,16 @@ mod model {
                     }
                 }
             });
-            let seen = message.load(Ordering::Acquire);
             let slept = signal.prepare_sleep();
             notifier.join().unwrap();
-            if slept && !seen {
-                assert!(rung.load(Ordering::Acquire) || !slept);
-            }
-            if !slept {
-                assert!(signal.is_notified());
-            }
+            // Who was told to ring did so because the worker slept, and only then.
+            assert_eq!(slept, rung.load(Ordering::Acquire));
+            assert!(slept || signal.is_notified());
             assert!(signal.awake());
+            assert!(
+                message.load(Ordering::Acquire),
+                "what was published is seen after the wake"
+            );
         });
     }
 }

@@ -1,10 +1,17 @@
-//! Receives and sends in progress, whichever engine carries them out.
+//! Receives, sends and accepts in progress, whichever engine carries them out.
 
 use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 
-use super::{Completion, OpResult, Place, SendList, Token};
+use rustix::net::{SocketFlags, acceptfrom_with};
+
+use super::slots::Key;
+use super::{AcceptedSocket, Completion, OpResult, Place, SendList, SocketId, Token};
 use crate::memory::Buffer;
+
+/// Connections that died while waiting to be accepted, skipped in one go.
+const ABORTED: usize = 16;
 
 /// A receive that waits for data.
 #[derive(Debug)]
@@ -121,6 +128,41 @@ impl Sending {
 
     fn rest(&self) -> Range<usize> {
         self.piece..self.list.pieces.len()
+    }
+}
+
+/// One connection, without waiting. Those that were given up while they queued are skipped.
+pub(super) fn accept_one(listener: BorrowedFd<'_>) -> io::Result<AcceptedSocket> {
+    let mut aborted = 0;
+    loop {
+        match acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            Ok((fd, Some(peer))) => {
+                if let Ok(peer) = peer.try_into() {
+                    return Ok(AcceptedSocket { fd, peer });
+                }
+                return Err(os_error(libc::EAFNOSUPPORT));
+            }
+            Ok((_, None)) => return Err(os_error(libc::EAFNOSUPPORT)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNABORTED) if aborted < ABORTED => aborted += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The end of an accept without a connection.
+pub(super) fn refuse_accept(token: Token, error: i32) -> Completion {
+    Completion {
+        token,
+        result: OpResult::Accept(Err(os_error(error))),
+    }
+}
+
+/// The slot that an id names.
+pub(super) fn key_of(id: SocketId) -> Key {
+    Key {
+        index: id.index,
+        generation: id.generation,
     }
 }
 

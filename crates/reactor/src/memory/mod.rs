@@ -1,7 +1,7 @@
 //! Memory that operations work on: a worker's slab, and memory shared between workers.
 //!
 //! What it does not know: who uses a buffer, and for what. Everything here hands the driver plain addresses
-//! ([`Span`]) that stay valid for as long as the handle that gave them lives, wherever that handle is moved.
+//! (`Span`) that stay valid for as long as the handle that gave them lives, wherever that handle is moved.
 
 mod buffer;
 mod frozen;

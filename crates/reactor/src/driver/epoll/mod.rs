@@ -4,7 +4,6 @@ mod aio;
 mod sockets;
 
 pub(super) use aio::{Aio, Outcome};
-pub(super) use sockets::{accept_one, key_of, refuse_accept};
 
 use std::io;
 use std::os::fd::OwnedFd;

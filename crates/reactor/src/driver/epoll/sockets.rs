@@ -9,17 +9,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, shutdown};
+use rustix::net::{Shutdown, shutdown};
 
 use crate::driver::slots::{Key, Slots};
 use crate::driver::staging::{RECEIVES_AT_ONCE, Staging};
-use crate::driver::stream::{Receive, Sending, os_error};
-use crate::driver::{AcceptedSocket, Completion, OpResult, RecvInto, SendList, SocketId, Token};
+use crate::driver::stream::{Receive, Sending, accept_one, key_of, os_error, refuse_accept};
+use crate::driver::{Completion, OpResult, RecvInto, SendList, SocketId, Token};
 use crate::memory::Buffer;
 use crate::sys::net;
-
-/// Connections that died while waiting to be accepted, skipped in one go.
-const ABORTED: usize = 16;
 
 pub(super) struct Sockets {
     epoll: OwnedFd,
@@ -412,40 +409,5 @@ impl Role {
             Self::Listener { accept } => accept.is_some(),
             Self::Stream { receive, .. } => receive.is_some(),
         }
-    }
-}
-
-/// One connection, without waiting. Those that were given up while they queued are skipped.
-pub(in crate::driver) fn accept_one(listener: BorrowedFd<'_>) -> io::Result<AcceptedSocket> {
-    let mut aborted = 0;
-    loop {
-        match acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-            Ok((fd, Some(peer))) => {
-                if let Ok(peer) = peer.try_into() {
-                    return Ok(AcceptedSocket { fd, peer });
-                }
-                return Err(os_error(libc::EAFNOSUPPORT));
-            }
-            Ok((_, None)) => return Err(os_error(libc::EAFNOSUPPORT)),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::CONNABORTED) if aborted < ABORTED => aborted += 1,
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// The end of an accept without a connection.
-pub(in crate::driver) fn refuse_accept(token: Token, error: i32) -> Completion {
-    Completion {
-        token,
-        result: OpResult::Accept(Err(os_error(error))),
-    }
-}
-
-/// The slot that an id names.
-pub(in crate::driver) fn key_of(id: SocketId) -> Key {
-    Key {
-        index: id.index,
-        generation: id.generation,
     }
 }

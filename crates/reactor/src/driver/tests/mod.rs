@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation)]
 
+mod block_device;
 mod files;
 mod refused;
 mod sockets;

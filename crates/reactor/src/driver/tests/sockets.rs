@@ -34,6 +34,7 @@ on_each_driver![
     many_connections_echo_at_once,
     waker_ends_a_turn_that_waits_for_ever,
     turn_until_returns_with_nothing,
+    idle_turns_give_memory_back_to_the_kernel,
     dropping_the_driver_with_operations_in_flight_leaks_no_descriptor,
 ];
 
@@ -613,6 +614,19 @@ fn turn_until_returns_with_nothing(mut bench: Bench) {
     assert!(!bench.turn(Wait::Until(Duration::from_millis(3))));
     assert!(!bench.turn(Wait::Until(Duration::ZERO)));
     assert!(!bench.turn(Wait::Poll));
+}
+
+fn idle_turns_give_memory_back_to_the_kernel(mut bench: Bench) {
+    let mut all = std::iter::from_fn(|| bench.slab.allocate(1 << 20)).collect::<Vec<_>>();
+    all.iter_mut().for_each(|buffer| buffer.fill(1));
+    drop(all);
+    assert!(bench.slab.has_idle_pages());
+    let end = Instant::now() + PATIENCE;
+    while bench.slab.has_idle_pages() {
+        assert!(Instant::now() < end, "an idle worker keeps its memory");
+        bench.turn(Wait::Forever);
+    }
+    assert_eq!(bench.slab.trim(), 0);
 }
 
 fn dropping_the_driver_with_operations_in_flight_leaks_no_descriptor(bench: Bench) {

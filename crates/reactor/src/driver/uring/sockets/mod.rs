@@ -3,18 +3,20 @@
 //! A receive first polls, without a buffer, and takes its staging buffer when there is data; if the last one left data
 //! behind, it does not poll. A send is one message that the kernel completes however long the peer takes.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+mod receive;
+mod send;
 
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use io_uring::opcode;
 use io_uring::types::Fd;
-use io_uring::{cqueue, opcode};
 use rustix::net::{Shutdown, shutdown};
 
 use super::{Done, Ring, Tag, poll_mask};
-use crate::driver::epoll::{accept_one, key_of, refuse_accept};
 use crate::driver::slots::{Key, Slots};
 use crate::driver::staging::Staging;
-use crate::driver::stream::{Receive, Sending, os_error};
+use crate::driver::stream::{Receive, Sending, key_of, os_error, refuse_accept};
 use crate::driver::{Completion, OpResult, RecvInto, SendList, SocketId, Token};
 use crate::memory::Buffer;
 use crate::sys::net;
@@ -327,23 +329,6 @@ impl Sockets {
         }
     }
 
-    /// Receives that found no memory are started when there is some.
-    pub(super) fn run(&mut self, ring: &mut Ring) {
-        if self.starved.is_empty() || self.starved_at == self.staging.frees() {
-            return;
-        }
-        for key in std::mem::take(&mut self.starved) {
-            // It may have been canceled, and another receive may be polling by now.
-            if self
-                .slots
-                .find(key)
-                .is_some_and(|socket| socket.role.is_starved())
-            {
-                self.start_receive(key, ring);
-            }
-        }
-    }
-
     /// Takes in a completion of one of this half's submissions.
     pub(super) fn handle(&mut self, done: Done, ring: &mut Ring, out: &mut Vec<Completion>) {
         self.in_kernel = self.in_kernel.saturating_sub(1);
@@ -358,118 +343,6 @@ impl Sockets {
         self.remove_if_closed(done.key);
     }
 
-    fn polled(&mut self, done: Done, ring: &mut Ring, out: &mut Vec<Completion>) {
-        let key = done.key;
-        let Some(socket) = self.slots.find(key) else {
-            return;
-        };
-        match &mut socket.role {
-            Role::Listener { accept: slot } => {
-                let Some(accept) = slot.take() else { return };
-                let result = match done.result() {
-                    _ if accept.canceled => Err(os_error(libc::ECANCELED)),
-                    Ok(_) => accept_one(socket.fd.as_fd()),
-                    Err(error) => Err(error),
-                };
-                if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-                    *slot = Some(accept);
-                    return self.poll(key, ring);
-                }
-                let result = OpResult::Accept(result);
-                out.push(Completion {
-                    token: accept.token,
-                    result,
-                });
-            }
-            Role::Stream { receive: slot, .. } => {
-                let Some(in_flight) = slot.take() else { return };
-                match done.result() {
-                    _ if in_flight.canceled => {
-                        out.push(in_flight.receive.fail(os_error(libc::ECANCELED)));
-                    }
-                    Ok(_) => {
-                        *slot = Some(in_flight);
-                        self.start_receive(key, ring);
-                    }
-                    Err(error) => out.push(in_flight.receive.fail(error)),
-                }
-            }
-        }
-    }
-
-    fn received(&mut self, done: Done, ring: &mut Ring, out: &mut Vec<Completion>) {
-        let Some(socket) = self.slots.find(done.key) else {
-            return;
-        };
-        let Role::Stream {
-            receive: slot,
-            has_data,
-            ..
-        } = &mut socket.role
-        else {
-            return;
-        };
-        let Some(in_flight) = slot.take() else { return };
-        let InFlight {
-            receive,
-            canceled,
-            phase,
-        } = in_flight;
-        let Phase::Receiving {
-            asked,
-            staging,
-            message,
-        } = phase
-        else {
-            return;
-        };
-        self.spare.extend(message);
-        match done.result() {
-            Ok(bytes) => {
-                *has_data = bytes >= asked || cqueue::sock_nonempty(done.flags);
-                out.push(receive.succeed(bytes, staging));
-            }
-            Err(_) if canceled => out.push(receive.fail(os_error(libc::ECANCELED))),
-            Err(error) if is_transient(&error) => {
-                *has_data = false;
-                *slot = Some(InFlight {
-                    receive,
-                    canceled,
-                    phase: Phase::Polling,
-                });
-                self.poll(done.key, ring);
-            }
-            Err(error) => out.push(receive.fail(error)),
-        }
-    }
-
-    fn sent(&mut self, done: Done, ring: &mut Ring, out: &mut Vec<Completion>) {
-        let Some(socket) = self.slots.find(done.key) else {
-            return;
-        };
-        let Role::Stream { send: slot, .. } = &mut socket.role else {
-            return;
-        };
-        let Some(mut outgoing) = slot.take() else {
-            return;
-        };
-        let error = match done.result() {
-            Ok(bytes) => {
-                outgoing.send.advance(bytes);
-                let is_cut_short = outgoing.canceled && !outgoing.send.is_done();
-                is_cut_short.then(|| os_error(libc::ECANCELED))
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted && !outgoing.canceled => None,
-            Err(error) => Some(error),
-        };
-        if error.is_none() && !outgoing.send.is_done() {
-            *slot = Some(outgoing);
-            return self.start_send(done.key, ring);
-        }
-        self.spare.push(outgoing.message);
-        out.push(outgoing.send.finish(error.map_or(Ok(()), Err)));
-    }
-
     fn poll(&mut self, key: Key, ring: &mut Ring) {
         let Some(socket) = self.slots.find(key) else {
             return;
@@ -481,86 +354,6 @@ impl Sockets {
         let entry = opcode::PollAdd::new(fd, mask).build();
         // SAFETY: no address in it.
         unsafe { ring.push(entry, Tag::Readable, key) };
-    }
-
-    /// Receives what is there, if there is memory for it.
-    fn start_receive(&mut self, key: Key, ring: &mut Ring) {
-        let Some(socket) = self.slots.find(key) else {
-            return;
-        };
-        let fd = Fd(socket.fd.as_raw_fd());
-        let Role::Stream {
-            receive: Some(in_flight),
-            ..
-        } = &mut socket.role
-        else {
-            return;
-        };
-        if matches!(in_flight.phase, Phase::Receiving { .. }) {
-            return;
-        }
-        let place = in_flight
-            .receive
-            .place
-            .as_ref()
-            .and_then(|place| place.span());
-        let place = place.filter(|span| span.len > 0);
-        let staging = self.staging.allocate();
-        let (entry, asked, message) = match (place, staging.as_ref().map(Buffer::span)) {
-            (None, None) => {
-                in_flight.phase = Phase::Starved;
-                self.starved.push(key);
-                self.starved_at = self.staging.frees();
-                return;
-            }
-            (Some(one), None) | (None, Some(one)) => {
-                let len = u32::try_from(one.len).unwrap_or(u32::MAX);
-                let entry = opcode::Recv::new(fd, one.ptr, len).flags(libc::MSG_DONTWAIT);
-                (entry.build(), one.len, None)
-            }
-            (Some(first), Some(second)) => {
-                let mut message = self.spare.pop().unwrap_or_default();
-                message.iovecs.clear();
-                message.iovecs.extend([first.iovec(), second.iovec()]);
-                let entry = opcode::RecvMsg::new(fd, message.point_at_iovecs());
-                let entry = entry.flags(libc::MSG_DONTWAIT.cast_unsigned()).build();
-                (entry, first.len + second.len, Some(message))
-            }
-        };
-        in_flight.phase = Phase::Receiving {
-            asked,
-            staging,
-            message,
-        };
-        socket.in_kernel += 1;
-        self.in_kernel += 1;
-        // SAFETY: place, staging buffer and message are the receive's, which stays in its slot until the completion.
-        unsafe { ring.push(entry, Tag::Receive, key) };
-    }
-
-    fn start_send(&mut self, key: Key, ring: &mut Ring) {
-        let Some(socket) = self.slots.find(key) else {
-            return;
-        };
-        let fd = Fd(socket.fd.as_raw_fd());
-        let Role::Stream {
-            send: Some(outgoing),
-            ..
-        } = &mut socket.role
-        else {
-            return;
-        };
-        outgoing
-            .send
-            .gather(&mut outgoing.message.iovecs, net::MAX_IOVECS);
-        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-        let entry = opcode::SendMsg::new(fd, outgoing.message.point_at_iovecs())
-            .flags(flags.cast_unsigned())
-            .build();
-        socket.in_kernel += 1;
-        self.in_kernel += 1;
-        // SAFETY: list and message are the send's, which stays in its slot until the completion.
-        unsafe { ring.push(entry, Tag::Send, key) };
     }
 
     fn open(&mut self, key: Key) -> Option<&mut Socket> {
@@ -629,11 +422,4 @@ impl Message {
         self.header = net::message(&mut self.iovecs);
         &mut self.header
     }
-}
-
-fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
 }

@@ -5,72 +5,23 @@
 //! [`Lane`]. So the worker never waits for a disk, no kernel-wide pool is filled by one stuck file, and a file uses
 //! up only its own threads.
 
+mod fast;
+mod work;
+
+pub(super) use fast::{Fast, Tried, Try, try_here};
+
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::work::{FileWork, InFlight, finish};
 use super::slots::{Key, Slots};
 use super::stream::os_error;
-use super::{Completion, FileId, Op, OpResult, Token, WriteData};
+use super::{Completion, FileId, Op, Token};
+use crate::StoreFile;
 use crate::Waker;
-use crate::file::{Job, JobId, JobResult, Lane, Returns, StoreFile, Work, is_direct_end};
-use crate::memory::{Buffer, Span};
-use crate::sys::rw::{self, Direction, RwFlags};
-
-/// A read or write that must not wait.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Try<'a> {
-    /// Comes back with its result.
-    pub(super) key: Key,
-    pub(super) fd: BorrowedFd<'a>,
-    pub(super) direction: Direction,
-    pub(super) span: Span,
-    pub(super) offset: u64,
-    /// Has RWF_NOWAIT.
-    pub(super) flags: RwFlags,
-    pub(super) is_direct: bool,
-}
-
-/// What became of a try at once.
-pub(super) enum Tried {
-    /// It is over.
-    Now(io::Result<usize>),
-    /// [`Files::handle_tried`] will be told.
-    Later,
-}
-
-/// The driver's means to read and write without waiting.
-pub(super) trait Fast {
-    /// Starts a try.
-    ///
-    /// # Safety
-    /// The span's memory is left alone until the result is there.
-    unsafe fn start(&mut self, attempt: Try<'_>) -> Tried;
-
-    /// Asks for a try to end early.
-    fn cancel(&mut self, key: Key);
-}
-
-/// Tries in the calling thread.
-///
-/// # Safety
-/// As [`Fast::start`].
-pub(super) unsafe fn try_here(attempt: Try<'_>) -> Tried {
-    let Try {
-        fd,
-        span,
-        offset,
-        flags,
-        ..
-    } = attempt;
-    Tried::Now(match attempt.direction {
-        // SAFETY: the caller's.
-        Direction::Read => unsafe { rw::read_at(fd, span, offset, flags) },
-        // SAFETY: the caller's.
-        Direction::Write => unsafe { rw::write_at(fd, span, offset, flags) },
-    })
-}
+use crate::file::{Job, JobId, JobResult, Lane, Returns, is_direct_end};
+use crate::sys::rw;
 
 /// A driver's files and what is in flight on them.
 pub(super) struct Files {
@@ -89,28 +40,6 @@ struct Entry {
     file: Arc<StoreFile>,
     in_flight: usize,
     removed: bool,
-}
-
-struct InFlight {
-    token: Token,
-    file: Key,
-    work: FileWork,
-    in_lane: bool,
-}
-
-enum FileWork {
-    Read {
-        buffer: Buffer,
-        offset: u64,
-        done: usize,
-    },
-    Write {
-        data: WriteData,
-        offset: u64,
-        done: usize,
-        durable: bool,
-    },
-    Other(Work),
 }
 
 impl Files {
@@ -161,73 +90,8 @@ impl Files {
         fast: &mut impl Fast,
         out: &mut Vec<Completion>,
     ) {
-        let (file, work, end) = match op {
-            Op::Read {
-                file,
-                offset,
-                buffer,
-            } => {
-                let end = offset.checked_add(buffer.len() as u64);
-                (
-                    file,
-                    FileWork::Read {
-                        buffer,
-                        offset,
-                        done: 0,
-                    },
-                    end,
-                )
-            }
-            Op::Write {
-                file,
-                offset,
-                data,
-                durable,
-            } => {
-                // Without addresses there is no end either: a range beyond its buffer.
-                let end = data
-                    .span()
-                    .and_then(|span| offset.checked_add(span.len as u64));
-                (
-                    file,
-                    FileWork::Write {
-                        data,
-                        offset,
-                        done: 0,
-                        durable,
-                    },
-                    end,
-                )
-            }
-            Op::Flush { file } => (file, FileWork::Other(Work::Flush), Some(1)),
-            Op::Punch {
-                file,
-                offset,
-                bytes,
-            } => (
-                file,
-                FileWork::Other(Work::Punch { offset, bytes }),
-                offset.checked_add(bytes),
-            ),
-            Op::Zero {
-                file,
-                offset,
-                bytes,
-            } => (
-                file,
-                FileWork::Other(Work::Zero { offset, bytes }),
-                offset.checked_add(bytes),
-            ),
-            Op::Discard {
-                file,
-                offset,
-                bytes,
-            } => (
-                file,
-                FileWork::Other(Work::Discard { offset, bytes }),
-                offset.checked_add(bytes),
-            ),
-            Op::Accept { .. } | Op::Recv { .. } | Op::Send { .. } => return,
+        let Some((file, work, end)) = FileWork::of(op) else {
+            return;
         };
         let file = Key {
             index: file.index,
@@ -483,125 +347,4 @@ impl Drop for Files {
             std::mem::forget(std::mem::take(&mut self.files));
         }
     }
-}
-
-impl InFlight {
-    /// The next try, if this file and operation can be tried.
-    fn attempt<'a>(&self, key: Key, file: &'a StoreFile) -> Option<Try<'a>> {
-        let (direction, span, offset, durable) = match &self.work {
-            FileWork::Read { buffer, offset, .. } => {
-                (Direction::Read, buffer.span(), *offset, false)
-            }
-            FileWork::Write {
-                data,
-                offset,
-                durable,
-                ..
-            } => (Direction::Write, data.span()?, *offset, *durable),
-            FileWork::Other(_) => return None,
-        };
-        let can = match direction {
-            Direction::Read => file.can_read_nowait(),
-            // Through the page cache a durable write always waits for the disk.
-            Direction::Write => file.can_write_nowait() && (file.is_direct() || !durable),
-        };
-        let done = self.work.done();
-        can.then(|| Try {
-            key,
-            fd: file.as_fd(),
-            direction,
-            span: span.skip(done),
-            offset: offset.saturating_add(done as u64),
-            flags: RwFlags::NOWAIT.durable(durable),
-            is_direct: file.is_direct(),
-        })
-    }
-}
-
-impl FileWork {
-    /// How many bytes a read or write is to move.
-    fn len(&self) -> usize {
-        match self {
-            Self::Read { buffer, .. } => buffer.len(),
-            Self::Write { data, .. } => data.len(),
-            Self::Other(_) => 0,
-        }
-    }
-
-    /// Whether there is nothing to do.
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Read { .. } | Self::Write { .. } => self.len() == 0,
-            Self::Other(Work::Punch { bytes, .. })
-            | Self::Other(Work::Zero { bytes, .. } | Work::Discard { bytes, .. }) => *bytes == 0,
-            Self::Other(_) => false,
-        }
-    }
-
-    fn done(&self) -> usize {
-        match self {
-            Self::Read { done, .. } | Self::Write { done, .. } => *done,
-            Self::Other(_) => 0,
-        }
-    }
-
-    /// Adds to what is done, and tells the sum.
-    fn add_done(&mut self, bytes: usize) -> usize {
-        match self {
-            Self::Read { done, .. } | Self::Write { done, .. } => {
-                *done += bytes;
-                *done
-            }
-            Self::Other(_) => 0,
-        }
-    }
-
-    /// The rest, as a job.
-    fn for_lane(&self) -> Work {
-        let empty = Span {
-            ptr: std::ptr::null_mut(),
-            len: 0,
-        };
-        match self {
-            Self::Read {
-                buffer,
-                offset,
-                done,
-            } => Work::Read {
-                span: buffer.span().skip(*done),
-                offset: offset.saturating_add(*done as u64),
-            },
-            Self::Write {
-                data,
-                offset,
-                done,
-                durable,
-            } => Work::Write {
-                span: data.span().unwrap_or(empty).skip(*done),
-                offset: offset.saturating_add(*done as u64),
-                durable: *durable,
-            },
-            Self::Other(work) => *work,
-        }
-    }
-}
-
-/// The end of an operation. `result` counts all bytes that were moved; a write that moved too few has failed.
-fn finish(token: Token, work: FileWork, result: io::Result<usize>) -> Completion {
-    let result = match work {
-        FileWork::Read { buffer, .. } => OpResult::Read { result, buffer },
-        FileWork::Write { data, .. } => {
-            let all = data.len();
-            let result = result.and_then(|bytes| {
-                if bytes < all {
-                    Err(os_error(libc::EIO))
-                } else {
-                    Ok(bytes)
-                }
-            });
-            OpResult::Write { result, data }
-        }
-        FileWork::Other(_) => OpResult::Other(result.map(|_| ())),
-    };
-    Completion { token, result }
 }

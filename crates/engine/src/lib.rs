@@ -1,2 +1,23 @@
-//! Runs the tree: workers, portals, sessions, logical units.
+//! Runs the tree: workers, portals, sessions, logical units. The one place where a task tag meets an LBA.
+//!
+//! Each worker is a thread with one completion loop; a session and its connection live on one worker, a logical unit has a
+//! shard on each worker that uses it and a home on one. Workers share nothing on the data path: they talk in messages.
+//! `iscsi-proto` and `scsi` decide, this crate carries out: it lends memory, submits I/O, gathers answers.
 #![forbid(unsafe_code)]
+
+mod config;
+mod counters;
+mod credentials;
+mod engine;
+mod open;
+mod panics;
+mod registry;
+mod shared;
+mod slots;
+mod timers;
+mod worker;
+
+pub use config::{EngineConfig, StartError};
+pub use counters::Counters;
+pub use engine::{Engine, UnitReport};
+pub use shared::SessionId;

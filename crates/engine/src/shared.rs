@@ -1,0 +1,290 @@
+//! What all workers share: the world they serve, and the ways to reach each other. Read on the data path, never written there.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use auth::{Authenticator, Policy, Verdict};
+use backstores::Backstore;
+use iscsi_proto::login::Established;
+use model::{LogicalUnitNumber, ObjectId, Tree};
+use reactor::mailbox::Sender;
+use scsi::LuSnapshot;
+use scsi::lu::{ShardId, ToHome, ToShard};
+
+use crate::config::EngineConfig;
+use crate::counters::WorkerCounters;
+use crate::registry::{Claim, ClaimEvent, Registry};
+use crate::slots::Key;
+
+/// A worker, and its place in [`Shared::mailboxes`]. Its shards have the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct WorkerId(pub(crate) u16);
+
+impl WorkerId {
+    pub(crate) fn shard(self) -> ShardId {
+        ShardId(self.0)
+    }
+}
+
+/// A session: unique in the process's life. Its I_T nexus has the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// A logical unit's place in [`World::units`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct UnitIndex(pub(crate) u32);
+
+/// One generation of what is served, with the runtime side of its objects.
+pub(crate) struct World {
+    pub(crate) tree: Tree,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) groups: HashMap<ObjectId, Arc<Group>>,
+    pub(crate) units: Vec<UnitSeed>,
+    pub(crate) unit_of: HashMap<ObjectId, UnitIndex>,
+}
+
+/// The runtime side of a portal group.
+pub(crate) struct Group {
+    pub(crate) registry: Registry,
+}
+
+/// What a worker needs to serve a logical unit.
+pub(crate) struct UnitSeed {
+    pub(crate) store: Arc<dyn Backstore>,
+    pub(crate) home: WorkerId,
+    /// The LU at its start. What it became is the home's to say.
+    pub(crate) snapshot: Arc<LuSnapshot>,
+}
+
+/// An initiator's view of one logical unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LunEntry {
+    pub(crate) lun: LogicalUnitNumber,
+    pub(crate) unit: UnitIndex,
+    pub(crate) write_protect: bool,
+}
+
+/// A session on its way from the worker that its connection logged in on to its own.
+pub(crate) struct Adopted {
+    pub(crate) fd: std::os::fd::OwnedFd,
+    pub(crate) established: Established,
+    /// What the initiator sent behind its last Login Request.
+    pub(crate) unread: Vec<u8>,
+    pub(crate) id: SessionId,
+    pub(crate) place: Place,
+}
+
+/// Where a session stands in the tree.
+pub(crate) struct Place {
+    /// `None` in a discovery session.
+    pub(crate) group: Option<Arc<Group>>,
+    pub(crate) queue_depth: u16,
+    /// The relative target port identifier of the group.
+    pub(crate) relative_target_port: u16,
+    /// By number.
+    pub(crate) luns: Vec<LunEntry>,
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    /// Its claim on the nexus, until it is made live.
+    pub(crate) claim: Option<Claim>,
+}
+
+/// What workers say to each other.
+pub(crate) enum Message {
+    /// This session is yours.
+    Adopt(Box<Adopted>),
+    /// To the home of a logical unit, from a shard.
+    ToHome {
+        unit: UnitIndex,
+        from: ShardId,
+        message: ToHome,
+    },
+    /// To a shard of a logical unit, from its home.
+    ToShard {
+        unit: UnitIndex,
+        message: ToShard,
+    },
+    /// News of a login's claim.
+    Claim {
+        login: Key,
+        event: ClaimEvent,
+    },
+    /// An authenticator's late answer; `None`: it has none.
+    Policy {
+        login: Key,
+        answer: Option<Policy>,
+    },
+    Verdict {
+        login: Key,
+        answer: Option<Verdict>,
+    },
+    /// A newer login replaces this session: end it, and say when its last I/O has left.
+    Replace(SessionId),
+    /// TARGET COLD RESET: end every session of this group.
+    EndSessionsOf(ObjectIdOfGroup),
+    /// Stop accepting, ask sessions to log out; at the deadline (a time since the start) abort and drop what is left.
+    Drain {
+        deadline: Duration,
+    },
+}
+
+/// The identity of a [`Group`], by address of its runtime object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectIdOfGroup(pub(crate) usize);
+
+impl Group {
+    pub(crate) fn identity(self: &Arc<Self>) -> ObjectIdOfGroup {
+        ObjectIdOfGroup(Arc::as_ptr(self) as usize)
+    }
+}
+
+/// Shared by the engine's handle and all workers.
+pub(crate) struct Shared {
+    pub(crate) config: EngineConfig,
+    pub(crate) world: ArcSwap<World>,
+    pub(crate) mailboxes: Vec<Sender<Message>>,
+    pub(crate) counters: Vec<Arc<WorkerCounters>>,
+    /// Sessions on each worker, placed or on their way.
+    pub(crate) load: Vec<AtomicUsize>,
+    pub(crate) draining: AtomicBool,
+    pub(crate) logins: Mutex<LoginSlots>,
+    next_session: AtomicU64,
+    start: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: EngineConfig,
+        world: World,
+        mailboxes: Vec<Sender<Message>>,
+        counters: Vec<Arc<WorkerCounters>>,
+    ) -> Self {
+        let load = mailboxes.iter().map(|_| AtomicUsize::new(0)).collect();
+        let logins = LoginSlots {
+            total: 0,
+            per_source: HashMap::new(),
+            max_total: config.max_logins,
+            max_per_source: config.max_logins_per_source,
+        };
+        Self {
+            config,
+            world: ArcSwap::from_pointee(world),
+            mailboxes,
+            counters,
+            load,
+            draining: AtomicBool::new(false),
+            logins: Mutex::new(logins),
+            next_session: AtomicU64::new(1),
+            start: Instant::now(),
+        }
+    }
+
+    /// Time since the start.
+    pub(crate) fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    pub(crate) fn new_session_id(&self) -> SessionId {
+        SessionId(self.next_session.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// The least loaded worker, `here` where there is nothing between them; counts the session there.
+    pub(crate) fn place_session(&self, here: WorkerId) -> WorkerId {
+        let load = |w: usize| {
+            self.load
+                .get(w)
+                .map_or(usize::MAX, |l| l.load(Ordering::Relaxed))
+        };
+        let mut best = usize::from(here.0);
+        for worker in 0..self.load.len() {
+            if load(worker) < load(best) {
+                best = worker;
+            }
+        }
+        if let Some(slot) = self.load.get(best) {
+            slot.fetch_add(1, Ordering::AcqRel);
+        }
+        WorkerId(u16::try_from(best).unwrap_or(here.0))
+    }
+
+    /// A session of this worker is over. Returns whether it was the last of all.
+    pub(crate) fn session_left(&self, worker: WorkerId) -> bool {
+        if let Some(slot) = self.load.get(usize::from(worker.0)) {
+            slot.fetch_sub(1, Ordering::AcqRel);
+        }
+        !self.has_sessions()
+    }
+
+    /// Whether any worker has a session, or one on its way to it.
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.load
+            .iter()
+            .any(|slot| slot.load(Ordering::Acquire) > 0)
+    }
+}
+
+/// How many connections may be logging in, all and of one source: a flood of half-open logins costs a bounded number of
+/// slots.
+pub(crate) struct LoginSlots {
+    total: usize,
+    per_source: HashMap<IpAddr, usize>,
+    max_total: usize,
+    max_per_source: usize,
+}
+
+impl LoginSlots {
+    /// Takes a slot, if one is left.
+    pub(crate) fn take(&mut self, source: IpAddr) -> bool {
+        let of_source = self.per_source.get(&source).copied().unwrap_or(0);
+        if self.total >= self.max_total || of_source >= self.max_per_source {
+            return false;
+        }
+        self.total += 1;
+        self.per_source.insert(source, of_source + 1);
+        true
+    }
+
+    pub(crate) fn give_back(&mut self, source: IpAddr) {
+        self.total = self.total.saturating_sub(1);
+        if let Some(count) = self.per_source.get_mut(&source) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.per_source.remove(&source);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn login_slots_bound_the_total_and_each_source() {
+        let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let mut slots = LoginSlots {
+            total: 0,
+            per_source: HashMap::new(),
+            max_total: 3,
+            max_per_source: 2,
+        };
+        assert!(slots.take(a) && slots.take(a));
+        assert!(!slots.take(a), "the source has its share");
+        assert!(slots.take(b));
+        assert!(!slots.take(b), "the total is reached");
+        slots.give_back(a);
+        assert!(slots.take(b));
+        for source in [a, b, b] {
+            slots.give_back(source);
+        }
+        assert!(slots.per_source.is_empty() && slots.total == 0);
+    }
+}

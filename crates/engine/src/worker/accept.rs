@@ -1,0 +1,169 @@
+//! Listeners: connections come in, get a login slot, and log in here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reactor::socket::{self, StreamOptions};
+use reactor::{AcceptedSocket, Op, SocketId};
+
+use super::cx::{Kind, token};
+use super::login::LoginLink;
+use super::{Link, Worker};
+use crate::slots::Key;
+
+/// How long a listener rests when the process is out of descriptors or memory, instead of spinning.
+const REST: Duration = Duration::from_millis(100);
+
+pub(super) struct Listener {
+    socket: SocketId,
+    armed: bool,
+    /// Resting until then.
+    rests_until: Option<Duration>,
+}
+
+impl Worker {
+    /// Takes a listening socket. Call before [`Worker::run`].
+    pub(crate) fn add_listener(&mut self, fd: std::os::fd::OwnedFd) -> io::Result<()> {
+        let socket = self.cx.driver.add_listener(fd)?;
+        self.listeners.insert(Listener {
+            socket,
+            armed: false,
+            rests_until: None,
+        });
+        Ok(())
+    }
+
+    pub(super) fn arm_listeners(&mut self) {
+        for key in self.listeners.keys() {
+            if let Some(listener) = self.listeners.find_mut(key)
+                && !listener.armed
+                && listener.rests_until.is_none()
+            {
+                listener.armed = true;
+                let op = Op::Accept {
+                    listener: listener.socket,
+                };
+                self.cx.driver.push(op, token(Kind::Accept, key));
+            }
+        }
+    }
+
+    pub(super) fn close_listeners(&mut self) {
+        for key in self.listeners.keys() {
+            if let Some(listener) = self.listeners.remove(key) {
+                self.cx.driver.close_socket(listener.socket);
+            }
+        }
+    }
+
+    pub(super) fn accepted(&mut self, key: Key, result: io::Result<AcceptedSocket>) {
+        let Some(listener) = self.listeners.find_mut(key) else {
+            return;
+        };
+        listener.armed = false;
+        match result {
+            Ok(accepted) => self.start_login(accepted),
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections now");
+                listener.rests_until = Some(self.cx.now.saturating_add(REST));
+                let nobody = Key {
+                    index: u32::MAX,
+                    generation: 0,
+                };
+                self.cx
+                    .timers
+                    .insert(self.cx.now.saturating_add(REST), nobody);
+            }
+        }
+        self.arm_listeners();
+    }
+
+    pub(super) fn listener_timers(&mut self) {
+        let now = self.cx.now;
+        let mut woke = false;
+        for key in self.listeners.keys() {
+            if let Some(listener) = self.listeners.find_mut(key)
+                && listener.rests_until.is_some_and(|at| at <= now)
+            {
+                listener.rests_until = None;
+                woke = true;
+            }
+        }
+        if woke {
+            self.arm_listeners();
+        }
+    }
+
+    fn start_login(&mut self, accepted: AcceptedSocket) {
+        let AcceptedSocket { fd, peer } = accepted;
+        let Ok(local) = socket::local_addr(&fd) else {
+            return;
+        };
+        if !self.take_login_slot(peer) {
+            // Dropping the descriptor closes the connection: the initiator tries again.
+            tracing::warn!(%peer, "too many connections are logging in; this one is closed");
+            return;
+        }
+        let options = StreamOptions {
+            no_delay: true,
+            congestion: self.cx.shared.config.tcp_congestion.clone(),
+            ..StreamOptions::default()
+        };
+        if let Err(error) = socket::set_stream_options(&fd, &options) {
+            tracing::debug!(%peer, %error, "a socket option was refused");
+        }
+        let mut random = [0; 64];
+        let ready = getrandom::fill(&mut random).is_ok();
+        let socket = if ready {
+            self.cx.driver.add_socket(fd).ok()
+        } else {
+            None
+        };
+        let Some(socket) = socket else {
+            self.give_back_login_slot(peer);
+            return;
+        };
+        self.cx.counters.logins.add(1);
+        // The link needs its own name, which it gets by being put in place.
+        let key = self.links.reserve();
+        let link = LoginLink::new(key, socket, (local, peer), random, &mut self.cx);
+        self.links.fill(key, Link::Login(Box::new(link)));
+    }
+
+    fn take_login_slot(&self, peer: SocketAddr) -> bool {
+        let slots = self.cx.shared.logins.lock();
+        slots.is_ok_and(|mut slots| slots.take(peer.ip().to_canonical()))
+    }
+
+    pub(super) fn give_back_login_slot(&self, peer: SocketAddr) {
+        self.cx.counters.logins.subtract(1);
+        if let Ok(mut slots) = self.cx.shared.logins.lock() {
+            slots.give_back(peer.ip().to_canonical());
+        }
+    }
+
+    pub(super) fn login_over(&self, login: &LoginLink) {
+        if !login.became_session() {
+            self.give_back_login_slot(login.peer);
+        }
+    }
+}
+
+/// Errors of one connection that was gone before it was accepted (accept(2)).
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::ConnectionAborted
+            | K::ConnectionReset
+            | K::Interrupted
+            | K::WouldBlock
+            | K::TimedOut
+            | K::HostUnreachable
+            | K::NetworkUnreachable
+            | K::NetworkDown
+            | K::PermissionDenied
+    )
+}

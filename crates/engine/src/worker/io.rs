@@ -1,0 +1,291 @@
+//! A task's I/O: memory for it, the request to the backstore, and what comes back.
+
+use backstores::{IoDone, IoRequest, StoreIo};
+use block::{IoError, IoErrorKind};
+use iscsi_proto::session::TaskId;
+use reactor::{Buffer, Memory};
+use scsi::{Io, ReadInto, Step, WriteFrom};
+
+use super::cx::{Cx, Kind, StoreOp, from_token, token};
+use super::session::SessionLink;
+use super::step::{Event, Progress};
+use super::task::{ReadData, ReadWindow, State, Task};
+use super::unit::{Unit, Units};
+
+/// What an I/O works on.
+enum Ground {
+    /// This memory; `None` for what moves no data.
+    Memory(Option<Memory>),
+    /// The store's own memory: read as it is sent.
+    Pinned,
+    /// Both windows are still to be sent.
+    Undrained,
+    /// There is no memory now.
+    Starving,
+}
+
+impl SessionLink {
+    /// Step::Io: gives a request to the backstore.
+    pub(super) fn start_io(
+        &mut self,
+        id: TaskId,
+        io: Io,
+        units: &mut Units,
+        cx: &mut Cx,
+    ) -> Progress {
+        self.announce(id, cx);
+        let (held, link, copies) = (self.held_bytes, self.key, self.data_digest);
+        let Some(task) = self.task(id) else {
+            return Progress::Later;
+        };
+        let Some(unit) = units.find(task.unit) else {
+            let gone = IoError::new(IoErrorKind::Gone, store_io(&io).kind());
+            return Progress::Now(Event::Io(Err(gone)));
+        };
+        let before = task.held_bytes;
+        let memory = match ground(task, &io, unit, copies, held, cx) {
+            Ground::Memory(memory) => memory,
+            Ground::Pinned => return Progress::Now(Event::Io(Ok(()))),
+            Ground::Undrained => {
+                task.state = State::Undrained(io);
+                return Progress::Later;
+            }
+            Ground::Starving => {
+                task.state = State::Starving(Step::Io(io));
+                cx.starving.push_back((link, id));
+                return Progress::Later;
+            }
+        };
+        let lent = task.held_bytes - before;
+        let index = task.unit;
+        let op = cx.ops.insert(StoreOp {
+            link,
+            task: id,
+            key: task.key,
+            unit: index,
+        });
+        task.op = Some(op);
+        let token = token(Kind::Store, op);
+        let request = IoRequest {
+            token,
+            io: store_io(&io),
+            memory,
+            passes: 0,
+        };
+        task.state = State::Storing(io);
+        unit.store.submit(request, &mut cx.port(index));
+        self.held_bytes += lent;
+        // A store that answers at once needs no detour over the queue.
+        if cx.done.back().is_some_and(|done| done.token == token)
+            && let Some(done) = cx.done.pop_back()
+            && let Some(event) = self.store_done(id, done, cx)
+        {
+            return Progress::Now(event);
+        }
+        Progress::Later
+    }
+
+    /// A backstore is done with a request of this task: its memory comes back. `None`: the task was not waiting for it.
+    fn store_done(&mut self, id: TaskId, done: IoDone, cx: &mut Cx) -> Option<Event> {
+        let (_, op_key) = from_token(done.token);
+        let op = cx.ops.remove(op_key)?;
+        let task = self.task(id)?;
+        if task.key != op.key {
+            return None;
+        }
+        task.op = None;
+        if let State::Storing(io) = std::mem::replace(&mut task.state, State::Waiting) {
+            task.take_back(&io, done.memory);
+        }
+        Some(Event::Io(done.result))
+    }
+
+    /// The same, for a completion that came by the queue.
+    pub(super) fn handle_store_done(
+        &mut self,
+        id: TaskId,
+        done: IoDone,
+        units: &mut Units,
+        cx: &mut Cx,
+    ) {
+        let Some(event) = self.store_done(id, done, cx) else {
+            return;
+        };
+        let Some(task) = self.task(id) else { return };
+        if task.aborting {
+            return self.finish_abort(id, units, cx);
+        }
+        if let Some(fault) = task.fault {
+            return self.finish_fault(id, fault, units, cx);
+        }
+        self.go_on(id, event, units, cx);
+    }
+
+    /// Queues windows that have been read and not been told to the protocol: more are to follow.
+    fn announce(&mut self, id: TaskId, cx: &mut Cx) {
+        let Some(task) = self.task(id) else { return };
+        let from = task.announced;
+        let mut told = Vec::new();
+        for window in task.reads.iter().flatten() {
+            if window.offset >= from {
+                told.push((window.offset, window.bytes));
+            }
+        }
+        if told.is_empty() {
+            return;
+        }
+        told.sort_unstable();
+        for (offset, bytes) in told {
+            if let Some(task) = self.task(id) {
+                task.announced = offset.saturating_add(bytes);
+            }
+            self.proto.data_in(id, offset, bytes);
+        }
+        self.mark_dirty(cx);
+    }
+}
+
+/// Memory for an I/O of the task, whose session holds `held` bytes.
+fn ground(
+    task: &mut Task,
+    io: &Io,
+    unit: &mut Unit,
+    copies: bool,
+    held: usize,
+    cx: &mut Cx,
+) -> Ground {
+    let block_size_bytes = unit.shard.snapshot().geometry().block_size_bytes;
+    let bytes = |blocks: u64| {
+        let bytes = blocks.saturating_mul(u64::from(block_size_bytes));
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    };
+    match *io {
+        Io::Read {
+            lba,
+            blocks,
+            into: ReadInto::DataIn { offset },
+        } => {
+            let Some(slot) = task.free_read_slot() else {
+                return Ground::Undrained;
+            };
+            // A digest covers the very bytes that are sent: memory that others write is copied first.
+            let pin = if copies {
+                None
+            } else {
+                unit.store.pin(lba, blocks)
+            };
+            if let Some(pin) = pin {
+                let (bytes, data) = (pin.len(), ReadData::Pinned(pin));
+                *slot = Some(ReadWindow {
+                    offset,
+                    bytes,
+                    data,
+                    held_bytes: 0,
+                });
+                return Ground::Pinned;
+            }
+            lend(task, bytes(blocks), held, cx)
+        }
+        Io::Read {
+            blocks,
+            into: ReadInto::Scratch,
+            ..
+        } => scratch(task, bytes(blocks), held, cx),
+        Io::Write {
+            blocks,
+            from: WriteFrom::Pattern { bytes: length },
+            ..
+        } => match scratch(task, bytes(blocks), held, cx) {
+            Ground::Memory(Some(Memory::Owned(mut buffer))) => {
+                let pattern = task.window.slice(task.window.start, length);
+                scsi::fill_pattern(pattern.unwrap_or_default(), &mut buffer);
+                Ground::Memory(Some(Memory::Owned(buffer)))
+            }
+            other => other,
+        },
+        Io::Write {
+            blocks,
+            from: WriteFrom::DataOut { offset },
+            ..
+        } => {
+            let at = offset.saturating_sub(task.window.start);
+            let Some(buffer) = task.window.take() else {
+                return Ground::Starving;
+            };
+            Ground::Memory(Some(part_of(buffer, at, bytes(blocks))))
+        }
+        Io::Flush | Io::Unmap { .. } | Io::WriteZeroes { .. } => Ground::Memory(None),
+    }
+}
+
+/// `bytes` bytes from `at` on, whole or as a part that can be made whole again.
+fn part_of(buffer: Buffer, at: u32, bytes: usize) -> Memory {
+    if at == 0 && buffer.len() == bytes {
+        return Memory::Owned(buffer);
+    }
+    let end = at.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    Memory::Frozen {
+        buffer: buffer.freeze(),
+        range: at..end,
+    }
+}
+
+/// The task's scratch memory, made or reused.
+fn scratch(task: &mut Task, bytes: usize, held: usize, cx: &mut Cx) -> Ground {
+    match task.scratch.take() {
+        Some(mut buffer) if buffer.capacity() >= bytes => {
+            buffer.set_len(bytes);
+            Ground::Memory(Some(Memory::Owned(buffer)))
+        }
+        _ => match lend(task, bytes, held, cx) {
+            Ground::Starving if !cx.emergency => emergency(task, bytes, cx),
+            ground => ground,
+        },
+    }
+}
+
+/// One task of a worker at a time gets scratch memory beyond every share: tasks that all hold a window and all wait for
+/// scratch memory would wait for each other.
+fn emergency(task: &mut Task, bytes: usize, cx: &mut Cx) -> Ground {
+    let Some(buffer) = cx.slab.allocate(bytes) else {
+        return Ground::Starving;
+    };
+    cx.emergency = true;
+    task.emergency = true;
+    Ground::Memory(Some(Memory::Owned(buffer)))
+}
+
+fn lend(task: &mut Task, bytes: usize, held: usize, cx: &Cx) -> Ground {
+    let Some(buffer) = cx.lend(bytes, held) else {
+        return Ground::Starving;
+    };
+    task.held_bytes += buffer.capacity();
+    Ground::Memory(Some(Memory::Owned(buffer)))
+}
+
+fn store_io(io: &Io) -> StoreIo {
+    match *io {
+        Io::Read { lba, blocks, .. } => StoreIo::Read { lba, blocks },
+        Io::Write {
+            lba,
+            blocks,
+            durable,
+            ..
+        } => StoreIo::Write {
+            lba,
+            blocks,
+            durable,
+        },
+        Io::Flush => StoreIo::Flush,
+        Io::Unmap { lba, blocks } => StoreIo::Unmap { lba, blocks },
+        Io::WriteZeroes {
+            lba,
+            blocks,
+            may_unmap,
+        } => StoreIo::WriteZeroes {
+            lba,
+            blocks,
+            may_unmap,
+        },
+    }
+}

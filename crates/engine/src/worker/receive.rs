@@ -1,0 +1,300 @@
+//! From received bytes to commands and their data.
+
+use iscsi_proto::session::{CommandEvent, DataFault, Event, ReceivePlan, TaskId};
+use reactor::{Buffer, Place};
+use scsi::lu::UnitAttention;
+use scsi::{Cdb, Command, Done, Lun, Status, Step, TaskAttribute, WINDOW_BYTES};
+
+use super::cx::{Cx, task_key};
+use super::ending::EndReason;
+use super::session::{C0, Luns, SessionLink};
+use super::task::{Placing, State, Task, WindowMemory};
+use super::unit::Units;
+use crate::panics::guard;
+
+impl SessionLink {
+    /// Memory of a task for the rest of a large payload, if that is what comes next.
+    pub(super) fn next_place(&mut self) -> Option<Place> {
+        let ReceivePlan::InPlace {
+            task: id,
+            offset,
+            bytes,
+        } = self.proto.receive_plan(C0)
+        else {
+            return None;
+        };
+        let task = self.task(id)?;
+        if !task.window.covers(offset, bytes) {
+            return None;
+        }
+        let start = offset - task.window.start;
+        let key = task.key;
+        let buffer = task.window.take()?;
+        self.placing = Some(Placing { task: id, key });
+        Some(Place::Buffer {
+            buffer,
+            range: start..start.saturating_add(bytes),
+        })
+    }
+
+    /// A receive has completed: `placed` bytes in the place it had, the rest in `staging`.
+    pub(super) fn received(
+        &mut self,
+        place: Option<Place>,
+        placed: usize,
+        staging: Option<&Buffer>,
+        units: &mut Units,
+        cx: &mut Cx,
+    ) {
+        self.receiving = false;
+        if let Some(Place::Buffer { buffer, range }) = place {
+            let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+            if let Some(bytes) = buffer.get(start..start.saturating_add(placed))
+                && guard(|| self.proto.handle_placed(C0, cx.now, bytes)).is_err()
+            {
+                self.panicked(units, cx);
+            }
+            // A task that was aborted meanwhile has no use for it: it goes back to the slab.
+            if let Some(placing) = self.placing.take()
+                && let Some(task) = self.task(placing.task)
+                && task.key == placing.key
+            {
+                task.window.put_back(buffer);
+            }
+        }
+        // Even an empty input: what was placed may have completed a PDU.
+        self.handle_stream(staging.map_or(&[][..], |b| &b[..]), units, cx);
+    }
+
+    /// What came behind the last Login Request.
+    pub(super) fn handle_unread(&mut self, bytes: &[u8], units: &mut Units, cx: &mut Cx) {
+        if !bytes.is_empty() {
+            self.handle_stream(bytes, units, cx);
+        }
+    }
+
+    fn handle_stream(&mut self, input: &[u8], units: &mut Units, cx: &mut Cx) {
+        let mut rest = input;
+        while self.ending.is_none() {
+            let Ok(received) = guard(|| self.proto.handle_received(C0, cx.now, rest)) else {
+                return self.panicked(units, cx);
+            };
+            let Some(event) = received.event else { break };
+            self.event(event, rest, units, cx);
+            rest = rest.get(received.consumed..).unwrap_or_default();
+        }
+        // Whatever was parsed may have left an answer: a ping, a Reject, an R2T.
+        if self.proto.has_output(C0) {
+            self.mark_dirty(cx);
+        }
+    }
+
+    pub(super) fn event(&mut self, event: Event, input: &[u8], units: &mut Units, cx: &mut Cx) {
+        match event {
+            Event::Command(command) => self.command(&command, units, cx),
+            Event::Deliver { task } => self.deliver(task, units, cx),
+            Event::Payload {
+                task,
+                offset,
+                input: range,
+            } => {
+                self.payload(task, offset, input.get(range).unwrap_or_default());
+            }
+            Event::DataArrived {
+                task, contiguous, ..
+            } => {
+                self.data_arrived(task, contiguous, units, cx);
+            }
+            Event::DataFault { task, fault } => self.data_fault(task, fault, units, cx),
+            Event::TaskManagement(tmf) => self.task_management(&tmf, units, cx),
+            Event::SendTargets { handle, which } => self.send_targets(handle, &which, cx),
+            Event::Logout { handle, .. } => self.logout_asked(handle, units, cx),
+            Event::ConnectionDone { reason, flush, .. } => {
+                self.end(EndReason::Protocol(reason), flush, units, cx);
+            }
+        }
+    }
+
+    fn command(&mut self, event: &CommandEvent, units: &mut Units, cx: &mut Cx) {
+        cx.counters.commands.add(1);
+        let bytes = event.expected_data_transfer_length;
+        let command = Command {
+            cdb: Cdb(event.cdb),
+            attribute: attribute(event.attribute),
+            data_out_bytes: if event.write { bytes } else { 0 },
+            data_in_bytes: if event.read { bytes } else { 0 },
+        };
+        let entry = Lun::decode(event.lun.0).and_then(|lun| self.entry(lun));
+        let attached = entry.and_then(|e| units.ensure(e.unit, cx).map(|unit| (e, unit)));
+        let Some((entry, unit)) = attached else {
+            return self.missing_unit(event, &command, cx);
+        };
+        if unit.offline {
+            if event.brings_data() {
+                self.proto.discard_data(event.task);
+            }
+            let done = Done::check_condition(
+                scsi::Sense::INTERNAL_TARGET_FAILURE,
+                scsi::SenseFormat::Fixed,
+            );
+            return self.answer(event.task, &done, None, cx);
+        }
+        if self.attached.insert(entry.unit.0) {
+            unit.shard
+                .attach_nexus(self.nexus(), &[UnitAttention::PowerOn]);
+        }
+        self.serial = self.serial.wrapping_add(1);
+        let key = task_key(self.key, event.task, self.serial);
+        let task = Task::new(key, entry.unit, entry.write_protect, command);
+        self.put_task(event.task, task);
+        let step = event.deliver.then(|| self.begin(event.task, units, cx));
+        if event.brings_data() && !self.take_unsolicited(event, step.as_ref(), units, cx) {
+            return;
+        }
+        if let Some(step) = step {
+            self.run(event.task, step, units, cx);
+        }
+    }
+
+    /// Lends memory for immediate and unsolicited data, or has it discarded. Returns whether the command goes on.
+    fn take_unsolicited(
+        &mut self,
+        event: &CommandEvent,
+        step: Option<&Step>,
+        units: &mut Units,
+        cx: &mut Cx,
+    ) -> bool {
+        let wanted = match step {
+            Some(Step::Done(_)) => {
+                self.proto.discard_data(event.task);
+                return true;
+            }
+            Some(Step::DataOut { offset: 0, bytes }) => *bytes,
+            _ => 0,
+        };
+        let coming = event.data_follows.saturating_add(event.unsolicited_follows);
+        let coming = coming.min(event.expected_data_transfer_length).max(wanted);
+        let bytes = coming.clamp(1, WINDOW_BYTES) as usize;
+        if let Some(buffer) = cx.lend(bytes, self.held_bytes) {
+            self.lent(event.task, buffer);
+            self.proto.accept_data(event.task);
+            return true;
+        }
+        self.proto.discard_data(event.task);
+        cx.counters.task_set_full.add(1);
+        self.finish(event.task, &Done::status(Status::TaskSetFull), units, cx);
+        false
+    }
+
+    fn lent(&mut self, id: TaskId, buffer: Buffer) {
+        let bytes = buffer.capacity();
+        if let Some(task) = self.task(id) {
+            task.held_bytes += bytes;
+            task.window.memory = WindowMemory::Here(buffer);
+            self.held_bytes += bytes;
+        }
+    }
+
+    fn missing_unit(&mut self, event: &CommandEvent, command: &Command, cx: &mut Cx) {
+        if event.brings_data() {
+            self.proto.discard_data(event.task);
+        }
+        cx.out.clear();
+        let luns = Luns(&self.place.luns);
+        let out = &mut cx.out;
+        let done = guard(|| scsi::begin_missing(command, &luns, out)).unwrap_or_else(|_| {
+            Done::check_condition(
+                scsi::Sense::INTERNAL_TARGET_FAILURE,
+                scsi::SenseFormat::Fixed,
+            )
+        });
+        self.answer(event.task, &done, None, cx);
+    }
+
+    fn deliver(&mut self, id: TaskId, units: &mut Units, cx: &mut Cx) {
+        if self.task(id).is_none() {
+            return;
+        }
+        let step = self.begin(id, units, cx);
+        self.run(id, step, units, cx);
+    }
+
+    fn payload(&mut self, id: TaskId, offset: u32, bytes: &[u8]) {
+        let Some(task) = self.task(id) else { return };
+        let Some(at) = offset.checked_sub(task.window.start) else {
+            return;
+        };
+        let at = at as usize;
+        if let Some(to) = task
+            .window
+            .buffer_mut()
+            .and_then(|b| b.get_mut(at..at + bytes.len()))
+        {
+            to.copy_from_slice(bytes);
+        }
+    }
+
+    fn data_arrived(&mut self, id: TaskId, contiguous: u32, units: &mut Units, cx: &mut Cx) {
+        self.progress = cx.now;
+        let Some(task) = self.task(id) else { return };
+        task.contiguous = contiguous;
+        if let State::DataOut { offset, bytes } = task.state
+            && contiguous >= offset.saturating_add(bytes)
+        {
+            self.run(id, Step::DataOut { offset, bytes }, units, cx);
+        }
+    }
+
+    /// RFC 7143 §11.4.7.2: data that broke the rules ends its command with CHECK CONDITION.
+    fn data_fault(&mut self, id: TaskId, fault: DataFault, units: &mut Units, cx: &mut Cx) {
+        let Some(task) = self.task(id) else { return };
+        if task.op.is_some() {
+            task.fault = Some(fault);
+        } else {
+            self.finish_fault(id, fault, units, cx);
+        }
+    }
+
+    /// Answers SendTargets from the tree as it is now.
+    fn send_targets(
+        &mut self,
+        handle: iscsi_proto::session::TextHandle,
+        which: &iscsi_proto::session::SendTargets,
+        cx: &mut Cx,
+    ) {
+        use iscsi_proto::session::SendTargets;
+        let world = cx.shared.world.load();
+        let only = match which {
+            SendTargets::All => None,
+            SendTargets::Named(name) => Some(name.clone()),
+            SendTargets::This => self.target_name.clone(),
+        };
+        // RFC 7143 appendix C: in a normal session only the target of the session may be asked for.
+        let denied = !self.discovery && only != self.target_name;
+        let mut text = Vec::new();
+        if !denied {
+            let local = self.place.local;
+            let found =
+                model::visible_targets(&world.tree, &self.initiator_name, local, only.as_ref());
+            let mut writer = iscsi_wire::text::TextWriter::new(&mut text);
+            for target in found {
+                writer.push("TargetName", target.name.as_ref());
+                for address in &target.addresses {
+                    writer.push("TargetAddress", address);
+                }
+            }
+        }
+        self.proto.answer_send_targets(handle, &text);
+        self.mark_dirty(cx);
+    }
+}
+
+fn attribute(wire: iscsi_wire::TaskAttribute) -> TaskAttribute {
+    match wire {
+        iscsi_wire::TaskAttribute::Simple => TaskAttribute::Simple,
+        iscsi_wire::TaskAttribute::Ordered => TaskAttribute::Ordered,
+        iscsi_wire::TaskAttribute::HeadOfQueue => TaskAttribute::HeadOfQueue,
+        iscsi_wire::TaskAttribute::Aca => TaskAttribute::Aca,
+        _ => TaskAttribute::Untagged,
+    }
+}

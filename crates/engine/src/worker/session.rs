@@ -1,0 +1,243 @@
+//! A session on its worker: the protocol's state, its socket, and its tasks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iscsi_proto::login::Established;
+use iscsi_proto::session::{
+    ConnectionIndex, LogoutHandle, Session, SessionLimits, TaskId, TmfHandle,
+};
+use iscsi_wire::TaskManagementResponseCode;
+use model::LogicalUnitNumber;
+use reactor::{Op, RecvInto, SocketId};
+use scsi::lu::NexusId;
+use scsi::{Lun, LunList, LunView};
+
+use super::cx::{Cx, Kind, from_task_key, token};
+use super::task::{Placing, Task};
+use crate::registry::SessionRef;
+use crate::shared::{Group, LunEntry, Place, SessionId, UnitIndex};
+use crate::slots::Key;
+
+/// The one connection that a session has while MaxConnections is 1.
+pub(super) const C0: ConnectionIndex = ConnectionIndex(0);
+
+/// Commands beyond the window that tasks waiting for a status already may still hold slots for, and immediate ones.
+const IMMEDIATE_ALLOWANCE: u16 = 8;
+
+pub(super) struct SessionLink {
+    /// Its own name among the worker's links.
+    pub(super) key: Key,
+    pub(super) id: SessionId,
+    pub(super) proto: Session,
+    pub(super) initiator: String,
+    pub(super) socket: SocketId,
+    pub(super) place: Place,
+    pub(super) data_digest: bool,
+    pub(super) discovery: bool,
+    pub(super) initiator_name: iscsi_wire::IscsiName,
+    pub(super) target_name: Option<iscsi_wire::IscsiName>,
+    /// A receive is with the driver.
+    pub(super) receiving: bool,
+    /// Whose window that receive places into.
+    pub(super) placing: Option<Placing>,
+    /// Since when a send is with the driver.
+    pub(super) sending: Option<Duration>,
+    /// It is on the worker's list of links to gather from.
+    pub(super) dirty: bool,
+    /// Bytes to send before anything else: the last Login Response.
+    pub(super) preface: Vec<u8>,
+    pub(super) tasks: Vec<Option<Task>>,
+    pub(super) serial: u32,
+    /// Payload memory of its tasks, in bytes.
+    pub(super) held_bytes: usize,
+    /// Units it is attached to.
+    pub(super) attached: BTreeSet<u32>,
+    pub(super) tmfs: Vec<PendingTmf>,
+    pub(super) logout: Option<LogoutHandle>,
+    pub(super) ending: Option<Ending>,
+    /// A panic went through the protocol's state: the session ends at the next look.
+    pub(super) poisoned: bool,
+    /// The earliest timer entry that stands for it.
+    pub(super) timer: Option<Duration>,
+    /// When a Data-Out sequence that was asked for has to have made progress.
+    pub(super) progress: Duration,
+}
+
+/// A task management function that waits for tasks, or for homes.
+#[derive(Debug)]
+pub(super) struct PendingTmf {
+    pub(super) handle: TmfHandle,
+    pub(super) tasks: Vec<TaskId>,
+    pub(super) homes: usize,
+    pub(super) response: TaskManagementResponseCode,
+    /// TARGET COLD RESET: the sessions of the group end once it is done.
+    pub(super) then_end_group: bool,
+}
+
+/// How far the end of a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// What is queued is sent before the connection closes; until `at`.
+    Flushing { at: Duration },
+    /// The connection is closed; tasks are on their way out of the backstores.
+    Draining,
+    /// Its logical units are letting go of the nexus: so many have not yet answered.
+    Detaching(usize),
+}
+
+impl SessionLink {
+    pub(super) fn new(
+        key: Key,
+        id: SessionId,
+        socket: SocketId,
+        established: Established,
+        place: Place,
+        cx: &Cx,
+    ) -> Self {
+        let config = &cx.shared.config;
+        let limits = SessionLimits {
+            window: place.queue_depth,
+            immediate_allowance: IMMEDIATE_ALLOWANCE,
+            nop_interval: Some(config.ping_interval),
+            nop_timeout: config.ping_timeout,
+            ..SessionLimits::default()
+        };
+        let proto = Session::new(&established, limits, cx.now);
+        let identity = established.identity;
+        Self {
+            key,
+            id,
+            proto,
+            initiator: identity.initiator_name.to_string(),
+            socket,
+            place,
+            data_digest: established.params.data_digest,
+            discovery: identity.session_type == iscsi_proto::login::SessionType::Discovery,
+            initiator_name: identity.initiator_name,
+            target_name: identity.target_name,
+            receiving: false,
+            placing: None,
+            sending: None,
+            dirty: false,
+            preface: established.final_response,
+            tasks: Vec::new(),
+            serial: 0,
+            held_bytes: 0,
+            attached: BTreeSet::new(),
+            tmfs: Vec::new(),
+            logout: None,
+            ending: None,
+            poisoned: false,
+            timer: None,
+            progress: cx.now,
+        }
+    }
+
+    /// Turns its claim into a registered session. False: the claim was lost.
+    pub(super) fn make_live(&mut self, worker: crate::shared::WorkerId) -> bool {
+        let (Some(group), Some(claim)) = (&self.place.group, self.place.claim.take()) else {
+            return true;
+        };
+        let session = SessionRef {
+            worker: worker.0,
+            session: self.id.0,
+        };
+        group.registry.make_live(claim, session).is_ok()
+    }
+
+    pub(super) fn nexus(&self) -> NexusId {
+        NexusId(self.id.0)
+    }
+
+    pub(super) fn task(&mut self, id: TaskId) -> Option<&mut Task> {
+        self.tasks.get_mut(id.index())?.as_mut()
+    }
+
+    pub(super) fn put_task(&mut self, id: TaskId, task: Task) {
+        if self.tasks.len() <= id.index() {
+            self.tasks.resize_with(id.index() + 1, || None);
+        }
+        if let Some(slot) = self.tasks.get_mut(id.index()) {
+            *slot = Some(task);
+        }
+    }
+
+    /// The slot of the task with this name, if it is still the same task.
+    pub(super) fn task_of(&self, key: scsi::lu::TaskKey) -> Option<TaskId> {
+        let (_, id) = from_task_key(key);
+        let task = self.tasks.get(id.index())?.as_ref()?;
+        (task.key == key).then_some(id)
+    }
+
+    pub(super) fn entry(&self, lun: Lun) -> Option<LunEntry> {
+        let number = LogicalUnitNumber(lun.number());
+        let at = self
+            .place
+            .luns
+            .binary_search_by_key(&number, |e| e.lun)
+            .ok()?;
+        self.place.luns.get(at).copied()
+    }
+
+    /// What goes with a LUN of this nexus, for the device server.
+    pub(super) fn view<'a>(
+        luns: &'a Luns<'a>,
+        place: &Place,
+        write_protected: bool,
+    ) -> LunView<'a> {
+        LunView {
+            target_port: place.relative_target_port,
+            write_protected,
+            luns,
+        }
+    }
+
+    /// Has the link looked at by the gatherer at the end of the turn.
+    pub(super) fn mark_dirty(&mut self, cx: &mut Cx) {
+        if !self.dirty {
+            self.dirty = true;
+            cx.dirty.push(self.key);
+        }
+    }
+
+    /// Arms a receive, if none is with the driver and the session goes on.
+    pub(super) fn arm(&mut self, cx: &mut Cx) {
+        if self.receiving || matches!(self.ending, Some(Ending::Draining | Ending::Detaching(_))) {
+            return;
+        }
+        let into = RecvInto {
+            place: self.next_place(),
+        };
+        self.receiving = true;
+        cx.driver.push(
+            Op::Recv {
+                socket: self.socket,
+                into,
+            },
+            token(Kind::Recv, self.key),
+        );
+    }
+
+    pub(super) fn group(&self) -> Option<&Arc<Group>> {
+        self.place.group.as_ref()
+    }
+
+    pub(super) fn units(&self) -> Vec<UnitIndex> {
+        self.attached.iter().map(|u| UnitIndex(*u)).collect()
+    }
+}
+
+/// The LUNs of a session, as REPORT LUNS lists them.
+pub(super) struct Luns<'a>(pub(super) &'a [LunEntry]);
+
+impl LunList for Luns<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn lun_at(&self, index: usize) -> Option<Lun> {
+        self.0.get(index).and_then(|entry| Lun::new(entry.lun.0))
+    }
+}

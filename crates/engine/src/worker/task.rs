@@ -1,0 +1,249 @@
+//! A command on its way: what the device server wants next, and the memory it has.
+
+use iscsi_proto::session::TaskId;
+use reactor::{Buffer, Frozen, Memory, Pin};
+use scsi::lu::TaskKey;
+use scsi::{Command, Io, Step};
+
+use crate::shared::UnitIndex;
+use crate::slots::Key;
+
+/// Windows of read data that a task may hold: one that the socket drains, one that the backstore fills.
+pub(super) const READ_WINDOWS: usize = 2;
+
+/// One SCSI command, from its header to its status.
+pub(super) struct Task {
+    pub(super) key: TaskKey,
+    pub(super) unit: UnitIndex,
+    pub(super) write_protected: bool,
+    pub(super) command: Command,
+    pub(super) scsi: Option<scsi::Task>,
+    pub(super) state: State,
+    /// The command's Data-Out is valid from its start up to here.
+    pub(super) contiguous: u32,
+    pub(super) window: Window,
+    pub(super) reads: [Option<ReadWindow>; READ_WINDOWS],
+    pub(super) scratch: Option<Buffer>,
+    /// Its scratch memory is the one that is lent beyond every share, see [`super::cx::Cx::emergency`].
+    pub(super) emergency: bool,
+    pub(super) aborting: bool,
+    /// Its Data-Out broke the rules while a backstore worked for it.
+    pub(super) fault: Option<iscsi_proto::session::DataFault>,
+    /// Read data up to here has been told to the protocol.
+    pub(super) announced: u32,
+    /// A store operation, while a backstore has one.
+    pub(super) op: Option<Key>,
+    /// What it counts for in its session's share of memory, in bytes.
+    pub(super) held_bytes: usize,
+}
+
+/// What a task waits for.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Its turn in CmdSN order.
+    Undelivered,
+    /// Data-Out: resume when [`Task::contiguous`] reaches the end.
+    DataOut { offset: u32, bytes: u32 },
+    /// Memory, to do this step.
+    Starving(Step),
+    /// Earlier windows to be sent, before this read.
+    Undrained(Io),
+    /// A backstore.
+    Storing(Io),
+    /// The home, or a fence to be lifted.
+    Waiting,
+    /// Its answer to be gathered.
+    Answered,
+}
+
+/// The memory that Data-Out is collected in: part of the command's data, from `start` on.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    pub(super) start: u32,
+    pub(super) memory: WindowMemory,
+}
+
+#[derive(Debug, Default)]
+pub(super) enum WindowMemory {
+    #[default]
+    None,
+    Here(Buffer),
+    /// With the driver, which receives into it, or with a backstore, which writes it.
+    Away,
+}
+
+impl Window {
+    pub(super) fn buffer(&self) -> Option<&Buffer> {
+        if let WindowMemory::Here(buffer) = &self.memory {
+            Some(buffer)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn buffer_mut(&mut self) -> Option<&mut Buffer> {
+        if let WindowMemory::Here(buffer) = &mut self.memory {
+            Some(buffer)
+        } else {
+            None
+        }
+    }
+
+    /// The bytes of the command's data from `offset` on, if they are here.
+    pub(super) fn slice(&self, offset: u32, bytes: u32) -> Option<&[u8]> {
+        let at = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        self.buffer()?
+            .get(at..at.checked_add(usize::try_from(bytes).ok()?)?)
+    }
+
+    /// Takes the buffer away.
+    pub(super) fn take(&mut self) -> Option<Buffer> {
+        match std::mem::replace(&mut self.memory, WindowMemory::Away) {
+            WindowMemory::Here(buffer) => Some(buffer),
+            other => {
+                self.memory = other;
+                None
+            }
+        }
+    }
+
+    pub(super) fn put_back(&mut self, buffer: Buffer) {
+        self.memory = WindowMemory::Here(buffer);
+    }
+
+    /// Whether the command's data [offset, offset + bytes) has a place here.
+    pub(super) fn covers(&self, offset: u32, bytes: u32) -> bool {
+        let Some(at) = offset.checked_sub(self.start) else {
+            return false;
+        };
+        let end = u64::from(at) + u64::from(bytes);
+        self.buffer().is_some_and(|b| end <= b.len() as u64)
+    }
+}
+
+/// Data-In that waits to be gathered.
+#[derive(Debug)]
+pub(super) struct ReadWindow {
+    pub(super) offset: u32,
+    pub(super) bytes: u32,
+    pub(super) data: ReadData,
+    /// What it counts for in its session's share of memory, in bytes.
+    pub(super) held_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum ReadData {
+    Frozen(Frozen),
+    Pinned(Pin),
+    /// Parameter data: small, copied into the list's arena.
+    Small(Vec<u8>),
+}
+
+impl Task {
+    pub(super) fn new(
+        key: TaskKey,
+        unit: UnitIndex,
+        write_protected: bool,
+        command: Command,
+    ) -> Self {
+        Self {
+            key,
+            unit,
+            write_protected,
+            command,
+            scsi: None,
+            state: State::Undelivered,
+            contiguous: 0,
+            window: Window::default(),
+            reads: [const { None }; READ_WINDOWS],
+            scratch: None,
+            emergency: false,
+            aborting: false,
+            fault: None,
+            announced: 0,
+            op: None,
+            held_bytes: 0,
+        }
+    }
+
+    /// A place for one more window of read data.
+    pub(super) fn free_read_slot(&mut self) -> Option<&mut Option<ReadWindow>> {
+        self.reads.iter_mut().find(|slot| slot.is_none())
+    }
+
+    pub(super) fn read_window(&self, offset: u32) -> Option<&ReadWindow> {
+        let holds = |w: &&ReadWindow| {
+            offset >= w.offset && u64::from(offset) < u64::from(w.offset) + u64::from(w.bytes)
+        };
+        self.reads.iter().flatten().find(holds)
+    }
+
+    /// Lets go of the windows that end at or before `end`. Returns what they counted for, if there was one.
+    pub(super) fn drop_reads_through(&mut self, end: u64) -> Option<usize> {
+        let mut dropped = None;
+        for slot in &mut self.reads {
+            if slot
+                .as_ref()
+                .is_some_and(|w| u64::from(w.offset) + u64::from(w.bytes) <= end)
+            {
+                let held = slot.take().map_or(0, |w| w.held_bytes);
+                dropped = Some(dropped.unwrap_or(0) + held);
+            }
+        }
+        if let Some(bytes) = dropped {
+            self.held_bytes = self.held_bytes.saturating_sub(bytes);
+        }
+        dropped
+    }
+
+    /// Puts a request's memory back where it came from.
+    pub(super) fn take_back(&mut self, io: &Io, memory: Option<Memory>) {
+        let Some(memory) = memory else { return };
+        match io {
+            Io::Read {
+                into: scsi::ReadInto::DataIn { offset },
+                ..
+            } => {
+                let offset = *offset;
+                if let Memory::Owned(buffer) = memory {
+                    let bytes = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+                    let held_bytes = buffer.capacity();
+                    let data = ReadData::Frozen(buffer.freeze());
+                    if let Some(slot) = self.free_read_slot() {
+                        *slot = Some(ReadWindow {
+                            offset,
+                            bytes,
+                            data,
+                            held_bytes,
+                        });
+                    }
+                }
+            }
+            Io::Write {
+                from: scsi::WriteFrom::DataOut { .. },
+                ..
+            } => {
+                if let Some(buffer) = thaw(memory) {
+                    self.window.put_back(buffer);
+                }
+            }
+            _ => self.scratch = thaw(memory),
+        }
+    }
+}
+
+/// The buffer behind a request's memory, to be written again.
+fn thaw(memory: Memory) -> Option<Buffer> {
+    match memory {
+        Memory::Owned(buffer) => Some(buffer),
+        Memory::Frozen { buffer, .. } => buffer.try_unfreeze().ok(),
+        Memory::Pinned(_) => None,
+    }
+}
+
+/// A placed receive: whose window the driver has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placing {
+    pub(super) task: TaskId,
+    pub(super) key: TaskKey,
+}

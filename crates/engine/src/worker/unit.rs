@@ -1,0 +1,203 @@
+//! A logical unit on this worker: its shard, its backstore's local part, and its home where that is here.
+
+use std::sync::Arc;
+
+use backstores::LocalStore;
+use scsi::lu::{LuHome, LuShard, ShardAction, ShardId, ToHome, ToShard};
+
+use super::cx::{Cx, News};
+use crate::panics::guard;
+use crate::shared::{Message, UnitIndex, WorkerId, World};
+
+pub(super) struct Unit {
+    pub(super) index: UnitIndex,
+    pub(super) shard: LuShard,
+    pub(super) store: Box<dyn LocalStore>,
+    pub(super) home: WorkerId,
+    /// A panic went through the shard: every command is answered HARDWARE ERROR from now on.
+    pub(super) offline: bool,
+}
+
+/// The home of a logical unit. It stays on its worker, whether that has a shard of the unit or not.
+struct Home {
+    home: LuHome,
+    offline: bool,
+}
+
+/// The logical units that this worker uses, and those whose home it is.
+#[derive(Default)]
+pub(super) struct Units {
+    units: Vec<Option<Unit>>,
+    homes: Vec<Option<Home>>,
+    /// Distinguishes a shard from an earlier one of the same unit.
+    epoch: u64,
+    outgoing: Vec<(ShardId, ToShard)>,
+}
+
+impl Units {
+    pub(super) fn find(&mut self, index: UnitIndex) -> Option<&mut Unit> {
+        self.units.get_mut(index.0 as usize)?.as_mut()
+    }
+
+    /// The unit, attached to this worker if it was not yet.
+    pub(super) fn ensure(&mut self, index: UnitIndex, cx: &mut Cx) -> Option<&mut Unit> {
+        let at = index.0 as usize;
+        if self.units.get(at).is_none_or(Option::is_none) {
+            let world = cx.shared.world.load_full();
+            let unit = self.attach(index, &world, cx)?;
+            if self.units.len() <= at {
+                self.units.resize_with(at + 1, || None);
+            }
+            if let Some(slot) = self.units.get_mut(at) {
+                *slot = Some(unit);
+            }
+            self.settle(index, cx);
+        }
+        self.find(index)
+    }
+
+    fn attach(&mut self, index: UnitIndex, world: &World, cx: &mut Cx) -> Option<Unit> {
+        let seed = world.units.get(index.0 as usize)?;
+        self.epoch += 1;
+        let shard = LuShard::new(cx.id.shard(), self.epoch, &seed.snapshot);
+        let store = Arc::clone(&seed.store).attach(&mut *cx.driver);
+        Some(Unit {
+            index,
+            shard,
+            store,
+            home: seed.home,
+            offline: false,
+        })
+    }
+
+    /// Carries out what the unit's shard wants done.
+    pub(super) fn settle(&mut self, index: UnitIndex, cx: &mut Cx) {
+        let Some(unit) = self.find(index) else { return };
+        if !unit.shard.has_actions() {
+            return;
+        }
+        let mut actions = std::mem::take(&mut cx.actions);
+        unit.shard.take_actions(&mut actions);
+        let home = unit.home;
+        for action in actions.drain(..) {
+            carry_out(action, index, home, cx);
+        }
+        cx.actions = actions;
+    }
+
+    /// A message to the home of a unit, which is here.
+    pub(super) fn handle_to_home(
+        &mut self,
+        index: UnitIndex,
+        from: ShardId,
+        message: ToHome,
+        cx: &mut Cx,
+    ) {
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        if let Some(home) = self.home(index, cx)
+            && !home.offline
+            && guard(|| home.home.handle(from, message, &mut outgoing)).is_err()
+        {
+            home.offline = true;
+            cx.counters.panics.add(1);
+            tracing::error!(
+                unit = index.0,
+                "the home of a logical unit panicked; it is offline until it is reset"
+            );
+        }
+        for (shard, message) in outgoing.drain(..) {
+            cx.send(
+                WorkerId(shard.0),
+                Message::ToShard {
+                    unit: index,
+                    message,
+                },
+            );
+        }
+        self.outgoing = outgoing;
+    }
+
+    fn home(&mut self, index: UnitIndex, cx: &Cx) -> Option<&mut Home> {
+        let at = index.0 as usize;
+        if self.homes.len() <= at {
+            self.homes.resize_with(at + 1, || None);
+        }
+        let slot = self.homes.get_mut(at)?;
+        if slot.is_none() {
+            let world = cx.shared.world.load();
+            let snapshot = Arc::clone(&world.units.get(at)?.snapshot);
+            *slot = Some(Home {
+                home: LuHome::new(snapshot),
+                offline: false,
+            });
+        }
+        slot.as_mut()
+    }
+
+    /// A message to the shard of a unit, here.
+    pub(super) fn handle_to_shard(&mut self, index: UnitIndex, message: ToShard, cx: &mut Cx) {
+        let Some(unit) = self.find(index) else { return };
+        let mut actions = std::mem::take(&mut cx.actions);
+        let home = unit.home;
+        // WCE is the store's to obey: it is told before any command runs under the new snapshot.
+        if let ToShard::Publish(publication) = &message {
+            unit.sync_write_cache(&publication.snapshot, cx);
+        }
+        if !unit.offline && guard(|| unit.shard.handle(message, &mut actions)).is_err() {
+            unit.go_offline(cx);
+        }
+        for action in actions.drain(..) {
+            carry_out(action, index, home, cx);
+        }
+        cx.actions = actions;
+    }
+
+    /// Lets go of every backstore. Only when no task is left.
+    pub(super) fn detach_all(&mut self, cx: &mut Cx) {
+        for unit in self.units.drain(..).flatten() {
+            unit.store.detach(&mut *cx.driver);
+        }
+    }
+}
+
+impl Unit {
+    pub(super) fn go_offline(&mut self, cx: &Cx) {
+        self.offline = true;
+        cx.counters.panics.add(1);
+        tracing::error!(
+            unit = self.index.0,
+            "a logical unit panicked; it is offline until it is reset"
+        );
+    }
+
+    fn sync_write_cache(&self, snapshot: &scsi::LuSnapshot, cx: &Cx) {
+        if snapshot.mode.write_cache != self.shard.snapshot().mode.write_cache {
+            let world = cx.shared.world.load();
+            if let Some(seed) = world.units.get(self.index.0 as usize) {
+                seed.store.set_write_cache(snapshot.mode.write_cache);
+            }
+        }
+    }
+}
+
+fn carry_out(action: ShardAction, unit: UnitIndex, home: WorkerId, cx: &mut Cx) {
+    match action {
+        ShardAction::ToHome(message) => {
+            let from = cx.id.shard();
+            cx.send(
+                home,
+                Message::ToHome {
+                    unit,
+                    from,
+                    message,
+                },
+            );
+        }
+        ShardAction::Abort(key) => cx.news.push_back((key, News::Abort)),
+        ShardAction::Wake(key) => cx.news.push_back((key, News::Wake)),
+        ShardAction::Granted(key) => cx.news.push_back((key, News::Granted)),
+        ShardAction::Completed { key, result } => {
+            cx.news.push_back((key, News::Completed(result)));
+        }
+    }
+}

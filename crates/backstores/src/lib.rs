@@ -20,6 +20,8 @@ mod mounts;
 mod null;
 mod ram;
 mod sysfs;
+#[cfg(test)]
+mod testing;
 
 pub use api::{Backstore, IoDone, IoPort, IoRequest, LocalStore, Opened, StoreIo};
 pub use error::{OpenError, OpenProblem};

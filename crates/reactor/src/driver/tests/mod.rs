@@ -228,8 +228,3 @@ pub(super) fn slow_reader(mut peer: TcpStream, bytes: usize) -> std::thread::Joi
         all
     })
 }
-
-/// Descriptors that this process has open. Tests that count them run each in a process of its own under nextest.
-pub(super) fn open_descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}

@@ -27,15 +27,14 @@ on_each_driver![
     cancel_of_an_unknown_token_changes_nothing,
     close_completes_everything_in_flight_and_ends_the_connection,
     close_of_an_idle_socket_ends_the_connection,
+    dropping_the_driver_with_operations_in_flight_gives_memory_back,
     take_socket_works_at_rest_only_and_the_stream_goes_on_elsewhere,
     accept_gives_connections_one_by_one_with_their_peers,
-    accept_without_descriptors_is_an_error_and_works_again_later,
     a_silent_peer_delays_nobody,
     many_connections_echo_at_once,
     waker_ends_a_turn_that_waits_for_ever,
     turn_until_returns_with_nothing,
     idle_turns_give_memory_back_to_the_kernel,
-    dropping_the_driver_with_operations_in_flight_leaks_no_descriptor,
 ];
 
 fn echo_of_all_sizes_returns_the_bytes(mut bench: Bench) {
@@ -478,13 +477,10 @@ fn close_completes_everything_in_flight_and_ends_the_connection(mut bench: Bench
 }
 
 fn close_of_an_idle_socket_ends_the_connection(mut bench: Bench) {
-    let before = open_descriptors();
     let (socket, mut peer) = bench.connection();
     bench.driver.close_socket(socket);
     bench.settle();
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-    drop(peer);
-    assert_eq!(open_descriptors(), before);
 }
 
 fn take_socket_works_at_rest_only_and_the_stream_goes_on_elsewhere(mut bench: Bench) {
@@ -529,25 +525,6 @@ fn accept_gives_connections_one_by_one_with_their_peers(mut bench: Bench) {
     }
     bench.settle();
     assert!(!bench.is_done(token), "nobody else has connected");
-}
-
-fn accept_without_descriptors_is_an_error_and_works_again_later(mut bench: Bench) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let listener = bench.driver.add_listener(listener.into()).unwrap();
-    let _peer = TcpStream::connect(address).unwrap();
-    let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let lowered = rustix::process::Rlimit {
-        current: Some(3),
-        ..before
-    };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, lowered).unwrap();
-    let token = bench.push(Op::Accept { listener });
-    let refused = accepted(bench.wait(token));
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, before).unwrap();
-    assert_eq!(os(&refused.unwrap_err()), libc::EMFILE);
-    let token = bench.push(Op::Accept { listener });
-    accepted(bench.wait(token)).unwrap();
 }
 
 fn a_silent_peer_delays_nobody(mut bench: Bench) {
@@ -629,29 +606,35 @@ fn idle_turns_give_memory_back_to_the_kernel(mut bench: Bench) {
     assert_eq!(bench.slab.trim(), 0);
 }
 
-fn dropping_the_driver_with_operations_in_flight_leaks_no_descriptor(bench: Bench) {
-    let kind = bench.driver.kind();
-    drop(bench);
-    let before = open_descriptors();
-    let mut bench = Bench::new(kind.to_string().parse().unwrap());
+fn dropping_the_driver_with_operations_in_flight_gives_memory_back(mut bench: Bench) {
     let peers = (0..10).map(|_| {
         let (socket, peer) = bench.connection();
-        let place = Place::Buffer {
-            buffer: bench.buffer(4096),
-            range: 0..4096,
-        };
-        bench.recv(socket, Some(place));
-        let list = arena_list(&pattern(8 << 20), 8 << 20);
+        let buffer = bench.buffer(4096);
+        bench.recv(
+            socket,
+            Some(Place::Buffer {
+                buffer,
+                range: 0..4096,
+            }),
+        );
+        let buffer = bench.frozen(&pattern(1 << 20));
+        let pieces = (0..8).map(|_| SendPiece::Frozen {
+            buffer: buffer.clone(),
+            range: 0..1 << 20,
+        });
+        let list = Box::new(SendList {
+            arena: Vec::new(),
+            pieces: pieces.collect(),
+        });
         bench.push(Op::Send { socket, list });
         peer
     });
-    let peers = peers.collect::<Vec<_>>();
+    let _peers = peers.collect::<Vec<_>>();
     bench.settle();
     let slab = bench.slab.clone();
+    assert!(slab.used_bytes() > 10 << 20);
     drop(bench);
-    drop(peers);
-    assert_eq!(slab.used_bytes(), 0, "memory came back");
-    assert_eq!(open_descriptors(), before);
+    assert_eq!(slab.used_bytes(), 0);
 }
 
 /// Ends a connection by a reset rather than in good order.

@@ -1,6 +1,8 @@
 //! Every type of store, with both block sizes, over every driver that this machine has.
 #![allow(clippy::cast_possible_truncation)]
 
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,15 +176,6 @@ fn exercise(worker: &mut Worker, store: &Arc<dyn Backstore>) {
     let size = caps.geometry.block_size_bytes as usize;
     let blocks = 512;
     assert!(caps.geometry.capacity_blocks >= blocks);
-    let mut model = vec![0; blocks as usize * size];
-    let place = |lba: u64, count: u64| lba as usize * size..(lba + count) as usize * size;
-    let extents = [(0, 1), (1, 8), (9, 100), (200, 256), (500, 12), (3, 5)];
-    for (seed, (lba, count)) in extents.into_iter().enumerate() {
-        let data = pattern(seed as u64 + 1, count as usize * size);
-        worker.write(lba, count, &data, seed % 2 == 0);
-        model[place(lba, count)].copy_from_slice(&data);
-    }
-    worker.simple(StoreIo::Flush);
     let whole = |worker: &mut Worker| -> Vec<u8> {
         let mut data = Vec::new();
         let piece = 128;
@@ -192,6 +185,15 @@ fn exercise(worker: &mut Worker, store: &Arc<dyn Backstore>) {
         }
         data
     };
+    let mut model = whole(worker);
+    let place = |lba: u64, count: u64| lba as usize * size..(lba + count) as usize * size;
+    let extents = [(0, 1), (1, 8), (9, 100), (200, 256), (500, 12), (3, 5)];
+    for (seed, (lba, count)) in extents.into_iter().enumerate() {
+        let data = pattern(seed as u64 + 1, count as usize * size);
+        worker.write(lba, count, &data, seed % 2 == 0);
+        model[place(lba, count)].copy_from_slice(&data);
+    }
+    worker.simple(StoreIo::Flush);
     assert!(whole(worker) == model, "what was written is read back");
 
     for may_unmap in [false, true] {
@@ -262,6 +264,7 @@ fn each_driver(mut test: impl FnMut(&mut Worker)) {
     for choice in DRIVERS {
         if let Some(mut worker) = Worker::new(choice) {
             test(&mut worker);
+            // A test may have detached its store itself.
             if let Some(store) = worker.store.take() {
                 store.detach(worker.driver.as_mut());
             }
@@ -316,6 +319,27 @@ fn ram_of_both_block_sizes_reads_back_what_was_written() {
         each_driver(|worker| {
             let opened = open_ram("ram", 4 << 20, block_size, &hints()).unwrap();
             exercise(worker, &opened.store);
+        });
+    }
+}
+
+#[test]
+fn block_device_reads_back_what_was_written() {
+    let Some(device) = support::LoopDevice::new() else {
+        return;
+    };
+    for (block_size_bytes, direct) in [(512, false), (4096, false), (4096, true)] {
+        each_driver(|worker| {
+            let options = PathOptions {
+                block_size_bytes,
+                direct,
+                ..PathOptions::default()
+            };
+            let store = open_path(&device.path, &options, &hints()).unwrap().store;
+            exercise(worker, &store);
+            // The device is free again only when the driver has let go of it too.
+            worker.store.take().unwrap().detach(worker.driver.as_mut());
+            drop(store);
         });
     }
 }

@@ -1,15 +1,18 @@
 //! What is refused when a disk is opened, by name and with what to do.
 
+mod support;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use backstores::{
     Expect, IdentityHints, IdentityOrigin, MachineId, OpenError, Opened, PathOptions, open_null,
     open_path, open_ram,
 };
 use reactor::{LockMode, OpenOptions, StoreFile};
+use support::{LoopDevice, run};
 
 fn hints() -> IdentityHints {
     IdentityHints {
@@ -293,49 +296,6 @@ fn memory_stores_refuse_sizes_that_cannot_be() {
     );
     let null = open_null("null", 1 << 50, 4096, &hints()).unwrap();
     assert_eq!(null.store.caps().geometry.capacity_blocks, 1 << 38);
-}
-
-/// A loop device on a file of the test's own; `None`, with a line, where this machine has none to give.
-struct LoopDevice {
-    path: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl LoopDevice {
-    fn new() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("left out: loop devices need root");
-            return None;
-        }
-        let (folder, file) = folder_with_disk(8 << 20);
-        let output = run("losetup", &["-f", "--show"], &file)?;
-        if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr).into_owned();
-            eprintln!("left out: no loop device: {}", why.trim());
-            return None;
-        }
-        let path = String::from_utf8(output.stdout).unwrap();
-        Some(Self {
-            path: PathBuf::from(path.trim()),
-            _folder: folder,
-        })
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        run("losetup", &["-d"], &self.path);
-    }
-}
-
-fn run(program: &str, arguments: &[&str], path: &Path) -> Option<Output> {
-    match Command::new(program).args(arguments).arg(path).output() {
-        Ok(output) => Some(output),
-        Err(error) => {
-            eprintln!("left out: {program}: {error}");
-            None
-        }
-    }
 }
 
 #[test]

@@ -4,10 +4,14 @@
 //! until the operator resets the store; a size that is looked at again before anything is promised to be durable.
 //!
 //! Each worker has an open file description of its own where it can be had. The kernel tells a write-back error once per
-//! description; with one for all, the worker that heard of it could tell the others only after they had promised.
+//! description ([`sync`]); with one for all, the worker that heard of it could tell the others only after they had promised.
 
+mod caps;
+mod flush;
 mod local;
 mod open;
+mod ranges;
+mod sync;
 mod tokens;
 
 use std::os::fd::AsFd;

@@ -8,9 +8,10 @@ use std::sync::atomic::AtomicUsize;
 
 use block::{Geometry, StoreCaps};
 use reactor::{LockMode, OpenOptions, StoreFile};
-use rustix::fs::{FallocateFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::caps::{can_punch, device_caps, file_caps};
 use super::{FileStore, State};
 use crate::api::Opened;
 use crate::claim::{Claim, DiskKey};
@@ -306,78 +307,13 @@ impl Opening<'_> {
         };
         let thin = self.options.thin && !self.options.read_only;
         Ok(match block {
-            None => self.file_caps(file, caps, thin && can_punch(file, size_bytes)),
+            None => file_caps(file, caps, thin && can_punch(file, size_bytes)),
             Some(device) => {
                 let physical = file.physical_block_bytes().map_err(looked)?;
                 device_caps(device, caps, thin, physical)
             }
         })
     }
-
-    fn file_caps(&self, file: &StoreFile, caps: StoreCaps, unmap: bool) -> StoreCaps {
-        let stat = rustix::fs::fstat(file).ok();
-        let preferred = stat.as_ref().map_or(0, |stat| stat.st_blksize);
-        let preferred = u32::try_from(preferred).unwrap_or(0);
-        let underneath = stat.map(|stat| BlockDevice {
-            major: rustix::fs::major(stat.st_dev),
-            minor: rustix::fs::minor(stat.st_dev),
-        });
-        let rotational = underneath.and_then(|disk| disk.queue_number("rotational"));
-        with_physical_block(
-            StoreCaps {
-                unmap,
-                // A hole reads as zeros.
-                unmap_zeroes: unmap,
-                unmap_granularity_blocks: blocks_of(preferred, caps),
-                rotational: rotational == Some(1),
-                ..caps
-            },
-            // A part of a page costs the kernel a read of the rest.
-            4096,
-        )
-    }
-}
-
-fn device_caps(device: BlockDevice, caps: StoreCaps, thin: bool, physical: u32) -> StoreCaps {
-    let queue = |attribute| device.queue_number(attribute).unwrap_or(0);
-    let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(0);
-    let optimal = narrow(queue("optimal_io_size"));
-    with_physical_block(
-        StoreCaps {
-            unmap: thin && queue("discard_max_bytes") > 0,
-            // What a discarded range reads as is the device's business.
-            unmap_zeroes: false,
-            unmap_granularity_blocks: blocks_of(narrow(queue("discard_granularity")), caps),
-            rotational: queue("rotational") == 1,
-            optimal_blocks: optimal / caps.geometry.block_size_bytes,
-            ..caps
-        },
-        physical,
-    )
-}
-
-fn blocks_of(bytes: u32, caps: StoreCaps) -> u32 {
-    (bytes / caps.geometry.block_size_bytes).max(1)
-}
-
-fn with_physical_block(caps: StoreCaps, physical_bytes: u32) -> StoreCaps {
-    let blocks = blocks_of(physical_bytes, caps);
-    if !blocks.is_power_of_two() {
-        return caps;
-    }
-    StoreCaps {
-        // SBC-4 r22 "READ CAPACITY (16) parameter data": the exponent has four bits.
-        physical_block_exponent: u8::try_from(blocks.trailing_zeros().min(15)).unwrap_or(0),
-        optimal_granularity_blocks: u16::try_from(blocks).unwrap_or(0),
-        ..caps
-    }
-}
-
-/// Whether holes can be punched: tried behind the end, where there is nothing to lose.
-fn can_punch(file: &StoreFile, size_bytes: u64) -> bool {
-    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    let behind = size_bytes.next_multiple_of(4096);
-    rustix::fs::fallocate(file, flags, behind, 4096).is_ok()
 }
 
 fn sync_folder(path: &Path) -> Result<(), Errno> {

@@ -249,6 +249,64 @@ fn flush_failed_on_one_worker_is_failed_on_all() {
 }
 
 #[test]
+fn successes_that_overlap_a_failed_durable_write_are_not_told() {
+    let mut disk = disk();
+    let memory = disk.bench.buffer(512, 1);
+    let failing = disk.bench.submit(durable(0, 1), Some(memory));
+    let flush = disk.bench.submit(StoreIo::Flush, None);
+    let memory = disk.bench.buffer(512, 1);
+    let other = disk.bench.submit(durable(1, 1), Some(memory));
+    let ops: Vec<_> = disk.bench.port.ops.drain(..).collect();
+    for (token, op) in ops.into_iter().rev() {
+        let result = match op {
+            Op::Write { data, .. } => OpResult::Write {
+                result: if token == failing {
+                    Err(Errno::IO.into())
+                } else {
+                    Ok(512)
+                },
+                data,
+            },
+            _ => OpResult::Other(Ok(())),
+        };
+        assert!(disk.bench.port.done.is_empty(), "the first may still fail");
+        disk.bench.complete(token, result);
+    }
+    let kinds: Vec<_> = std::mem::take(&mut disk.bench.port.done)
+        .into_iter()
+        .map(|done| (done.token, done.result.unwrap_err().kind))
+        .collect();
+    let expected = [
+        (failing, IoErrorKind::Medium),
+        (other, IoErrorKind::FlushFailed),
+        (flush, IoErrorKind::FlushFailed),
+    ];
+    assert_eq!(kinds, expected);
+}
+
+#[test]
+fn durable_write_waits_for_a_flush_it_overlaps_and_plain_ones_for_nothing() {
+    let mut disk = disk();
+    let flush = disk.bench.submit(StoreIo::Flush, None);
+    let (memory, more) = (disk.bench.buffer(512, 1), disk.bench.buffer(512, 1));
+    let through = disk.bench.submit(durable(0, 1), Some(memory));
+    let plain = disk.bench.submit(write(1, 1), Some(more));
+    disk.bench.port.ops.rotate_left(1);
+    let Some((_, Op::Flush { .. })) = disk.bench.port.ops.pop_back() else {
+        panic!("the flush came first");
+    };
+    disk.bench.run();
+    let told = |disk: &mut Disk| -> Vec<Token> {
+        let done = std::mem::take(&mut disk.bench.port.done);
+        assert!(done.iter().all(|done| done.result.is_ok()));
+        done.iter().map(|done| done.token).collect()
+    };
+    assert_eq!(told(&mut disk), [plain]);
+    disk.bench.complete(flush, OpResult::Other(Ok(())));
+    assert_eq!(told(&mut disk), [through, flush]);
+}
+
+#[test]
 fn flush_without_a_free_thread_is_busy_and_loses_nothing() {
     let mut disk = disk();
     disk.bench.fail = Some((1, Errno::AGAIN));

@@ -4,8 +4,9 @@ use block::Geometry;
 
 use crate::step::WINDOW_BYTES;
 
-/// MAXIMUM TRANSFER LENGTH, in bytes.
-const MAX_TRANSFER_BYTES: u32 = 8 << 20;
+/// MAXIMUM TRANSFER LENGTH, in bytes: longer than any READ (10) can ask for, and worked window by window, so that its length
+/// costs no memory.
+const MAX_TRANSFER_BYTES: u32 = 32 << 20;
 
 /// OPTIMAL TRANSFER LENGTH when the store names none, in bytes.
 pub(crate) const OPTIMAL_TRANSFER_BYTES: u32 = 1 << 20;
@@ -42,7 +43,7 @@ mod tests {
 
     #[test]
     fn limits_by_block_size() {
-        for (size, transfer, same, caw) in [(512, 16_384, 65_536, 255), (4096, 2048, 8192, 128)] {
+        for (size, transfer, same, caw) in [(512, 65_536, 65_536, 255), (4096, 8192, 8192, 128)] {
             let geometry = Geometry::new(size, 1).unwrap();
             assert_eq!(max_transfer_blocks(geometry), transfer);
             assert_eq!(max_write_same_blocks(geometry), same);

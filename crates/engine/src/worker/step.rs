@@ -72,7 +72,11 @@ impl SessionLink {
         };
         let luns = Luns(&self.place.luns);
         let view = Self::view(&luns, &self.place, task.write_protected);
-        let window = task.window.buffer().map_or(&[][..], |b| &b[..]);
+        if let Event::DataOut { offset, bytes } = event {
+            task.collected = (offset, bytes);
+        }
+        let (at, bytes) = task.collected;
+        let collected = task.window.slice(at, bytes).unwrap_or_default();
         let resumed = match event {
             Event::DataOut { offset, bytes } => match task.window.slice(offset, bytes) {
                 Some(data) => Resumed::DataOut(data),
@@ -80,7 +84,7 @@ impl SessionLink {
             },
             Event::Io(result) => Resumed::Io {
                 result,
-                data_out: window,
+                data_out: collected,
                 scratch: task.scratch.as_ref().map_or(&[][..], |b| &b[..]),
             },
             Event::Granted => Resumed::Granted,

@@ -19,6 +19,8 @@ pub(super) struct Task {
     pub(super) command: Command,
     pub(super) scsi: Option<scsi::Task>,
     pub(super) state: State,
+    /// The part of the command's data that the device server works on: offset and bytes.
+    pub(super) collected: (u32, u32),
     /// The command's Data-Out is valid from its start up to here.
     pub(super) contiguous: u32,
     pub(super) window: Window,
@@ -153,6 +155,7 @@ impl Task {
             command,
             scsi: None,
             state: State::Undelivered,
+            collected: (0, 0),
             contiguous: 0,
             window: Window::default(),
             reads: [const { None }; READ_WINDOWS],

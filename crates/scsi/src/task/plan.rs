@@ -267,7 +267,7 @@ fn compare_and_write(command: &Command, geometry: Geometry) -> Result<Plan, Refu
     if extent.blocks > u64::from(limits::max_compare_and_write_blocks(geometry)) {
         return Err(Sense::cdb_byte(13).into());
     }
-    if extent.blocks == 0 {
+    if extent.blocks == 0 && command.data_out_bytes == 0 {
         return Ok(Plan::good(0));
     }
     // At most 128 blocks of 4096 bytes.

@@ -130,7 +130,7 @@ fn vpd_86_is_golden() {
 #[test]
 fn vpd_b0_is_golden() {
     let mut wanted = vec![0; 64];
-    wanted[..16].copy_from_slice(&[0, 0xb0, 0, 60, 1, 255, 0, 8, 0, 0, 0x40, 0, 0, 0, 8, 0]);
+    wanted[..16].copy_from_slice(&[0, 0xb0, 0, 60, 1, 255, 0, 8, 0, 1, 0, 0, 0, 0, 8, 0]);
     wanted[20..33].copy_from_slice(&[0, 0x10, 0, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0x80]);
     wanted[36..44].copy_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0]);
     let mut caps = caps(512, 64);
@@ -140,7 +140,7 @@ fn vpd_b0_is_golden() {
     // A thick store tells no UNMAP limits; a wish beyond the limit is not told.
     caps.unmap = false;
     caps.optimal_blocks = 1 << 30;
-    wanted[12..16].copy_from_slice(&[0, 0, 0x40, 0]);
+    wanted[12..16].copy_from_slice(&[0, 1, 0, 0]);
     wanted[20..33].fill(0);
     assert_eq!(inquiry(&mut Rig::with(caps), 0xb0), wanted);
 }

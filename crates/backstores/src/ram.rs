@@ -166,3 +166,83 @@ impl LocalStore for LocalRam {
 
     fn detach(self: Box<Self>, _driver: &mut dyn Driver) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Bench, ScriptedDriver};
+
+    fn bench(serial: &str) -> Bench {
+        let geometry = Geometry::new(512, 64).unwrap();
+        let identity = Identity::from_serial(serial).unwrap();
+        let store = RamStore::new(serial.to_owned(), geometry, identity).unwrap();
+        Bench::new(Arc::new(store).attach(&mut ScriptedDriver::default()), 0)
+    }
+
+    fn write(lba: u64, blocks: u64) -> StoreIo {
+        StoreIo::Write {
+            lba: Lba(lba),
+            blocks,
+            durable: false,
+        }
+    }
+
+    #[test]
+    fn pin_shows_what_is_written_and_writes_what_is_shown() {
+        let mut bench = bench("ram");
+        let memory = bench.buffer(1024, 0x5a);
+        bench.call(write(3, 2), Some(memory)).result.unwrap();
+        let pin = bench.store.pin(Lba(3), 2).unwrap();
+        let mut seen = [0; 1024];
+        pin.copy_out(0, &mut seen).unwrap();
+        assert_eq!(seen, [0x5a; 1024]);
+        pin.copy_in(512, &[0xa5; 512]).unwrap();
+        let memory = bench.buffer(1024, 0);
+        let read = StoreIo::Read {
+            lba: Lba(3),
+            blocks: 2,
+        };
+        let done = bench.call(read, Some(memory));
+        let memory = done.memory.unwrap();
+        let bytes = memory.as_slice().unwrap();
+        assert_eq!((bytes[511], bytes[512]), (0x5a, 0xa5));
+        assert!(bench.store.pin(Lba(63), 2).is_none());
+        assert!(bench.store.pin(Lba(u64::MAX), 1).is_none());
+    }
+
+    #[test]
+    fn pin_outlives_unmapping_and_its_store() {
+        let mut bench = bench("ram");
+        let memory = bench.buffer(512, 7);
+        bench.call(write(0, 1), Some(memory)).result.unwrap();
+        let pin = bench.store.pin(Lba(0), 1).unwrap();
+        let unmap = StoreIo::Unmap {
+            lba: Lba(0),
+            blocks: 64,
+        };
+        bench.call(unmap, None).result.unwrap();
+        bench.store.detach(&mut ScriptedDriver::default());
+        let mut seen = [1; 512];
+        pin.copy_out(0, &mut seen).unwrap();
+        assert_eq!(seen, [0; 512]);
+    }
+
+    #[test]
+    fn write_from_anothers_memory_copies_it() {
+        let (mut from, mut to) = (bench("from"), bench("to"));
+        let memory = from.buffer(20 * 512, 0x33);
+        from.call(write(1, 20), Some(memory)).result.unwrap();
+        let pin = from.store.pin(Lba(0), 22).unwrap();
+        let done = to.call(write(40, 22), Some(Memory::Pinned(pin)));
+        done.result.unwrap();
+        let mut seen = vec![0xee; 24 * 512];
+        to.store
+            .pin(Lba(39), 24)
+            .unwrap()
+            .copy_out(0, &mut seen)
+            .unwrap();
+        let mut expected = vec![0; 24 * 512];
+        expected[2 * 512..22 * 512].fill(0x33);
+        assert!(seen == expected);
+    }
+}

@@ -47,6 +47,8 @@ pub(super) struct Cx {
     pub(super) dirty: Vec<Key>,
     /// Tasks that wait for memory, first come first served.
     pub(super) starving: VecDeque<(Key, TaskId)>,
+    /// Tasks that have done much at one go, and go on in the next turn.
+    pub(super) yielded: VecDeque<(Key, TaskId)>,
     /// Tasks whose next read waited for an earlier window to be gathered.
     pub(super) drained: VecDeque<(Key, TaskId)>,
     /// A task has the one scratch buffer that is lent beyond every share.
@@ -108,6 +110,7 @@ impl Cx {
             news: VecDeque::new(),
             dirty: Vec::new(),
             starving: VecDeque::new(),
+            yielded: VecDeque::new(),
             drained: VecDeque::new(),
             emergency: false,
             ended: Vec::new(),

@@ -9,7 +9,7 @@ use scsi::{Io, ReadInto, Step, WriteFrom};
 use super::cx::{Cx, Kind, StoreOp, from_token, token};
 use super::session::SessionLink;
 use super::step::{Event, Progress};
-use super::task::{ReadData, ReadWindow, State, Task};
+use super::task::{State, Task};
 use super::unit::{Unit, Units};
 
 /// What an I/O works on.
@@ -165,23 +165,17 @@ fn ground(
             blocks,
             into: ReadInto::DataIn { offset },
         } => {
-            let Some(slot) = task.free_read_slot() else {
-                return Ground::Undrained;
-            };
             // A digest covers the very bytes that are sent: memory that others write is copied first.
             let pin = if copies {
                 None
             } else {
                 unit.store.pin(lba, blocks)
             };
+            if task.free_read_slot().is_none() {
+                return Ground::Undrained;
+            }
             if let Some(pin) = pin {
-                let (bytes, data) = (pin.len(), ReadData::Pinned(pin));
-                *slot = Some(ReadWindow {
-                    offset,
-                    bytes,
-                    data,
-                    held_bytes: 0,
-                });
+                task.keep_pin(offset, pin);
                 return Ground::Pinned;
             }
             lend(task, bytes(blocks), held, cx)

@@ -1,7 +1,6 @@
 //! A connection that is logging in: negotiation without locks, questions to the tree and the authenticator, then the commit.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Answer, Policy, Reply, Verdict};

@@ -100,6 +100,7 @@ impl Worker {
                 self.message(message);
             }
             self.timers();
+            self.go_on_yielded();
             self.settle();
             self.flush();
             self.cx.driver.submit();
@@ -114,8 +115,9 @@ impl Worker {
     }
 
     fn wait(&self) -> Wait {
-        let busy =
-            !self.cx.local.is_empty() || !self.cx.news.is_empty() || !self.cx.dirty.is_empty();
+        let cx = &self.cx;
+        let quiet = cx.local.is_empty() && cx.news.is_empty() && cx.dirty.is_empty();
+        let busy = !quiet || !cx.yielded.is_empty();
         if busy {
             return Wait::Poll;
         }
@@ -575,6 +577,29 @@ impl Worker {
                 continue;
             }
             if let State::Starving(step) = std::mem::replace(&mut task.state, State::Waiting) {
+                link.run(id, step, units, cx);
+            }
+        }
+    }
+
+    /// Long commands go on after everybody else has had a turn.
+    fn go_on_yielded(&mut self) {
+        for _ in 0..self.cx.yielded.len() {
+            let Some((key, id)) = self.cx.yielded.pop_front() else {
+                break;
+            };
+            let Self {
+                links, units, cx, ..
+            } = self;
+            let Some(Link::Session(link)) = links.find_mut(key) else {
+                continue;
+            };
+            let Some(task) = link.task(id) else {
+                continue;
+            };
+            if matches!(task.state, State::Yielded(_))
+                && let State::Yielded(step) = std::mem::replace(&mut task.state, State::Waiting)
+            {
                 link.run(id, step, units, cx);
             }
         }

@@ -11,6 +11,9 @@ use super::unit::Units;
 use crate::panics::guard;
 use crate::shared::UnitIndex;
 
+/// Pieces of a long command that are worked at one go, where the store answers at once; then others have their turn.
+const PIECES_AT_ONE_GO: u32 = 8;
+
 /// With what a task goes on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
@@ -104,6 +107,7 @@ impl SessionLink {
         let Some(unit) = self.task(id).map(|t| t.unit) else {
             return;
         };
+        let mut pieces = 0;
         loop {
             let progress = match step {
                 Step::Done(done) => {
@@ -126,7 +130,15 @@ impl SessionLink {
                     Progress::Later
                 }
                 Step::DataOut { offset, bytes } => self.collect(id, offset, bytes, cx),
-                Step::Io(io) => self.start_io(id, io, units, cx),
+                Step::Io(_) if pieces == PIECES_AT_ONE_GO => {
+                    self.set_state(id, State::Yielded(step));
+                    cx.yielded.push_back((self.key, id));
+                    Progress::Later
+                }
+                Step::Io(io) => {
+                    pieces += 1;
+                    self.start_io(id, io, units, cx)
+                }
             };
             match progress {
                 Progress::Now(event) => step = self.resume(id, event, units, cx),

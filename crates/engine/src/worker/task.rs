@@ -48,6 +48,8 @@ pub(super) enum State {
     DataOut { offset: u32, bytes: u32 },
     /// Memory, to do this step.
     Starving(Step),
+    /// Its turn again, after others had theirs: it has done much at one go.
+    Yielded(Step),
     /// Earlier windows to be sent, before this read.
     Undrained(Io),
     /// A backstore.
@@ -172,6 +174,18 @@ impl Task {
     /// A place for one more window of read data.
     pub(super) fn free_read_slot(&mut self) -> Option<&mut Option<ReadWindow>> {
         self.reads.iter_mut().find(|slot| slot.is_none())
+    }
+
+    /// A window that is sent from the store's own memory.
+    pub(super) fn keep_pin(&mut self, offset: u32, pin: Pin) {
+        if let Some(slot) = self.free_read_slot() {
+            *slot = Some(ReadWindow {
+                offset,
+                bytes: pin.len(),
+                data: ReadData::Pinned(pin),
+                held_bytes: 0,
+            });
+        }
     }
 
     pub(super) fn read_window(&self, offset: u32) -> Option<&ReadWindow> {

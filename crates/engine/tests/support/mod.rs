@@ -1,5 +1,5 @@
 //! A real engine on loopback, and clients that block.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};

@@ -1,0 +1,132 @@
+//! Login Responses: their headers, their order, and text split over several of them.
+
+use iscsi_wire::{LoginRequest, LoginResponse, LoginStatus, SerialNumber, Stage, Tsih, pad};
+
+use super::header::VERSION;
+
+/// What goes out.
+#[derive(Clone, Debug)]
+pub(super) struct Outbound {
+    /// StatSN of the next response.
+    stat_sn: SerialNumber,
+    /// The answer of which not all has been sent.
+    answer: Vec<u8>,
+    /// Whole PDUs that nobody has fetched yet.
+    queued: Vec<u8>,
+}
+
+/// What a response says of the stages.
+#[derive(Clone, Copy)]
+pub(super) enum Turn {
+    /// Text goes on in the next response (C).
+    Continue,
+    /// The stage stays.
+    Stay,
+    /// To the next stage (T).
+    Transit(Stage),
+}
+
+impl Outbound {
+    pub(super) const fn new(stat_sn: SerialNumber) -> Self {
+        Self {
+            stat_sn,
+            answer: Vec::new(),
+            queued: Vec::new(),
+        }
+    }
+
+    /// Puts a complete answer up for sending.
+    pub(super) fn set_answer(&mut self, answer: Vec<u8>) {
+        self.answer = answer;
+    }
+
+    /// Whether a part of the answer has yet to be asked for.
+    pub(super) const fn has_answer(&self) -> bool {
+        !self.answer.is_empty()
+    }
+
+    /// The next piece of `max_bytes` bytes, where it is not the last.
+    pub(super) fn next_piece(&mut self, max_bytes: usize) -> Option<Vec<u8>> {
+        (self.answer.len() > max_bytes).then(|| self.answer.drain(..max_bytes).collect())
+    }
+
+    /// What is left of the answer.
+    pub(super) fn last_piece(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.answer)
+    }
+
+    /// Queues a response.
+    pub(super) fn respond(&mut self, request: &LoginRequest, turn: Turn, text: &[u8]) {
+        let response = self.header(request, turn, LoginStatus::SUCCESS);
+        push(&mut self.queued, response, text);
+    }
+
+    /// Queues the response that ends the login without a session.
+    pub(super) fn refuse(&mut self, request: &LoginRequest, status: LoginStatus, text: &[u8]) {
+        self.answer = Vec::new();
+        let response = self.header(request, Turn::Stay, status);
+        push(&mut self.queued, response, text);
+    }
+
+    /// The response that ends the login with a session, and the StatSN after it. It is not queued.
+    pub(super) fn final_response(
+        &mut self,
+        request: &LoginRequest,
+        tsih: Tsih,
+        text: &[u8],
+    ) -> (Vec<u8>, SerialNumber) {
+        let turn = Turn::Transit(Stage::FullFeature);
+        let response = LoginResponse {
+            tsih,
+            ..self.header(request, turn, LoginStatus::SUCCESS)
+        };
+        let mut bytes = Vec::new();
+        push(&mut bytes, response, text);
+        (bytes, self.stat_sn)
+    }
+
+    pub(super) fn drain_into(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.queued);
+    }
+
+    // RFC 7143 §11.13: ISID and ITT are the request's, and so is the TSIH in all but the final response (§11.13.3).
+    // Login Requests are immediate and all carry the CmdSN of the first command to come (§11.12.8).
+    fn header(&mut self, request: &LoginRequest, turn: Turn, status: LoginStatus) -> LoginResponse {
+        let stat_sn = self.stat_sn;
+        self.stat_sn = stat_sn.next();
+        let next_stage = match turn {
+            Turn::Transit(stage) => stage,
+            Turn::Continue | Turn::Stay => Stage::default(),
+        };
+        LoginResponse {
+            transit: matches!(turn, Turn::Transit(_)),
+            r#continue: matches!(turn, Turn::Continue),
+            current_stage: request.current_stage,
+            next_stage,
+            version_max: VERSION,
+            version_active: VERSION,
+            isid: request.isid,
+            tsih: request.tsih,
+            itt: request.itt,
+            stat_sn,
+            exp_cmd_sn: request.cmd_sn,
+            max_cmd_sn: request.cmd_sn,
+            status,
+            ..LoginResponse::default()
+        }
+    }
+}
+
+fn push(out: &mut Vec<u8>, response: LoginResponse, text: &[u8]) {
+    let data_segment_length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(
+        &LoginResponse {
+            data_segment_length,
+            ..response
+        }
+        .emit()
+        .0,
+    );
+    out.extend_from_slice(text);
+    out.resize(out.len() + pad(text.len()), 0);
+}

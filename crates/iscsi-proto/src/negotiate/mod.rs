@@ -24,6 +24,3 @@ pub(crate) const REJECT: &str = "Reject";
 pub(crate) fn is_reserved_constant(value: &str) -> bool {
     matches!(value, NOT_UNDERSTOOD | IRRELEVANT | REJECT)
 }
-
-#[cfg(test)]
-mod tests;

@@ -51,6 +51,10 @@ pub(crate) struct Connection {
     pub(crate) ping: Option<Ping>,
     pub(crate) last_heard: Duration,
     pub(crate) ending: Option<Ending>,
+    /// The MaxCmdSN of the last PDU sent, that of the login before the first.
+    pub(crate) told_max_cmd_sn: SerialNumber,
+    /// A PDU has been sent.
+    pub(crate) spoke: bool,
 }
 
 /// The text exchange of a connection: one at a time (RFC 7143 §11.10).

@@ -143,6 +143,7 @@ impl Session {
         };
         let Task {
             itt,
+            read,
             next_data_sn,
             internal,
             connection: c,
@@ -177,8 +178,8 @@ impl Session {
             stat_sn: take_stat_sn(&mut connection.stat_sn),
             exp_cmd_sn,
             max_cmd_sn,
-            // RFC 7143 §11.4.8: how many Data-In or R2T PDUs were sent for the command.
-            exp_data_sn: next_data_sn,
+            // RFC 7143 §11.4.8: how many Data-In PDUs were sent for the command; R2Ts do not count.
+            exp_data_sn: if read { next_data_sn } else { 0 },
             residual_count: residual.count,
             ..ScsiResponse::default()
         };

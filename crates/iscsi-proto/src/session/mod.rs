@@ -104,6 +104,7 @@ impl Session {
         let told = established.max_cmd_sn.next().distance_from(exp_cmd_sn);
         let told = u16::try_from(told).unwrap_or(0);
         let width = u32::from(limits.window.max(told));
+        let window = CommandWindow::new(exp_cmd_sn, width);
         let connection = Connection {
             cid: established.identity.cid,
             header_digest: params.header_digest,
@@ -124,12 +125,14 @@ impl Session {
             ping: None,
             last_heard: now,
             ending: None,
+            told_max_cmd_sn: established.max_cmd_sn,
+            spoke: false,
         };
         Self {
             kind: established.identity.session_type,
             params,
             limits,
-            window: CommandWindow::new(exp_cmd_sn, width),
+            window,
             tasks: TaskSlab::default(),
             connections: vec![connection],
             management: Vec::new(),

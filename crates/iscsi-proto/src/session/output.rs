@@ -5,6 +5,8 @@
 
 use core::time::Duration;
 
+use iscsi_wire::{Itt, NopIn, Ttt};
+
 use super::{ConnectionIndex, Session, Transmit};
 use crate::connection::{Connection, StatSnUse};
 
@@ -18,11 +20,20 @@ impl Session {
         out: &mut Transmit,
         budget_bytes: usize,
     ) -> bool {
-        let end = out.wire_bytes().saturating_add(budget_bytes);
+        let start = out.wire_bytes();
+        let end = start.saturating_add(budget_bytes);
         while out.wire_bytes() < end {
-            if !(self.send_reply(c, now, out) || self.send_task(c, out)) {
-                return false;
+            let sent = self.send_reply(c, now, out) || self.send_task(c, out);
+            if !sent && !self.tell_window(c, out, start) {
+                break;
             }
+        }
+        let max_cmd_sn = self.window.max_cmd_sn();
+        if out.wire_bytes() > start
+            && let Some(connection) = self.connection_mut(c)
+        {
+            connection.told_max_cmd_sn = max_cmd_sn;
+            connection.spoke = true;
         }
         self.has_output(c)
     }
@@ -30,7 +41,37 @@ impl Session {
     /// Whether `poll_transmit` has something to give.
     #[must_use]
     pub fn has_output(&self, c: ConnectionIndex) -> bool {
-        self.connection(c).is_some_and(Connection::has_output)
+        let connection = self.connection(c);
+        connection.is_some_and(|c| c.has_output() || self.has_window_news(c))
+    }
+
+    /// RFC 7143 §11.4.11: a MaxCmdSN that has grown, as by an abort, and that no PDU under way tells, is told by a NOP-In. One
+    /// that the login told too low is told once it keeps the initiator waiting.
+    pub(super) fn has_window_news(&self, connection: &Connection) -> bool {
+        let told = connection.told_max_cmd_sn;
+        let matters = connection.spoke || told.lt(self.window.exp_cmd_sn());
+        told != self.window.max_cmd_sn() && matters && connection.ending.is_none()
+    }
+
+    /// Sends news of the window, where nothing else was sent.
+    fn tell_window(&mut self, c: ConnectionIndex, out: &mut Transmit, start: usize) -> bool {
+        let (exp_cmd_sn, max_cmd_sn) = (self.window.exp_cmd_sn(), self.window.max_cmd_sn());
+        let Some(connection) = self.connection(c) else {
+            return false;
+        };
+        if out.wire_bytes() > start || !self.has_window_news(connection) {
+            return false;
+        }
+        let nop = NopIn {
+            itt: Itt::RESERVED,
+            ttt: Ttt::RESERVED,
+            stat_sn: connection.stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+            ..NopIn::default()
+        };
+        out.push_header(&nop.emit(), connection.header_digest);
+        true
     }
 
     /// Sends the first answer that is no task's, unless it has to wait for tasks.

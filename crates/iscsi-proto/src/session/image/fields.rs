@@ -82,6 +82,8 @@ impl Writer {
             self.duration(ping.sent);
         }
         self.duration(connection.last_heard);
+        self.u32(connection.told_max_cmd_sn.0);
+        self.flag(connection.spoke);
     }
 
     pub(super) fn task(&mut self, task: &Task) {
@@ -253,6 +255,8 @@ impl Reader<'_> {
             },
             last_heard: self.duration()?,
             ending: None,
+            told_max_cmd_sn: SerialNumber(self.u32()?),
+            spoke: self.flag()?,
         })
     }
 

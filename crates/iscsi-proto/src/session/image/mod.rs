@@ -63,7 +63,11 @@ impl Session {
                 .any(|held| held.request == HeldRequest::Command(id));
             task.completion.is_none() && !task.queued && (wants_data || held)
         });
-        patient && waiting && self.management.is_empty() && self.connections.iter().all(quiet)
+        let quiet = self
+            .connections
+            .iter()
+            .all(|c| quiet(c) && !self.has_window_news(c));
+        patient && waiting && quiet && self.management.is_empty()
     }
 
     /// The session as bytes. Only one [at rest](Self::is_at_rest) comes back as it was.
@@ -134,7 +138,8 @@ impl Session {
         if input.count(1)? != 1 {
             return Err(ImageError::Invalid("connections"));
         }
-        session.connections.push(input.connection(&session.params)?);
+        let connection = input.connection(&session.params)?;
+        session.connections.push(connection);
         session.read_tasks(&mut input)?;
         let held = input.count(width as usize)?;
         let held = (0..held)

@@ -5,4 +5,5 @@
 )]
 
 mod golden;
+mod pair;
 mod target;

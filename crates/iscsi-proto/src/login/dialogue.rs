@@ -12,7 +12,7 @@ use crate::negotiate::{Ledger, Negotiation, Pair};
 const MAX_ALIAS_BYTES: usize = 255;
 
 /// A login of which the first request is complete, and nothing is answered yet.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Opened {
     pub(super) identity: LoginIdentity,
     ledger: Ledger,
@@ -21,7 +21,7 @@ pub(super) struct Opened {
 }
 
 /// A login whose target is known.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Dialogue {
     pub(super) identity: LoginIdentity,
     ledger: Ledger,

@@ -13,7 +13,7 @@ use super::types::{CommitRequest, LoginConfig, LoginEvent, SessionType, TargetOf
 use crate::negotiate::Pair;
 
 /// Where a login stands. Each state has what is known in it, and no more.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum State {
     /// Before the first complete request.
     Opening,
@@ -33,33 +33,33 @@ pub(super) enum State {
     Over,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Found {
     dialogue: Dialogue,
     request: LoginRequest,
     pairs: Vec<Pair>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Securing {
     dialogue: Dialogue,
     security: Security,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Verifying {
     securing: Securing,
     request: LoginRequest,
     answer: Vec<u8>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Operating {
     dialogue: Dialogue,
     authorised: Authorised,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Committing {
     pub(super) outcome: CommitRequest,
     pub(super) request: LoginRequest,

@@ -11,7 +11,7 @@ use crate::negotiate::DEFAULT_MAX_RECV_DATA_SEGMENT_LENGTH;
 pub(super) const VERSION: u8 = 0;
 
 /// What the requests so far have been.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Headers {
     /// The first request: the others are held to it.
     pub(super) first: Option<LoginRequest>,

@@ -3,7 +3,7 @@
 use iscsi_wire::{BHS_BYTES, Bhs, LoginRequest, pad};
 
 /// A request in the making. There are no digests during login (RFC 7143 §13.1).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Inbound {
     header: [u8; BHS_BYTES],
     header_bytes: usize,

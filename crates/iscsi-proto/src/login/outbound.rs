@@ -5,7 +5,7 @@ use iscsi_wire::{LoginRequest, LoginResponse, LoginStatus, SerialNumber, Stage, 
 use super::header::VERSION;
 
 /// What goes out.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Outbound {
     /// StatSN of the next response.
     stat_sn: SerialNumber,

@@ -14,20 +14,20 @@ use super::error::LoginError;
 use crate::negotiate::Pair;
 
 /// Proof that the policy is satisfied. Made in this file only; a login commits with one or not at all.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Authorised {
     user: Option<String>,
 }
 
 /// What the policy demands of this login.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Demand {
     none_allowed: bool,
     chap: Option<ChapPolicy>,
 }
 
 /// How far the authentication has come.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) enum Security {
     /// No method is agreed.
     Choosing {
@@ -41,7 +41,7 @@ pub(super) enum Security {
 }
 
 /// The initiator's keys of the security stage, in one request.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 struct SecurityKeys<'a> {
     method: Option<&'a str>,
     algorithms: Option<&'a str>,

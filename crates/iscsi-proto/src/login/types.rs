@@ -20,9 +20,10 @@ pub struct LoginConfig {
     pub deadline: Duration,
 }
 
-/// What one login may cost. It keeps at most `max_text_bytes` of text as it comes, the same again once it is taken
-/// apart, answers of at most 80 bytes for each of `max_keys` keys and 48 bytes for each of `max_pdus` requests, and
-/// 8 KiB besides: with the defaults less than 192 KiB for a peer that does its worst, and under 4 KiB for a usual one.
+/// What one login may cost. It keeps at most `max_text_bytes` of text as it comes and the same again while that is taken
+/// apart; for each of `max_keys` keys 300 bytes (its name, its place in lists, and an answer of at most 80 bytes, which
+/// may be waiting and queued at once); 48 bytes for the answer to each of `max_pdus` requests; and 8 KiB besides. With the
+/// defaults that is less than 256 KiB for a peer that does its worst, and under 4 KiB for a usual one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginLimits {
     /// Bytes of text in one request, over all the PDUs it is split into (RFC 7143 §6.2: 64 KiB must be possible).

@@ -247,3 +247,28 @@ fn no_bytes_are_taken_while_a_question_is_open() {
     login.poll_transmit(&mut out);
     assert!(out.len() > 2 * BHS_BYTES);
 }
+
+#[test]
+fn debug_of_a_login_shows_neither_challenge_nor_response() {
+    let mut bench = Bench::new(chap());
+    let names = names();
+    bench.send(
+        request(SECURITY, None),
+        &named(&names, &["AuthMethod=CHAP"]),
+    );
+    let challenge = bench.send(request(SECURITY, None), &["CHAP_A=5"]);
+    let [name, proof] = proof(&challenge, USER_SECRET);
+    let bytes = pdu(request(SECURITY, None), &text(&[&name, &proof]));
+    bench.login.handle_received(Duration::ZERO, &bytes);
+    let shown = format!("{:?}", bench.login);
+    let challenge = format!("{:?}", unhex(&challenge.value("CHAP_C")));
+    let response = format!("{:?}", unhex(&proof["CHAP_R=".len()..]));
+    assert!(shown.contains("labuser"), "{shown}");
+    for secret in [
+        challenge.trim_matches(['[', ']']),
+        response.trim_matches(['[', ']']),
+        &proof,
+    ] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}

@@ -41,15 +41,15 @@ impl Session {
         }
     }
 
-    /// Sends what a task has to send, up to its turn's worth. Whether it has more.
-    pub(super) fn send_answer(&mut self, id: TaskId, out: &mut Transmit) -> bool {
+    /// Sends what a task has to send, up to its turn's worth and to `end` bytes on the wire. Whether it has more.
+    pub(super) fn send_answer(&mut self, id: TaskId, out: &mut Transmit, end: usize) -> bool {
         let mut left = TURN_BYTES;
         loop {
             let Some(task) = self.tasks.get(id) else {
                 return false;
             };
             if task.sent < task.available {
-                if left == 0 {
+                if left == 0 || out.wire_bytes() >= end {
                     return true;
                 }
                 let (sent, ended) = self.send_data_in(id, out);

@@ -42,7 +42,7 @@ pub(crate) fn plain_task(itt: Itt) -> Task {
     }
 }
 
-/// A login that ended with these parameters. The next CmdSN is 1, the next StatSN 1.
+/// A login that ended with these parameters, CmdSN 1 next of a window of 8, and StatSN 1 next.
 pub(crate) fn established(kind: SessionType, params: NegotiatedParams) -> Established {
     let name = |text| IscsiName::parse(text).unwrap();
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 3260));
@@ -61,7 +61,7 @@ pub(crate) fn established(kind: SessionType, params: NegotiatedParams) -> Establ
         authenticated_as: None,
         params,
         exp_cmd_sn: SerialNumber(1),
-        max_cmd_sn: SerialNumber(1),
+        max_cmd_sn: SerialNumber(8),
         stat_sn: SerialNumber(1),
         final_response: Vec::new(),
         portal: here,

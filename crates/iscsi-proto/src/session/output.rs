@@ -23,7 +23,7 @@ impl Session {
         let start = out.wire_bytes();
         let end = start.saturating_add(budget_bytes);
         while out.wire_bytes() < end {
-            let sent = self.send_reply(c, now, out) || self.send_task(c, out);
+            let sent = self.send_reply(c, now, out) || self.send_task(c, out, end);
             if !sent && !self.tell_window(c, out, start) {
                 break;
             }
@@ -114,7 +114,7 @@ impl Session {
     }
 
     /// Gives the next task its turn.
-    fn send_task(&mut self, c: ConnectionIndex, out: &mut Transmit) -> bool {
+    fn send_task(&mut self, c: ConnectionIndex, out: &mut Transmit, end: usize) -> bool {
         let Some(connection) = self.connection_mut(c) else {
             return false;
         };
@@ -125,7 +125,7 @@ impl Session {
             task.queued = false;
         }
         self.send_r2ts(id, out);
-        if self.send_answer(id, out) {
+        if self.send_answer(id, out, end) {
             self.queue(id);
         }
         true

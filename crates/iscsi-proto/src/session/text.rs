@@ -39,7 +39,7 @@ impl Session {
             Err(error) => return self.malformed(c, bhs, error),
         };
         let ignored = self.window.classify(request.cmd_sn) == Arrival::Ignored;
-        if !(ignored && !request.immediate) {
+        if !ignored || request.immediate {
             if request.ttt == Ttt::RESERVED {
                 self.forget_text(c);
             } else if !self.continues(c, &request) {

@@ -4,6 +4,9 @@
     reason = "tests count in small numbers"
 )]
 
+mod data_rules;
 mod golden;
 mod pair;
+mod requests;
 mod target;
+mod text;

@@ -9,6 +9,8 @@ use crate::slots::Key;
 pub(super) enum Control {
     /// A task management function of the session `link`.
     Tmf { link: Key, handle: TmfHandle },
+    /// A read is sent from the store's own memory: an I/O until the socket has taken it.
+    Pin,
     /// The session `link` ends, and one of its logical units has let go of it.
     Detach { link: Key },
 }

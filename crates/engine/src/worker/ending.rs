@@ -126,6 +126,7 @@ impl SessionLink {
             self.poisoned = true;
         }
         self.forget(id, cx);
+        self.release_pins(units, cx);
         self.task_gone(id, cx);
         self.look_at_end(units, cx);
     }
@@ -145,7 +146,28 @@ impl SessionLink {
             && let Some(task) = slot.take()
         {
             self.held_bytes = self.held_bytes.saturating_sub(task.held_bytes);
+            self.pins.extend(task.pins());
         }
+    }
+
+    /// What was sent from stores' own memory has been taken by the socket, or never will be: those reads are over.
+    pub(super) fn release_pins(&mut self, units: &mut Units, cx: &mut Cx) {
+        if self.sending.is_some() || self.pins.is_empty() {
+            return;
+        }
+        let mut pins = std::mem::take(&mut self.pins);
+        for (index, key) in pins.drain(..) {
+            if let Some(control) = super::cx::from_control_key(key) {
+                cx.controls.remove(control);
+            }
+            if let Some(unit) = units.find(index)
+                && !unit.offline
+            {
+                unit.shard.leave(key);
+            }
+            units.settle(index, cx);
+        }
+        self.pins = pins;
     }
 
     /// Takes the end of the session one step further, as far as it can go now.
@@ -157,6 +179,7 @@ impl SessionLink {
         if busy || self.tasks.iter().any(Option::is_some) {
             return;
         }
+        self.release_pins(units, cx);
         let attached = self.units();
         self.ending = Some(Ending::Detaching(attached.len()));
         for index in attached {
@@ -284,8 +307,9 @@ impl SessionLink {
 }
 
 /// The link that a news' key belongs to.
-pub(super) fn link_of(control: Control) -> Key {
+pub(super) fn link_of(control: Control) -> Option<Key> {
     match control {
-        Control::Tmf { link, .. } | Control::Detach { link } => link,
+        Control::Tmf { link, .. } | Control::Detach { link } => Some(link),
+        Control::Pin => None,
     }
 }

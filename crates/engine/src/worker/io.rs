@@ -1,12 +1,14 @@
 //! A task's I/O: memory for it, the request to the backstore, and what comes back.
 
 use backstores::{IoDone, IoRequest, StoreIo};
-use block::{IoError, IoErrorKind};
+use block::{IoError, IoErrorKind, Lba};
 use iscsi_proto::session::TaskId;
 use reactor::{Buffer, Memory};
-use scsi::{Io, ReadInto, Step, WriteFrom};
+use scsi::lu::{Admit, IoKind};
+use scsi::{Io, ReadInto, Step, TaskAttribute, WriteFrom};
 
-use super::cx::{Cx, Kind, StoreOp, from_token, token};
+use super::control::Control;
+use super::cx::{Cx, Kind, StoreOp, control_key, from_token, token};
 use super::session::SessionLink;
 use super::step::{Event, Progress};
 use super::task::{State, Task};
@@ -165,17 +167,11 @@ fn ground(
             blocks,
             into: ReadInto::DataIn { offset },
         } => {
-            // A digest covers the very bytes that are sent: memory that others write is copied first.
-            let pin = if copies {
-                None
-            } else {
-                unit.store.pin(lba, blocks)
-            };
             if task.free_read_slot().is_none() {
                 return Ground::Undrained;
             }
-            if let Some(pin) = pin {
-                task.keep_pin(offset, pin);
+            // A digest covers the very bytes that are sent: memory that others write is copied first.
+            if !copies && pin(task, unit, (lba, blocks), offset, cx) {
                 return Ground::Pinned;
             }
             lend(task, bytes(blocks), held, cx)
@@ -210,6 +206,36 @@ fn ground(
         }
         Io::Flush | Io::Unmap { .. } | Io::WriteZeroes { .. } => Ground::Memory(None),
     }
+}
+
+/// Has a read sent from the store's own memory, if the store has such. It counts as an I/O of the logical unit until the socket has
+/// taken it, so that a fence waits for it: what others may write only as one step is never sent half written.
+fn pin(
+    task: &mut Task,
+    unit: &mut Unit,
+    (lba, blocks): (Lba, u64),
+    offset: u32,
+    cx: &mut Cx,
+) -> bool {
+    let Some(nexus) = task.scsi.as_ref().map(scsi::Task::nexus) else {
+        return false;
+    };
+    let Some(pin) = unit.store.pin(lba, blocks) else {
+        return false;
+    };
+    let control = cx.controls.insert(Control::Pin);
+    let key = control_key(control);
+    let shard = &mut unit.shard;
+    if shard.enter(key, nexus, TaskAttribute::Simple).is_ok() {
+        let version = shard.version();
+        if shard.admit_io(key, Some((lba, blocks)), IoKind::Read, version) == Admit::Go {
+            task.keep_pin(offset, pin, key);
+            return true;
+        }
+        shard.leave(key);
+    }
+    cx.controls.remove(control);
+    false
 }
 
 /// `bytes` bytes from `at` on, whole or as a part that can be made whole again.

@@ -209,6 +209,7 @@ impl Worker {
             }
             Some(Link::Session(session)) => {
                 session.sending = None;
+                session.release_pins(units, cx);
                 if !ok {
                     session.end(EndReason::Closed, false, units, cx);
                 }
@@ -526,12 +527,14 @@ impl Worker {
             return;
         };
         let Self { links, cx, .. } = self;
-        let Some(Link::Session(link)) = links.find_mut(ending::link_of(control)) else {
+        let link = ending::link_of(control).and_then(|link| links.find_mut(link));
+        let Some(Link::Session(link)) = link else {
             return;
         };
         match control {
             Control::Tmf { handle, .. } => link.home_answered(handle, cx),
             Control::Detach { .. } => link.detached(cx),
+            Control::Pin => {}
         }
     }
 

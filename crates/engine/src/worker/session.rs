@@ -11,7 +11,7 @@ use iscsi_proto::session::{
 use iscsi_wire::TaskManagementResponseCode;
 use model::LogicalUnitNumber;
 use reactor::{Op, RecvInto, SocketId};
-use scsi::lu::NexusId;
+use scsi::lu::{NexusId, TaskKey};
 use scsi::{Lun, LunList, LunView};
 
 use super::cx::{Cx, Kind, from_task_key, token};
@@ -54,6 +54,8 @@ pub(super) struct SessionLink {
     pub(super) held_bytes: usize,
     /// Units it is attached to.
     pub(super) attached: BTreeSet<u32>,
+    /// Reads that the send under way, or the next, takes from stores' own memory.
+    pub(super) pins: Vec<(UnitIndex, TaskKey)>,
     pub(super) tmfs: Vec<PendingTmf>,
     pub(super) logout: Option<LogoutHandle>,
     pub(super) ending: Option<Ending>,
@@ -126,6 +128,7 @@ impl SessionLink {
             serial: 0,
             held_bytes: 0,
             attached: BTreeSet::new(),
+            pins: Vec::new(),
             tmfs: Vec::new(),
             logout: None,
             ending: None,

@@ -276,6 +276,7 @@ impl SessionLink {
                     bytes,
                     data,
                     held_bytes: 0,
+                    pin: None,
                 },
             );
             data_in = Some((0, bytes));

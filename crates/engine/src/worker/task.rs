@@ -133,6 +133,8 @@ pub(super) struct ReadWindow {
     pub(super) data: ReadData,
     /// What it counts for in its session's share of memory, in bytes.
     pub(super) held_bytes: usize,
+    /// As what the shard knows the read while it is sent from the store's own memory.
+    pub(super) pin: Option<TaskKey>,
 }
 
 #[derive(Debug)]
@@ -177,13 +179,14 @@ impl Task {
     }
 
     /// A window that is sent from the store's own memory.
-    pub(super) fn keep_pin(&mut self, offset: u32, pin: Pin) {
+    pub(super) fn keep_pin(&mut self, offset: u32, pin: Pin, key: TaskKey) {
         if let Some(slot) = self.free_read_slot() {
             *slot = Some(ReadWindow {
                 offset,
                 bytes: pin.len(),
                 data: ReadData::Pinned(pin),
                 held_bytes: 0,
+                pin: Some(key),
             });
         }
     }
@@ -195,22 +198,30 @@ impl Task {
         self.reads.iter().flatten().find(holds)
     }
 
-    /// Lets go of the windows that end at or before `end`. Returns what they counted for, if there was one.
-    pub(super) fn drop_reads_through(&mut self, end: u64) -> Option<usize> {
+    /// Lets go of the windows that end at or before `end`: pins go to `pins`. Returns what they counted for, if there was one.
+    pub(super) fn drop_reads_through(
+        &mut self,
+        end: u64,
+        pins: &mut Vec<(UnitIndex, TaskKey)>,
+    ) -> Option<usize> {
         let mut dropped = None;
         for slot in &mut self.reads {
-            if slot
-                .as_ref()
-                .is_some_and(|w| u64::from(w.offset) + u64::from(w.bytes) <= end)
-            {
-                let held = slot.take().map_or(0, |w| w.held_bytes);
-                dropped = Some(dropped.unwrap_or(0) + held);
+            let over = |w: &mut ReadWindow| u64::from(w.offset) + u64::from(w.bytes) <= end;
+            if let Some(window) = slot.take_if(over) {
+                dropped = Some(dropped.unwrap_or(0) + window.held_bytes);
+                pins.extend(window.pin.map(|key| (self.unit, key)));
             }
         }
         if let Some(bytes) = dropped {
             self.held_bytes = self.held_bytes.saturating_sub(bytes);
         }
         dropped
+    }
+
+    /// The pins of windows that are still here.
+    pub(super) fn pins(&self) -> impl Iterator<Item = (UnitIndex, TaskKey)> {
+        let pin = |w: &ReadWindow| w.pin.map(|key| (self.unit, key));
+        self.reads.iter().flatten().filter_map(pin)
     }
 
     /// Puts a request's memory back where it came from.
@@ -232,6 +243,7 @@ impl Task {
                             bytes,
                             data,
                             held_bytes,
+                            pin: None,
                         });
                     }
                 }

@@ -53,6 +53,7 @@ impl SessionLink {
         }
         if list.pieces.is_empty() {
             cx.give_back_list(list);
+            self.release_pins(units, cx);
             if let Some(Ending::Flushing { .. }) = self.ending {
                 self.close(units, cx);
             }
@@ -84,8 +85,9 @@ impl SessionLink {
                     self.gather_data(task, (offset, bytes), digest_at, list, cx);
                 }
                 Piece::Release { task } => {
-                    if let Some(slot) = self.tasks.get_mut(task.index()) {
-                        *slot = None;
+                    let slot = self.tasks.get_mut(task.index());
+                    if let Some(task) = slot.and_then(Option::take) {
+                        self.pins.extend(task.pins());
                     }
                 }
             }
@@ -105,7 +107,7 @@ impl SessionLink {
         let link = self.key;
         let end = offset.saturating_add(bytes);
         let mut crc = digest_at.map(|_| Crc32c::new());
-        let Some(task) = self.task(id) else {
+        let Some(task) = self.tasks.get_mut(id.index()).and_then(Option::as_mut) else {
             return self.lost_data(id);
         };
         while offset < end {
@@ -123,7 +125,7 @@ impl SessionLink {
                 hole.copy_from_slice(&crc.wire_bytes());
             }
         }
-        if let Some(freed) = task.drop_reads_through(u64::from(end)) {
+        if let Some(freed) = task.drop_reads_through(u64::from(end), &mut self.pins) {
             if matches!(task.state, State::Undrained(_)) {
                 cx.drained.push_back((link, id));
             }

@@ -15,6 +15,8 @@ pub(crate) struct Ledger {
     max_keys: usize,
     known: Vec<Key>,
     unknown: Vec<String>,
+    /// What the first request said of who talks to whom.
+    identity: Vec<(Key, String)>,
 }
 
 /// A key that may be answered.
@@ -61,6 +63,7 @@ impl Ledger {
             max_keys,
             known: Vec::new(),
             unknown: Vec::new(),
+            identity: Vec::new(),
         }
     }
 
@@ -77,6 +80,9 @@ impl Ledger {
         let mut pairs = Vec::new();
         for pair in parse_pairs(text) {
             let (name, value) = pair.map_err(KeyError::Text)?;
+            if !opening && self.repeats_identity(name, value) {
+                continue;
+            }
             let row = self.admit(name, value, stage, opening)?;
             pairs.push(Pair {
                 row,
@@ -85,6 +91,14 @@ impl Ledger {
             });
         }
         Ok(pairs)
+    }
+
+    // RFC 7143 §6.2 does not allow it, but libiscsi with CHAP configured, where the target chooses AuthMethod=None, says
+    // the names again in its first operational request. The same words again change nothing.
+    fn repeats_identity(&self, name: &str, value: &str) -> bool {
+        self.identity
+            .iter()
+            .any(|(key, said)| key.name() == name && said == value)
     }
 
     fn admit(
@@ -109,11 +123,14 @@ impl Ledger {
             return Err(KeyError::Twice);
         }
         self.known.push(row.key);
+        if opening && is_identity(row) {
+            self.identity.push((row.key, value.to_owned()));
+        }
         if !row.phase.allows(stage) {
             return Err(KeyError::WrongStage(row.key));
         }
         // RFC 7143 §13.4, §13.5, §13.21: who talks to whom about what stands in the first request.
-        if row.phase == Phase::Initialization && row.sender == Sender::Initiator && !opening {
+        if is_identity(row) && !opening {
             return Err(KeyError::Late(row.key));
         }
         // An initiator may say that it did not understand what we declared. It changes nothing.
@@ -127,6 +144,11 @@ impl Ledger {
         }
         Ok(Some(row))
     }
+}
+
+/// Who talks to whom about what: InitiatorName, TargetName, SessionType.
+fn is_identity(row: &KeyRow) -> bool {
+    row.phase == Phase::Initialization && row.sender == Sender::Initiator
 }
 
 impl fmt::Display for KeyError {

@@ -312,25 +312,33 @@ fn keys_that_may_not_come_end_the_login() {
 }
 
 #[test]
-fn names_after_the_first_request_end_the_login() {
-    for pair in [
-        "InitiatorName=iqn.x",
-        "TargetName=iqn.x",
-        "SessionType=Normal",
-    ] {
+fn other_names_after_the_first_request_end_the_login() {
+    let initiator = format!("InitiatorName={INITIATOR}");
+    let table = [
+        ("InitiatorName=iqn.x", true),
+        ("TargetName=iqn.x", true),
+        // Normal by default, but not said.
+        ("SessionType=Normal", true),
+        ("SessionType=Discovery", true),
+        (initiator.as_str(), false),
+    ];
+    for (pair, ends) in table {
         let mut bench = Bench::open();
-        let first = [
-            format!("InitiatorName={INITIATOR}"),
-            format!("TargetName={TARGET}"),
-        ];
+        let first = [initiator.clone(), format!("TargetName={TARGET}")];
         bench.send(request(OPERATIONAL, None), &named(&first, &[]));
         let response = bench.send(request(OPERATIONAL, None), &[pair]);
-        assert_eq!(
-            response.header.status,
-            LoginStatus::INITIATOR_ERROR,
-            "{pair}"
-        );
+        let expected = if ends {
+            LoginStatus::INITIATOR_ERROR
+        } else {
+            LoginStatus::SUCCESS
+        };
+        assert_eq!(response.header.status, expected, "{pair}");
     }
+    // Twice in the first request is twice.
+    let mut bench = Bench::open();
+    let names = names();
+    bench.send(request(OPERATIONAL, None), &named(&names, &[&initiator]));
+    assert_eq!(bench.last_status(), Some(LoginStatus::INITIATOR_ERROR));
 }
 
 #[test]

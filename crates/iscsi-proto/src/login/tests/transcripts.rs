@@ -314,3 +314,22 @@ fn later_connection_of_a_session_keeps_its_tsih_and_gets_no_group_tag() {
     assert_eq!(response.text(), expected);
     assert_eq!(response.header.tsih, TSIH);
 }
+
+/// As captured from libiscsi with a user configured, at a target that asks for no authentication: it repeats the names.
+#[test]
+fn libiscsi_with_a_user_at_an_open_target_repeats_the_names() {
+    let names = names();
+    let mut bench = Bench::open();
+    let first = named(&names, &["AuthMethod=CHAP,None"]);
+    let response = bench.send(request(SECURITY, Some(OPERATIONAL)), &first);
+    assert_eq!(response.value("AuthMethod"), "None");
+    let again = named(&names, &["HeaderDigest=None,CRC32C", "InitialR2T=No"]);
+    let response = bench.send(request(OPERATIONAL, Some(FULL_FEATURE)), &again);
+    let expected = [
+        "HeaderDigest=None",
+        "InitialR2T=No",
+        "MaxRecvDataSegmentLength=262144",
+    ];
+    assert_eq!(response.text(), expected);
+    assert!(bench.established.is_some());
+}

@@ -311,7 +311,8 @@ mod tests {
     #[test]
     fn read_each_kind_of_key_answers_as_its_row_says() {
         let name = "iqn.2026-01.org.example:disk";
-        let table: [(&str, bool, Result<(&str, Option<SendTargets>), TextProblem>); 12] = [
+        type Answer = Result<(&'static str, Option<SendTargets>), TextProblem>;
+        let table: [(&str, bool, Answer); 12] = [
             ("SendTargets=All\0", true, Ok(("", Some(SendTargets::All)))),
             (
                 "SendTargets=All\0",

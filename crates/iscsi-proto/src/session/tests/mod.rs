@@ -7,6 +7,7 @@
 mod data_rules;
 mod golden;
 mod pair;
+mod random;
 mod requests;
 mod target;
 mod text;

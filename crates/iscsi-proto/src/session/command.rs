@@ -230,6 +230,10 @@ impl Session {
             residual,
             sense,
         });
+        // One that ended before its turn is not delivered any more.
+        if !self.window.held().is_empty() {
+            self.window.forget(task);
+        }
         self.queue(task);
     }
 

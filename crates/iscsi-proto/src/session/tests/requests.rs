@@ -126,6 +126,30 @@ fn commands_ahead_of_a_gap_are_held_and_delivered_in_order() {
 }
 
 #[test]
+fn command_that_ends_before_its_turn_is_not_delivered() {
+    let mut target = target();
+    exchange(
+        &mut target,
+        &[scsi(command(2, NOTHING)), scsi(command(3, NOTHING))],
+    );
+    let task = target.open()[0];
+    target.fail(task, &[]);
+    target.receive(
+        &wire(&[scsi(command(1, NOTHING))]),
+        Way::Staging(usize::MAX),
+    );
+    let delivered = target
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Deliver { .. }));
+    assert_eq!(
+        delivered.collect::<Vec<_>>(),
+        [&Event::Deliver { task: TaskId(1) }]
+    );
+    assert_eq!(unwire(&target.send()).len(), 3);
+}
+
+#[test]
 fn answers_given_across_a_gap_never_widen_the_window_past_it() {
     let mut target = target();
     for number in 2..200 {

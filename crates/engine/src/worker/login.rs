@@ -163,9 +163,7 @@ impl LoginLink {
         }
         if let Some(request) = self.parked.take() {
             let fate = self.claim(request, cx);
-            if !matches!(fate, Fate::Goes) {
-                return self.with_unread(fate);
-            }
+            return self.after_commit(fate, cx);
         }
         self.transmit(cx);
         self.look()
@@ -408,27 +406,23 @@ impl LoginLink {
         match event {
             ClaimEvent::Ready => {
                 let fate = self.granted(&commit.request, commit.claim, cx);
-                if matches!(fate, Fate::Goes) {
-                    self.transmit(cx);
-                    return self.look();
-                }
-                self.with_unread(fate)
+                self.after_commit(fate, cx)
             }
             // A newer login of the nexus has taken over: this connection is dropped unanswered.
             ClaimEvent::Superseded => self.close(cx),
             ClaimEvent::Cancelled => {
-                let fate = self.refuse(
-                    LoginStatus::SERVICE_UNAVAILABLE,
-                    &commit.request.identity,
-                    cx,
-                );
-                self.transmit(cx);
-                if matches!(fate, Fate::Goes) {
-                    self.look()
-                } else {
-                    fate
-                }
+                let status = LoginStatus::SERVICE_UNAVAILABLE;
+                let fate = self.refuse(status, &commit.request.identity, cx);
+                self.after_commit(fate, cx)
             }
+        }
+    }
+
+    /// A commit that did not become a session was refused: the refusal goes out, and the connection closes.
+    fn after_commit(&mut self, fate: Fate, cx: &mut Cx) -> Fate {
+        match fate {
+            Fate::Goes => self.advance(cx),
+            fate => self.with_unread(fate),
         }
     }
 

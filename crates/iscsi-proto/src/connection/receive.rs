@@ -1,8 +1,8 @@
 //! From a stream of bytes to headers and data segments (RFC 7143 §11.2).
 //!
-//! Keeps at most one header, one padding with its digest, and a running CRC: bytes of payload pass by. A header that stands
-//! whole in the input is read where it stands. Additional Header Segments are summed into the header digest and dropped: no
-//! command that is supported has one.
+//! Keeps at most one header, one padding with its digest, and a running CRC: bytes of payload pass by. A header that
+//! stands whole in the input is read where it stands. Additional Header Segments are summed into the header digest and
+//! dropped: no command that is supported has one.
 
 use iscsi_wire::{BHS_BYTES, Bhs, Crc32c, DIGEST_BYTES, Itt, Ttt, crc32c, pad};
 

@@ -132,7 +132,8 @@ impl Session {
         if command.read && command.write {
             return Some(TransportSense::InvalidCommandHeader);
         }
-        // RFC 7143 §13.11: no immediate data where ImmediateData is No; nor does a command have any that outputs nothing.
+        // RFC 7143 §13.11: no immediate data where ImmediateData is No; nor does a command have any that outputs
+        // nothing.
         if bytes > 0 && !(command.write && self.params.immediate_data) {
             return Some(unexpected);
         }
@@ -196,8 +197,8 @@ impl Session {
         })
     }
 
-    /// Ends a command: its status follows the Data-In that has been queued. What Data-Out still comes for it is dropped and
-    /// counted.
+    /// Ends a command: its status follows the Data-In that has been queued. What Data-Out still comes for it is dropped
+    /// and counted.
     ///
     /// # Panics
     /// Where the task's last window of Data-In does not follow the one before it: the engine's own mistake.
@@ -237,8 +238,8 @@ impl Session {
         self.queue(task);
     }
 
-    /// Forgets an aborted task: no status is sent. Data-Out that is still under way for it is dropped and counted, and its Target
-    /// Transfer Tags are not given out again while any may come. The id is free at once.
+    /// Forgets an aborted task: no status is sent. Data-Out that is still under way for it is dropped and counted, and
+    /// its Target Transfer Tags are not given out again while any may come. The id is free at once.
     pub fn abandon(&mut self, task: TaskId) {
         let Some(record) = self.remove_task(task) else {
             return;

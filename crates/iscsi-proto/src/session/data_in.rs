@@ -5,8 +5,8 @@ use iscsi_wire::{DataIn, ResponseCode, ScsiResponse, SerialNumber, Ttt};
 use super::task::{Completion, Task};
 use super::{Session, TaskId, Transmit};
 
-/// The longest payload of a Data-In PDU, whatever more the initiator takes: a longer one gains nothing and would hold up
-/// answers to other commands.
+/// The longest payload of a Data-In PDU, whatever more the initiator takes: a longer one gains nothing and would hold
+/// up answers to other commands.
 const MAX_DATA_IN_BYTES: u32 = 256 * 1024;
 
 /// Data-In that one task may send in its turn, before others have theirs.
@@ -15,8 +15,8 @@ const TURN_BYTES: u32 = 256 * 1024;
 const GOOD: u8 = 0;
 
 impl Session {
-    /// Queues Data-In: the task's memory holds [offset, offset + bytes) of the command's data. Windows come in order without gaps;
-    /// what lies beyond the expected data transfer length is not sent.
+    /// Queues Data-In: the task's memory holds [offset, offset + bytes) of the command's data. Windows come in order
+    /// without gaps; what lies beyond the expected data transfer length is not sent.
     ///
     /// # Panics
     /// Where `offset` is not the end of the window before: the engine's own mistake, which would send wrong bytes.
@@ -86,8 +86,8 @@ impl Session {
         task.sent += bytes;
         task.burst += bytes;
         let drained = task.sent == task.available;
-        // RFC 7143 §11.7.1: F ends a sequence, which MaxBurstLength bounds. A sequence also ends where nothing more is at hand,
-        // since what comes next may be a status of its own.
+        // RFC 7143 §11.7.1: F ends a sequence, which MaxBurstLength bounds. A sequence also ends where nothing more is
+        // at hand, since what comes next may be a status of its own.
         let r#final = drained || task.burst == max_burst;
         if r#final {
             task.burst = 0;

@@ -1,8 +1,8 @@
 //! Data-Out: what comes unsolicited, what is asked for, and the rules for both (RFC 7143 §11.7, §11.8).
 //!
-//! DataPDUInOrder and DataSequenceInOrder are always Yes here: the login offers Yes, and Yes wins (§13.18, §13.19). So the
-//! data of a command comes in the order of its bytes, first the immediate, then the unsolicited burst, then the answer to
-//! each R2T in the order of the R2Ts.
+//! DataPDUInOrder and DataSequenceInOrder are always Yes here: the login offers Yes, and Yes wins (§13.18, §13.19). So
+//! the data of a command comes in the order of its bytes, first the immediate, then the unsolicited burst, then the
+//! answer to each R2T in the order of the R2Ts.
 
 use iscsi_wire::{Bhs, DataOut, ReadyToTransfer, RejectReason, Ttt};
 
@@ -72,8 +72,8 @@ impl Session {
         let first_burst = self.params.first_burst_length;
         let task = self.tasks.get_mut(id)?;
         if !digest_matches {
-            // RFC 7143 §7.8: Reject, and at ErrorRecoveryLevel 0 the task ends with "Protocol Service CRC error" once all
-            // its data has come.
+            // RFC 7143 §7.8: Reject, and at ErrorRecoveryLevel 0 the task ends with "Protocol Service CRC error" once
+            // all its data has come.
             task.fault.get_or_insert(DataFault::ProtocolServiceCrcError);
         }
         if task.fault.is_none() {

@@ -126,8 +126,8 @@ pub enum Event {
         /// R2T. What is still missing comes only when it is asked for with `request_data`.
         sequence_done: bool,
     },
-    /// A task's Data-Out broke the rules, and all that was under way for it has now come and was dropped. The engine ends the
-    /// command and completes it with CHECK CONDITION and `fault.sense()`; no more of its data will come.
+    /// A task's Data-Out broke the rules, and all that was under way for it has now come and was dropped. The engine
+    /// ends the command and completes it with CHECK CONDITION and `fault.sense()`; no more of its data will come.
     DataFault {
         /// The task.
         task: TaskId,
@@ -143,16 +143,16 @@ pub enum Event {
         /// Which targets.
         which: SendTargets,
     },
-    /// The initiator wants to close the session or its connection. Commands that are still unanswered are the engine's to end
-    /// (abandon) before it answers.
+    /// The initiator wants to close the session or its connection. Commands that are still unanswered are the engine's
+    /// to end (abandon) before it answers.
     Logout {
         /// For [`Session::complete_logout`](super::Session::complete_logout).
         handle: LogoutHandle,
         /// What is to be closed.
         reason: LogoutReason,
     },
-    /// The connection is over, and at ErrorRecoveryLevel 0 with one connection its session too. Told once; input after it is
-    /// swallowed.
+    /// The connection is over, and at ErrorRecoveryLevel 0 with one connection its session too. Told once; input after
+    /// it is swallowed.
     ConnectionDone {
         /// Which connection.
         c: ConnectionIndex,
@@ -229,8 +229,8 @@ pub enum TmfReference {
     None,
     /// A task which has no status yet.
     Task(TaskId),
-    /// No such task, but its CmdSN is in the window and has not come: it counts as received from now on, and the answer is
-    /// "Function complete" (RFC 7143 §11.6.1, case b).
+    /// No such task, but its CmdSN is in the window and has not come: it counts as received from now on, and the answer
+    /// is "Function complete" (RFC 7143 §11.6.1, case b).
     NotYetReceived,
     /// No such task, or its status is already on the way: "Task does not exist" (RFC 7143 §11.6.1, case c).
     NotFound,
@@ -286,8 +286,8 @@ pub struct Outcome<'a> {
     pub status: u8,
     /// Sense data, without its length; at most [`MAX_SENSE_BYTES`] are sent.
     pub sense: &'a [u8],
-    /// Last window of Data-In, (offset, bytes), in the task's memory: follows what `data_in` queued. Status rides in its last
-    /// PDU where it is GOOD.
+    /// Last window of Data-In, (offset, bytes), in the task's memory: follows what `data_in` queued. Status rides in
+    /// its last PDU where it is GOOD.
     pub data_in: Option<(u32, u32)>,
     /// Bytes the command itself would move: against the expected data transfer length they give the residual count.
     pub transfer_bytes: u64,

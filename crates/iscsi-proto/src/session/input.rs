@@ -2,14 +2,12 @@
 
 use core::time::Duration;
 
-use iscsi_wire::{Bhs, ParseError, Reject, RejectReason, SerialNumber, SnackRequest, opcode};
+use iscsi_wire::{Bhs, RejectReason, SerialNumber, SnackRequest, opcode};
 
 use super::task::{Decision, RequestSlot};
 use super::window::{Arrival, HeldRequest};
 use super::{ConnectionIndex, DropReason, Event, ReceivePlan, Received, Session, SessionType};
-use crate::connection::{
-    Connection, Ending, HeaderStep, MAX_QUEUED_REJECTS, Purpose, Reply, Segment, Stage,
-};
+use crate::connection::{Connection, Ending, HeaderStep, Purpose, Segment, Stage};
 
 /// How a request goes on after its I bit and CmdSN have been judged.
 pub(super) enum Admission {
@@ -55,9 +53,9 @@ impl Session {
         }
     }
 
-    /// Bytes of an in-place plan have landed in the task's memory; they are passed for the data digest only, all at once or in
-    /// parts, and never more than the plan named. `handle_received` is to be called after it, with what came to staging, also if
-    /// that is nothing.
+    /// Bytes of an in-place plan have landed in the task's memory; they are passed for the data digest only, all at
+    /// once or in parts, and never more than the plan named. `handle_received` is to be called after it, with what came
+    /// to staging, also if that is nothing.
     ///
     /// The task may be over since the plan was made: the bytes count all the same, and mean nothing.
     pub fn handle_placed(&mut self, c: ConnectionIndex, now: Duration, bytes: &[u8]) {
@@ -72,7 +70,8 @@ impl Session {
         }
     }
 
-    /// Takes bytes of the stream, up to the first thing the engine must act on. All are consumed where there is no event.
+    /// Takes bytes of the stream, up to the first thing the engine must act on. All are consumed where there is no
+    /// event.
     pub fn handle_received(&mut self, c: ConnectionIndex, now: Duration, input: &[u8]) -> Received {
         let nothing = Received {
             consumed: input.len(),
@@ -116,8 +115,8 @@ impl Session {
         }
     }
 
-    /// What needs no input: commands whose turn has come, and the end of the connection. To be called until `None` after
-    /// answers, where no call of `handle_received` follows.
+    /// What needs no input: commands whose turn has come, and the end of the connection. To be called until `None`
+    /// after answers, where no call of `handle_received` follows.
     pub fn poll_event(&mut self, c: ConnectionIndex) -> Option<Event> {
         while let Some(request) = self.window.take_due() {
             let event = match request {
@@ -216,7 +215,8 @@ impl Session {
         let connection = self.connection_mut(c)?;
         let exp_stat_sn = u32::from_be_bytes([bhs.0[28], bhs.0[29], bhs.0[30], bhs.0[31]]);
         connection.acknowledge(SerialNumber(exp_stat_sn));
-        // RFC 7143 §13.12: no data segment is longer than the receiver declared; one that is has inconsistent fields (§7.7).
+        // RFC 7143 §13.12: no data segment is longer than the receiver declared; one that is has inconsistent fields
+        // (§7.7).
         if bhs.data_segment_length() > connection.max_recv_data_segment_length {
             return self.format_error(c, bhs);
         }
@@ -265,8 +265,8 @@ impl Session {
         }
     }
 
-    /// Judges a request by its I bit and CmdSN, and counts it as received unless it is refused. `held` is what is to be done in
-    /// its turn where that has not come.
+    /// Judges a request by its I bit and CmdSN, and counts it as received unless it is refused. `held` is what is to be
+    /// done in its turn where that has not come.
     pub(super) fn admit(
         &mut self,
         c: ConnectionIndex,
@@ -316,91 +316,6 @@ impl Session {
         }
         *own += 1;
         Admission::Now(class)
-    }
-
-    /// Rejects a PDU and drops its data.
-    pub(super) fn refuse(
-        &mut self,
-        c: ConnectionIndex,
-        reason: RejectReason,
-        bhs: &Bhs,
-    ) -> Option<Event> {
-        self.skip_segment(c, bhs);
-        self.reject(c, reason, bhs)
-    }
-
-    /// Queues a Reject.
-    pub(super) fn reject(
-        &mut self,
-        c: ConnectionIndex,
-        reason: RejectReason,
-        bhs: &Bhs,
-    ) -> Option<Event> {
-        self.counters.rejects += 1;
-        let connection = self.connection_mut(c)?;
-        if connection.queued_rejects() >= MAX_QUEUED_REJECTS {
-            return self.end_connection(c, DropReason::TooManyRejects, false);
-        }
-        // RFC 7143 §11.17: the data segment is the complete header of the rejected PDU.
-        let data = bhs.0.to_vec();
-        let reject = Reject {
-            reason,
-            data_segment_length: 48,
-            itt: iscsi_wire::Itt::RESERVED,
-            ..Reject::default()
-        };
-        let reply = Reply {
-            data,
-            ..Reply::new(reject.emit(), RequestSlot::None)
-        };
-        connection.replies.push_back(reply);
-        None
-    }
-
-    /// RFC 7143 §7.7: a format error ends the connection. The Reject tells the peer which header it was.
-    pub(super) fn format_error(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
-        let full = self.reject(c, RejectReason::InvalidPduField, bhs);
-        full.or_else(|| self.end_connection(c, DropReason::Format, true))
-    }
-
-    pub(super) fn malformed(
-        &mut self,
-        c: ConnectionIndex,
-        bhs: &Bhs,
-        error: ParseError,
-    ) -> Option<Event> {
-        match error {
-            ParseError::InvalidField { .. } => self.format_error(c, bhs),
-            ParseError::UnknownOpcode(_) | ParseError::UnexpectedOpcode { .. } => {
-                self.refuse(c, RejectReason::CommandNotSupported, bhs)
-            }
-        }
-    }
-
-    /// RFC 7143 §7.8: Reject with reason 02h. The request is lost, and with it a CmdSN that at ErrorRecoveryLevel 0 nobody fills
-    /// again: the session is recovered instead (§7.1.5).
-    fn data_digest_error(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
-        let full = self.reject(c, RejectReason::DataDigestError, bhs);
-        full.or_else(|| self.end_connection(c, DropReason::DataDigest, true))
-    }
-
-    /// The connection is over, unless it was already. The event that says so.
-    pub(super) fn end_connection(
-        &mut self,
-        c: ConnectionIndex,
-        reason: DropReason,
-        flush: bool,
-    ) -> Option<Event> {
-        let connection = self.connection_mut(c)?;
-        if connection.ending.is_some() {
-            return None;
-        }
-        connection.ending = Some(Ending {
-            reason,
-            flush,
-            told: true,
-        });
-        Some(Event::ConnectionDone { c, reason, flush })
     }
 
     /// Drops the data of a PDU.

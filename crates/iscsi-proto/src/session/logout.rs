@@ -77,8 +77,8 @@ impl Session {
         Some(Event::Logout { handle, reason })
     }
 
-    /// Answers a logout. The response leaves after the status of every command that was completed before. Where it says that the
-    /// connection is closed, [`Event::ConnectionDone`] comes next, and what is queued is to be sent first.
+    /// Answers a logout. The response leaves after the status of every command that was completed before. Where it says
+    /// that the connection is closed, [`Event::ConnectionDone`] comes next, and what is queued is to be sent first.
     pub fn complete_logout(&mut self, handle: LogoutHandle, response: LogoutResponseCode) {
         for c in 0..u8::try_from(self.connections.len()).unwrap_or(u8::MAX) {
             let c = ConnectionIndex(c);
@@ -125,7 +125,8 @@ impl Session {
         }
     }
 
-    /// Asks the initiator to log out within `seconds`: Async Message, event 1 (RFC 7143 §11.9.1). Commands go on until it does.
+    /// Asks the initiator to log out within `seconds`: Async Message, event 1 (RFC 7143 §11.9.1). Commands go on until
+    /// it does.
     pub fn request_logout(&mut self, c: ConnectionIndex, seconds: u16) {
         self.tell(
             c,

@@ -1,11 +1,11 @@
 //! Task management requests and their responses (RFC 7143 §11.5, §11.6).
 //!
-//! What a function does to tasks is the engine's; here a request is put in order, its Referenced Task Tag is resolved, and its
-//! response is kept behind the statuses that were decided before it.
+//! What a function does to tasks is the engine's; here a request is put in order, its Referenced Task Tag is resolved,
+//! and its response is kept behind the statuses that were decided before it.
 //!
-//! RFC 7143 §4.2.3.2 has a target wait, before it answers, for the Data-Out that its R2Ts asked for. The reason is that their tags
-//! may be given out again. Here no tag is given out again while its Data-Out may come, so nothing is waited for: an initiator
-//! that stops sending once it has asked for the abort is not waited for in vain.
+//! RFC 7143 §4.2.3.2 has a target wait, before it answers, for the Data-Out that its R2Ts asked for. The reason is that
+//! their tags may be given out again. Here no tag is given out again while its Data-Out may come, so nothing is waited
+//! for: an initiator that stops sending once it has asked for the abort is not waited for in vain.
 
 use iscsi_wire::{
     Bhs, Itt, RejectReason, TaskManagementFunction, TaskManagementRequest, TaskManagementResponse,
@@ -105,8 +105,8 @@ impl Session {
             Some((id, task)) if task.completion.is_none() => TmfReference::Task(id),
             // Its status leaves before the response does.
             Some(_) => TmfReference::NotFound,
-            // RFC 7143 §11.6.1: a task that is not known, but whose CmdSN is in the window and before that of the request, counts
-            // as received; the answer is "Function complete". Else the task does not exist.
+            // RFC 7143 §11.6.1: a task that is not known, but whose CmdSN is in the window and before that of the
+            // request, counts as received; the answer is "Function complete". Else the task does not exist.
             None if aborts && self.window.plug(request.ref_cmd_sn, request.cmd_sn) => {
                 TmfReference::NotYetReceived
             }
@@ -114,8 +114,8 @@ impl Session {
         }
     }
 
-    /// Answers a task management request. The response leaves after the status of every command that was completed before this
-    /// call. A handle that has been answered is ignored.
+    /// Answers a task management request. The response leaves after the status of every command that was completed
+    /// before this call. A handle that has been answered is ignored.
     pub fn complete_task_management(
         &mut self,
         handle: TmfHandle,

@@ -2,27 +2,29 @@
 //!
 //! # How it is driven
 //!
-//! *Input.* Ask [`Session::receive_plan`] before each receive. Bytes that landed in place go to [`Session::handle_placed`]; then
-//! all bytes from staging, also none, to [`Session::handle_received`], again and again with what it has not consumed, until it
-//! returns no event. An [`Event::Command`] that [brings data](CommandEvent::brings_data) is answered with
-//! [`Session::accept_data`] or [`Session::discard_data`] before the next call; a command with neither answer is taken to be
-//! discarded.
+//! *Input.* Ask [`Session::receive_plan`] before each receive. Bytes that landed in place go to
+//! [`Session::handle_placed`]; then all bytes from staging, also none, to [`Session::handle_received`], again and again
+//! with what it has not consumed, until it returns no event. An [`Event::Command`] that [brings
+//! data](CommandEvent::brings_data) is answered with [`Session::accept_data`] or [`Session::discard_data`] before the
+//! next call; a command with neither answer is taken to be discarded.
 //!
-//! *Answers.* The engine answers events when it likes, in any order. After answers, [`Session::poll_event`] tells what they made
-//! possible without input: after [`Session::complete_logout`] that is [`Event::ConnectionDone`].
+//! *Answers.* The engine answers events when it likes, in any order. After answers, [`Session::poll_event`] tells what
+//! they made possible without input: after [`Session::complete_logout`] that is [`Event::ConnectionDone`].
 //!
-//! *Output.* [`Session::poll_transmit`] gathers what is ready. A task's memory must stay as it is until the pieces that name it
-//! are sent; [`Piece::Release`] and [`Session::abandon`] are the two ends of a task, after which its id is used again.
+//! *Output.* [`Session::poll_transmit`] gathers what is ready. A task's memory must stay as it is until the pieces that
+//! name it are sent; [`Piece::Release`] and [`Session::abandon`] are the two ends of a task, after which its id is used
+//! again.
 //!
 //! *Time.* `now` never goes back. [`Session::poll_timeout`] says when [`Session::handle_timeout`] is due.
 //!
 //! # Bounds
 //!
-//! Whatever a peer sends, a session holds at most one task (about 350 bytes) for each place in the command window and the
-//! immediate allowance, one reply of about 100 bytes for each of these and 16 Rejects of 150 bytes, `max_text_bytes` of text it is
-//! being told, six times that of answers to it, and `max_text_bytes` of ping data; the engine's answer to SendTargets is bounded
-//! by the configuration of the target. With the default limits that is under 600 KiB, and under 2 KiB once idle and told to
-//! [release its memory](Session::release_idle_memory).
+//! Whatever a peer sends, a session holds at most one task (about 350 bytes) for each place in the command window and
+//! the immediate allowance, one reply of about 100 bytes for each of these and 16 Rejects of 150 bytes,
+//! `max_text_bytes` of text it is being told, six times that of answers to it, and twice that of text and ping data
+//! that wait to be sent; the engine's answer to SendTargets is bounded by the configuration of the target. With the
+//! default limits that is under 700 KiB, and under 2 KiB once idle and told to [release its
+//! memory](Session::release_idle_memory).
 //!
 //! # What it deliberately does not know
 //!
@@ -41,6 +43,7 @@ mod logout;
 mod management;
 mod nop;
 mod output;
+mod refusal;
 mod sense;
 mod slab;
 pub(crate) mod task;

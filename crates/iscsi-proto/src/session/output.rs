@@ -1,7 +1,7 @@
 //! Output: who sends next.
 //!
-//! Answers that are no task's go first, in order; tasks take turns, each with a bounded amount of Data-In, so that a long read
-//! delays a short one by one turn at most.
+//! Answers that are no task's go first, in order; tasks take turns, each with a bounded amount of Data-In, so that a
+//! long read delays a short one by one turn at most.
 
 use core::time::Duration;
 
@@ -11,8 +11,8 @@ use super::{ConnectionIndex, Session, Transmit};
 use crate::connection::{Connection, StatSnUse};
 
 impl Session {
-    /// Appends ready PDUs to `out`, until they are `budget_bytes` long on the wire or nothing is left; the last PDU may pass the
-    /// budget by its own length, which is at most 256 KiB and a header. Whether more is ready.
+    /// Appends ready PDUs to `out`, until they are `budget_bytes` long on the wire or nothing is left; the last PDU may
+    /// pass the budget by its own length, which is at most 256 KiB and a header. Whether more is ready.
     pub fn poll_transmit(
         &mut self,
         c: ConnectionIndex,
@@ -45,8 +45,8 @@ impl Session {
         connection.is_some_and(|c| c.has_output() || self.has_window_news(c))
     }
 
-    /// RFC 7143 §11.4.11: a MaxCmdSN that has grown, as by an abort, and that no PDU under way tells, is told by a NOP-In. One
-    /// that the login told too low is told once it keeps the initiator waiting.
+    /// RFC 7143 §11.4.11: a MaxCmdSN that has grown, as by an abort, and that no PDU under way tells, is told by a
+    /// NOP-In. One that the login told too low is told once it keeps the initiator waiting.
     pub(super) fn has_window_news(&self, connection: &Connection) -> bool {
         let told = connection.told_max_cmd_sn;
         let matters = connection.spoke || told.lt(self.window.exp_cmd_sn());
@@ -82,7 +82,8 @@ impl Session {
         let Some(first) = connection.replies.front() else {
             return false;
         };
-        // RFC 7143 §11.6.1 and §11.15: a status that was decided before a task management or logout response leaves before it.
+        // RFC 7143 §11.6.1 and §11.15: a status that was decided before a task management or logout response leaves
+        // before it.
         let waits = |id: &super::TaskId| {
             let completion = self
                 .tasks

@@ -10,8 +10,8 @@ use super::DataFault;
 pub enum TransportSense {
     /// The command's data broke the rules of its transfer.
     Data(DataFault),
-    /// The command's header asks for what no command here has: data both ways. ILLEGAL REQUEST, INVALID FIELD IN COMMAND
-    /// INFORMATION UNIT.
+    /// The command's header asks for what no command here has: data both ways. ILLEGAL REQUEST, INVALID FIELD IN
+    /// COMMAND INFORMATION UNIT.
     InvalidCommandHeader,
 }
 

@@ -174,7 +174,8 @@ impl TagTable {
     /// Where a tag's search starts, and the mask of indices.
     fn home(&self, itt: Itt) -> Option<(usize, usize)> {
         let mask = self.entries.len().checked_sub(1)?;
-        // Initiators count their tags up, or put an index in the low and an age in the high bits: Fibonacci hashing spreads both.
+        // Initiators count their tags up, or put an index in the low and an age in the high bits: Fibonacci hashing
+        // spreads both.
         let hash = itt.0.wrapping_mul(0x9e37_79b1) >> 12;
         Some((hash as usize & mask, mask))
     }

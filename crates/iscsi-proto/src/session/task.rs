@@ -6,8 +6,8 @@ use iscsi_wire::{Itt, Lun64, SerialNumber, Ttt};
 
 use super::{ConnectionIndex, DataFault};
 
-/// R2Ts one task may have outstanding, whatever larger MaxOutstandingR2T allows: with bursts of 256 KiB or more, more of them
-/// than this only make the peer's queue longer.
+/// R2Ts one task may have outstanding, whatever larger MaxOutstandingR2T allows: with bursts of 256 KiB or more, more
+/// of them than this only make the peer's queue longer.
 pub(crate) const MAX_R2TS: usize = 8;
 
 /// A command that has no answer on the wire yet.
@@ -185,8 +185,8 @@ impl Task {
 
     /// Whether an R2T may leave now.
     pub(crate) fn may_ask(&self, max_outstanding_r2t: u16) -> bool {
-        // Data sequences come in order (RFC 7143 §13.19): what is asked for starts where the unsolicited burst ended, which is
-        // known when it has.
+        // Data sequences come in order (RFC 7143 §13.19): what is asked for starts where the unsolicited burst ended,
+        // which is known when it has.
         self.write
             && self.next_r2t_offset < self.granted
             && self.fault.is_none()

@@ -1,7 +1,8 @@
-//! Text requests in full feature phase: SendTargets, and the keys that may still change (RFC 7143 §6.2, §11.10, §11.11).
+//! Text requests in full feature phase: SendTargets, and the keys that may still change (RFC 7143 §6.2, §11.10,
+//! §11.11).
 //!
-//! One exchange at a time on a connection; a request with a reserved Target Transfer Tag begins a new one, and the old one is
-//! forgotten.
+//! One exchange at a time on a connection; a request with a reserved Target Transfer Tag begins a new one, and the old
+//! one is forgotten.
 
 use iscsi_wire::keys::{Key, lookup};
 use iscsi_wire::number::parse_number;
@@ -45,9 +46,11 @@ impl Session {
             } else if !self.continues(c, &request) {
                 return self.refuse(c, RejectReason::InvalidPduField, bhs);
             }
-            let collected = self.connection(c)?.collected.len();
+            let connection = self.connection(c)?;
+            let collected = connection.collected.len() + bhs.data_segment_length() as usize;
             let most = self.limits.max_text_bytes as usize;
-            if collected + bhs.data_segment_length() as usize > most {
+            // Neither what a peer says nor what it has been told and does not read may grow without bound.
+            if collected > most || connection.queued_bytes() >= most {
                 self.forget_text(c);
                 return self.refuse(c, RejectReason::LongOperationReject, bhs);
             }
@@ -174,8 +177,9 @@ impl Session {
         Some(Event::SendTargets { handle, which })
     }
 
-    /// Answers a SendTargets question with its records: `TargetName=...` and `TargetAddress=...` pairs, each ended by a NUL. Text
-    /// longer than one PDU is split, and goes out as the initiator asks for it. A handle whose exchange is over is ignored.
+    /// Answers a SendTargets question with its records: `TargetName=...` and `TargetAddress=...` pairs, each ended by a
+    /// NUL. Text longer than one PDU is split, and goes out as the initiator asks for it. A handle whose exchange is
+    /// over is ignored.
     pub fn answer_send_targets(&mut self, handle: TextHandle, records: &[u8]) {
         for c in 0..u8::try_from(self.connections.len()).unwrap_or(u8::MAX) {
             let c = ConnectionIndex(c);
@@ -203,7 +207,9 @@ impl Session {
         let Some(connection) = self.connection(c) else {
             return;
         };
-        let room = connection.max_send_data_segment_length as usize;
+        let room = connection
+            .max_send_data_segment_length
+            .min(self.limits.max_text_bytes) as usize;
         let rest = answer.get(at..).unwrap_or_default();
         let data = rest[..rest.len().min(room)].to_vec();
         let next = at + data.len();

@@ -69,8 +69,8 @@ impl Session {
         let Some(connection) = self.connection_mut(c) else {
             return;
         };
-        // RFC 7143 §11.19.1, §11.19.2: a target's ping has a tag to be answered with, no Initiator Task Tag, and uses up no
-        // StatSN.
+        // RFC 7143 §11.19.1, §11.19.2: a target's ping has a tag to be answered with, no Initiator Task Tag, and uses
+        // up no StatSN.
         let nop = NopIn {
             itt: Itt::RESERVED,
             ttt,

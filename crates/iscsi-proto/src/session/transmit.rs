@@ -32,12 +32,12 @@ pub enum Piece {
         offset: u32,
         /// How many.
         bytes: u32,
-        /// The arena has a hole of four bytes here for the CRC32C, least significant byte first, over the payload and its
-        /// padding (`pad(bytes)` bytes, in the arena just before the hole).
+        /// The arena has a hole of four bytes here for the CRC32C, least significant byte first, over the payload and
+        /// its padding (`pad(bytes)` bytes, in the arena just before the hole).
         digest_at: Option<u32>,
     },
-    /// Status of this task is in the batch: its id is free, and the engine may forget the task once the list of memory to be sent
-    /// is built.
+    /// Status of this task is in the batch: its id is free, and the engine may forget the task once the list of memory
+    /// to be sent is built.
     Release {
         /// The task.
         task: TaskId,

@@ -1,8 +1,8 @@
 //! The command window: which CmdSN may come, in which order requests are delivered (RFC 7143 §4.2.2.1).
 //!
-//! Belongs to the session, so that several connections can feed it. MaxCmdSN only ever grows, by one for each numbered request
-//! that got its answer, and never further from ExpCmdSN than the window is wide: an answer given across a gap is credited when
-//! the gap closes, so that what is held behind one has a bound.
+//! Belongs to the session, so that several connections can feed it. MaxCmdSN only ever grows, by one for each numbered
+//! request that got its answer, and never further from ExpCmdSN than the window is wide: an answer given across a gap
+//! is credited when the gap closes, so that what is held behind one has a bound.
 
 use iscsi_wire::{Cid, Itt, LogoutReason, SerialNumber, TaskManagementRequest};
 
@@ -116,8 +116,8 @@ impl CommandWindow {
         let ahead = cmd_sn.distance_from(self.exp_cmd_sn);
         // A closed window has MaxCmdSN one below ExpCmdSN, and a width of 0.
         let width = self.max_cmd_sn.next().distance_from(self.exp_cmd_sn);
-        // RFC 7143 §4.2.2.1: the target MUST silently ignore any non-immediate command outside of the range from ExpCmdSN to
-        // MaxCmdSN, and any non-immediate duplicate within it.
+        // RFC 7143 §4.2.2.1: the target MUST silently ignore any non-immediate command outside of the range from
+        // ExpCmdSN to MaxCmdSN, and any non-immediate duplicate within it.
         if ahead >= width {
             return Arrival::Ignored;
         }

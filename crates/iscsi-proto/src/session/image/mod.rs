@@ -1,8 +1,8 @@
 //! A session at rest as bytes, and back: what is handed to the next version of the program.
 //!
-//! The encoding is explicit: a version, then each field in a fixed order, integers big-endian, lists with their length before
-//! them. A session is at rest where nothing is half done: no PDU has begun beyond its header, nothing waits to be sent, no request
-//! waits for the engine, and each task waits for Data-Out or for its turn.
+//! The encoding is explicit: a version, then each field in a fixed order, integers big-endian, lists with their length
+//! before them. A session is at rest where nothing is half done: no PDU has begun beyond its header, nothing waits to
+//! be sent, no request waits for the engine, and each task waits for Data-Out or for its turn.
 
 mod codec;
 mod fields;
@@ -46,8 +46,8 @@ impl fmt::Display for ImageError {
 impl core::error::Error for ImageError {}
 
 impl Session {
-    /// Whether the session, as far as it can know, is at rest. Only the engine knows of tasks in a backstore and of operations with
-    /// the driver.
+    /// Whether the session, as far as it can know, is at rest. Only the engine knows of tasks in a backstore and of
+    /// operations with the driver.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
         let held = self.window.held();
@@ -99,8 +99,8 @@ impl Session {
         out.into_bytes()
     }
 
-    /// The session of an image. Its clock is that of the process which wrote the image: [`Session::restart_clock`] before use in
-    /// another.
+    /// The session of an image. Its clock is that of the process which wrote the image: [`Session::restart_clock`]
+    /// before use in another.
     ///
     /// # Errors
     /// Bytes that no session writes.

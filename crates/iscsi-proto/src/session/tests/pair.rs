@@ -1,5 +1,5 @@
-//! The session against the initiator, which reads the RFC a second time: every stream is cut, and every answer is checked by
-//! the other side's rules.
+//! The session against the initiator, which reads the RFC a second time: every stream is cut, and every answer is
+//! checked by the other side's rules.
 
 use initiator::{CommandDone, Config, Delivery, Event, Initiator, Request, Residual};
 use iscsi_wire::text::{TextWriter, parse_pairs};

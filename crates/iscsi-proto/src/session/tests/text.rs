@@ -231,3 +231,21 @@ fn declared_max_recv_data_segment_length_holds_from_then_on() {
         .collect();
     assert_eq!(lengths, [600, 400]);
 }
+
+#[test]
+fn answers_that_are_not_read_bound_further_questions() {
+    let mut target = Target::new(session(NegotiatedParams::default()));
+    target.targets = vec![b'a'; 3000];
+    let question = |number| {
+        let data = b"SendTargets=\0";
+        let request = TextRequest {
+            data_segment_length: 13,
+            ..text(number, Ttt::RESERVED)
+        };
+        (InitiatorPdu::TextRequest(request), &data[..])
+    };
+    let answer = exchange(&mut target, &[question(1), question(2), question(3)]);
+    let lengths: Vec<usize> = answer.iter().map(|(_, data)| data.len()).collect();
+    assert_eq!(lengths, [3000, 3000, 48]);
+    assert_eq!(reason(&answer[2..]), RejectReason::LongOperationReject);
+}

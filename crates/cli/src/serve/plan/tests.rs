@@ -1,1 +1,373 @@
+use std::os::unix::fs::PermissionsExt;
 
+use clap::Parser;
+use reactor::DriverChoice;
+
+use super::*;
+
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn parsed(words: &[&str]) -> Result<Args, clap::Error> {
+    Line::try_parse_from(["serve"].iter().chain(words)).map(|line| line.args)
+}
+
+fn plan(words: &[&str]) -> Result<Plan> {
+    Plan::new(&parsed(words).expect("usage"), "host")
+}
+
+fn refusal(words: &[&str]) -> String {
+    format!("{:#}", plan(words).unwrap_err())
+}
+
+fn only_group(plan: &Plan) -> Arc<PortalGroup> {
+    let target = plan.tree.targets.get(&plan.target).expect("the target");
+    Arc::clone(&target.tpgs[&GROUP_TAG])
+}
+
+fn secret_file(folder: &Path, name: &str, secret: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, secret).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn plan_of_one_file_is_open_to_all_on_loopback_at_lun_0() {
+    let plan = plan(&["/nonexistent/disk.img", "--size", "1GiB"]).unwrap();
+    assert_eq!(plan.target.as_str(), "iqn.2026-11.org.quintain.host:disk");
+    let group = only_group(&plan);
+    assert_eq!(group.portals.len(), 1);
+    assert_eq!(group.portals[0].address, "127.0.0.1:3260".parse().unwrap());
+    assert!(group.generate_node_acls && group.acls.is_empty() && group.enabled);
+    assert!(!group.authentication.required && !plan.tree.discovery.required);
+    let backstore = &plan.tree.backstores[&group.luns[&LogicalUnitNumber(0)].backstore];
+    assert_eq!(
+        backstore.kind,
+        BackstoreKind::File {
+            path: "/nonexistent/disk.img".into(),
+            create_bytes: Some(1 << 30),
+            direct: false
+        }
+    );
+    assert!(backstore.write_cache && backstore.thin && !backstore.read_only);
+    assert_eq!(
+        (backstore.block_size_bytes, &backstore.serial),
+        (512, &None)
+    );
+    assert!(model::validate(&plan.tree).is_ok());
+}
+
+#[test]
+fn plan_of_several_disks_numbers_paths_first_then_ram() {
+    let words = [
+        "--ram",
+        "1MiB",
+        "a.img",
+        "--ram",
+        "2MiB",
+        "b.img",
+        "--block-size",
+        "4096",
+        "--read-only",
+    ];
+    let plan = plan(&words).unwrap();
+    let expected = [
+        Disk::Path("a.img".into()),
+        Disk::Path("b.img".into()),
+        Disk::Ram { bytes: 1 << 20 },
+        Disk::Ram { bytes: 2 << 20 },
+    ];
+    assert_eq!(plan.disks, expected);
+    let group = only_group(&plan);
+    // The engine reports units in the order of the tree's backstores: it has to be that of the LUNs.
+    let by_lun: Vec<ObjectId> = group.luns.values().map(|lun| lun.backstore).collect();
+    assert_eq!(
+        by_lun,
+        plan.tree.backstores.keys().copied().collect::<Vec<_>>()
+    );
+    let names: Vec<&str> = plan
+        .tree
+        .backstores
+        .values()
+        .map(|b| b.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["a.img", "b.img", "RAM disk at LUN 2", "RAM disk at LUN 3"]
+    );
+    assert!(
+        plan.tree
+            .backstores
+            .values()
+            .all(|b| b.block_size_bytes == 4096 && b.read_only)
+    );
+    assert!(group.luns.values().all(|lun| lun.write_protect));
+    assert!(model::validate(&plan.tree).is_ok());
+}
+
+#[test]
+fn plan_gives_every_object_an_id_of_its_own() {
+    let plan = plan(&[
+        "a.img",
+        "--ram",
+        "1M",
+        "--initiator",
+        "iqn.a:1",
+        "--initiator",
+        "iqn.a:2",
+    ])
+    .unwrap();
+    let group = only_group(&plan);
+    let mut ids: Vec<ObjectId> = plan.tree.backstores.keys().copied().collect();
+    ids.extend(plan.tree.targets.values().map(|target| target.id));
+    ids.push(group.id);
+    ids.extend(group.luns.values().map(|lun| lun.id));
+    ids.extend(group.acls.values().map(|acl| acl.id));
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), count), (8, 8));
+}
+
+#[test]
+fn plan_with_initiators_admits_these_alone() {
+    let plan = plan(&[
+        "--ram",
+        "1M",
+        "--initiator",
+        "IQN.A:1",
+        "--initiator",
+        "iqn.a:host_2",
+        "--initiator",
+        "iqn.a:1",
+    ])
+    .unwrap();
+    let names: Vec<&str> = plan.initiators.iter().map(IscsiName::as_str).collect();
+    assert_eq!(names, ["iqn.a:1", "iqn.a:host_2"]);
+    let group = only_group(&plan);
+    assert!(!group.generate_node_acls);
+    assert_eq!(group.acls.len(), 2);
+    assert!(
+        group
+            .acls
+            .values()
+            .all(|acl| acl.mapped_luns.is_none() && acl.credentials.is_none())
+    );
+}
+
+#[test]
+fn plan_with_chap_requires_it_of_sessions_and_where_asked_of_discovery() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = secret_file(folder.path(), "own", "the-secret-of-alice\n");
+    let target = secret_file(folder.path(), "target", "the-secret-of-disks");
+    let words = [
+        "--ram",
+        "1M",
+        "--chap",
+        "alice",
+        "--chap-secret-file",
+        &own,
+        "--mutual-chap",
+        "disks",
+        "--mutual-chap-secret-file",
+        &target,
+    ];
+    let without = plan(&words).unwrap();
+    let group = only_group(&without);
+    let expected = Credentials {
+        chap: ChapCredential {
+            user: "alice".to_owned(),
+            secret: b"the-secret-of-alice".to_vec(),
+        },
+        mutual: Some(ChapCredential {
+            user: "disks".to_owned(),
+            secret: b"the-secret-of-disks".to_vec(),
+        }),
+    };
+    assert!(group.authentication.required && !without.tree.discovery.required);
+    assert_eq!(group.authentication.credentials.as_ref(), Some(&expected));
+    assert_eq!(without.notes, Vec::<String>::new());
+    let with = plan(&[words.as_slice(), &["--discovery-chap"]].concat()).unwrap();
+    assert!(with.tree.discovery.required);
+    assert_eq!(with.tree.discovery.credentials.as_ref(), Some(&expected));
+    assert!(
+        !format!("{with:?}").contains("secret-of-alice"),
+        "a secret can be printed"
+    );
+}
+
+#[test]
+fn plan_with_one_secret_for_both_directions_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = secret_file(folder.path(), "one", "the-secret-of-alice\n");
+    let two = secret_file(folder.path(), "two", "the-secret-of-alice");
+    let error = refusal(&[
+        "--ram",
+        "1M",
+        "--chap",
+        "alice",
+        "--chap-secret-file",
+        &one,
+        "--mutual-chap",
+        "disks",
+        "--mutual-chap-secret-file",
+        &two,
+    ]);
+    assert!(error.contains("a secret of its own"), "{error}");
+}
+
+#[test]
+fn plan_takes_each_form_of_an_address_once() {
+    let listen = |texts: &[&str]| -> Vec<String> {
+        let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+        portals(&texts)
+            .unwrap()
+            .iter()
+            .map(|portal| portal.address.to_string())
+            .collect()
+    };
+    assert_eq!(
+        listen(&[
+            "127.0.0.1:860",
+            "10.0.0.1",
+            "::1",
+            "[::1]",
+            "[fe80::1]:1",
+            "0.0.0.0:3260"
+        ]),
+        [
+            "127.0.0.1:860",
+            "10.0.0.1:3260",
+            "[::1]:3260",
+            "[fe80::1]:1",
+            "0.0.0.0:3260"
+        ]
+    );
+    assert_eq!(listen(&["127.0.0.1:0", "127.0.0.1:0"]).len(), 2);
+}
+
+#[test]
+fn plan_passes_on_driver_and_workers() {
+    for (text, driver) in [
+        ("auto", DriverChoice::Auto),
+        ("uring", DriverChoice::Uring),
+        ("epoll", DriverChoice::Epoll),
+        ("mixed", DriverChoice::Mixed),
+    ] {
+        let plan = plan(&["--ram", "1M", "--driver", text, "--workers", "3"]).unwrap();
+        assert_eq!((plan.config.driver, plan.config.workers), (driver, Some(3)));
+    }
+    assert_eq!(plan(&["--ram", "1M"]).unwrap().config.workers, None);
+}
+
+#[test]
+fn plan_with_serials_gives_each_disk_its_own() {
+    let plan = plan(&["a.img", "b.img", "--serial", "S1", "--serial", "S2"]).unwrap();
+    let serials: Vec<_> = plan
+        .tree
+        .backstores
+        .values()
+        .map(|b| b.serial.as_deref())
+        .collect();
+    assert_eq!(serials, [Some("S1"), Some("S2")]);
+}
+
+#[test]
+fn plan_of_a_mistake_is_refused_with_what_and_what_to_do() {
+    let table: [(&[&str], &[&str]); 14] = [
+        (
+            &["a.img", "--size", "10Gib!"],
+            &["--size", "10Gib!", "write it as"],
+        ),
+        (&["a.img", "--size", "0"], &["--size", "no bytes"]),
+        (&["--ram", "1Q"], &["--ram", "1Q", "write it as"]),
+        (
+            &["--ram", "1M", "--name", "disk"],
+            &["--name disk", "write it as iqn."],
+        ),
+        (
+            &["--ram", "1M", "--initiator", "a b"],
+            &["--initiator a b", "initiatorname.iscsi"],
+        ),
+        (
+            &["--ram", "1M", "--listen", "localhost:3260"],
+            &["--listen localhost:3260", "127.0.0.1:3260"],
+        ),
+        (
+            &["--ram", "1M", "--listen", "127.0.0.1:65536"],
+            &["--listen 127.0.0.1:65536"],
+        ),
+        (&["--ram", "1M", "--listen", "::1:3260:x"], &["[::1]:3260"]),
+        (&["--ram", "1M", "--listen", ""], &["not an address"]),
+        (&["a.img", "b.img", "--serial", "S"], &["1 for 2 LUNs"]),
+        (
+            &["a.img", "b.img", "--serial", "S", "--serial", "S"],
+            &["--serial S", "twice"],
+        ),
+        (
+            &["/dev/nonexistent-disk", "--size", "1M"],
+            &["/dev/nonexistent-disk", "no such device"],
+        ),
+        (
+            &[
+                "--ram",
+                "1M",
+                "--chap",
+                "alice",
+                "--chap-secret-file",
+                "/nonexistent",
+            ],
+            &["/nonexistent", "no such file"],
+        ),
+        (
+            &[
+                "--ram",
+                "1M",
+                "--chap",
+                "",
+                "--chap-secret-file",
+                "/nonexistent",
+            ],
+            &["--chap", "empty"],
+        ),
+    ];
+    for (words, expected) in table {
+        let error = refusal(words);
+        for part in expected {
+            assert!(error.contains(part), "{words:?}: {error}");
+        }
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn command_line_that_leaves_out_half_is_usage() {
+    let table: [&[&str]; 11] = [
+        &[],
+        &["--size", "1M"],
+        &["--ram", "1M", "--size", "1M"],
+        &["--ram", "1M", "--chap", "alice"],
+        &["--ram", "1M", "--chap-secret-file", "f"],
+        &[
+            "--ram",
+            "1M",
+            "--mutual-chap",
+            "d",
+            "--mutual-chap-secret-file",
+            "f",
+        ],
+        &["--ram", "1M", "--discovery-chap"],
+        &["--ram", "1M", "--block-size", "1024"],
+        &["--ram", "1M", "--driver", "aio"],
+        &["--ram", "1M", "--workers", "0"],
+        &["--ram", "1M", "--chap-secret", "in-argv"],
+    ];
+    for words in table {
+        let error = parsed(words).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{words:?}");
+    }
+}

@@ -96,6 +96,15 @@ fn compare_and_write_on_a_file_loses_no_increment() {
     );
 }
 
+/// Ends the writers, also when an assertion fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Plain writes of the same block from other workers: each compare and write that succeeded replaced exactly what it named, so the
 /// write that it replaced never shows again.
 #[test]

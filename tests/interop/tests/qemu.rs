@@ -119,7 +119,28 @@ fn gigabyte_in_4096_byte_blocks_compares(driver: Driver) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let serve = Serve::new(folder.path(), driver).file("disk.img", "1GiB");
     let serve = serve.argument("--block-size").argument("4096");
-    round_trip(&serve, folder.path(), 1024, |target| target.url(0))
+    // `qemu-img compare` of QEMU 7.2 ends in an assertion of its own (block/iscsi.c, iscsi_co_block_status: alignment) when a raw
+    // file is compared with a disk of 4096-byte blocks that offers UNMAP: what came back is compared by us.
+    in_and_out(&serve, folder.path(), 1024)
+}
+
+fn in_and_out(serve: &Serve, folder: &Path, mib: u64) -> Result<()> {
+    let (source, back) = (folder.join("source.raw"), folder.join("back.raw"));
+    image(&source, mib)?;
+    let target = serve.start()?;
+    let convert = |from: &std::ffi::OsStr, to: &std::ffi::OsStr, flags: &[&str]| {
+        let mut command = qemu("qemu-img");
+        command
+            .arg("convert")
+            .args(flags)
+            .args(["-f", "raw", "-O", "raw"]);
+        succeed(command.arg(from).arg(to), LIMIT)
+    };
+    convert(source.as_os_str(), target.url(0).as_ref(), &["-n"])?;
+    ensure!(target.drain()?.success(), "it did not exit 0");
+    let target = serve.start()?;
+    convert(target.url(0).as_ref(), back.as_os_str(), &[])?;
+    same_bytes(&source, &back)
 }
 
 fn image_under_chap_compares(driver: Driver) -> Result<()> {
@@ -165,9 +186,8 @@ fn discarded_and_zeroed_ranges_read_as_zeroes(driver: Driver) -> Result<()> {
         command.args(["-c", line]);
     }
     let told = succeed(command.arg(target.url(0)), LIMIT)?;
-    ensure!(
-        !told.contains("Pattern verification failed") && !told.contains("failed"),
-        "{told}"
-    );
+    // QEMU asks for GET LBA STATUS wherever UNMAP is offered, and takes everything as mapped where it is not there.
+    let failed = |line: &&str| line.contains("failed") && !line.contains("GET_LBA_STATUS failed");
+    ensure!(!told.lines().any(|line| failed(&line)), "{told}");
     Ok(())
 }

@@ -71,7 +71,8 @@ pub fn sense_code(sense: &[u8]) -> Option<(u8, u8, u8)> {
 }
 
 /// The address form of LUN 0 to 255, peripheral device addressing.
-fn lun64(lun: u8) -> Lun64 {
+#[must_use]
+pub fn lun64(lun: u8) -> Lun64 {
     Lun64(u64::from(lun) << 48)
 }
 
@@ -182,14 +183,18 @@ impl Client {
         Ok(done.data)
     }
 
+    /// Queues a SYNCHRONIZE CACHE(10) of everything.
+    pub fn flush(&mut self) -> Itt {
+        let cdb = [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        self.initiator.command(self.lun, &cdb, Vec::new(), 0)
+    }
+
     /// SYNCHRONIZE CACHE(10) of everything, now.
     ///
     /// # Errors
     /// The command fails, or the target breaks the protocol.
     pub fn flush_now(&mut self) -> Result<()> {
-        let itt =
-            self.initiator
-                .command(self.lun, &[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], Vec::new(), 0);
+        let itt = self.flush();
         self.wait(itt).map(drop)
     }
 
@@ -238,8 +243,11 @@ impl Client {
         }
     }
 
-    /// TEST UNIT READY until it is, then the capacity. A new nexus begins with a unit attention or two.
-    fn become_ready(&mut self) -> Result<()> {
+    /// TEST UNIT READY until it is, then the capacity. A new nexus begins with a unit attention or two, at each LUN.
+    ///
+    /// # Errors
+    /// The unit does not get ready.
+    pub fn become_ready(&mut self) -> Result<()> {
         for _ in 0..8 {
             self.initiator.command(self.lun, &[0; 6], Vec::new(), 0);
             let done = self.next_ended()?;
@@ -308,7 +316,8 @@ fn read_all(mut stream: TcpStream) -> mpsc::Receiver<Vec<u8>> {
 }
 
 /// READ(16) and WRITE(16) of SBC-4: address in bytes 2 to 9, length in 10 to 13.
-fn cdb16(opcode: u8, lba: u64, blocks: usize) -> [u8; 16] {
+#[must_use]
+pub fn cdb16(opcode: u8, lba: u64, blocks: usize) -> [u8; 16] {
     let mut cdb = [0; 16];
     cdb[0] = opcode;
     cdb[2..10].copy_from_slice(&lba.to_be_bytes());

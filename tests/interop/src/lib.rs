@@ -2,7 +2,8 @@
 //!
 //! The library holds what the tests share: [`Serve`] and [`Target`] start and end the binary, [`tool`] runs a program within
 //! a time limit, [`test_cu`] reads what `iscsi-test-cu` prints and compares it with the list of what is expected, [`Client`]
-//! is our own sans-I/O initiator on a TCP stream, and [`load`] a load that knows what the target has acknowledged.
+//! is our own sans-I/O initiator on a TCP stream, [`load`] a load that knows what the target has acknowledged, [`Peer`] an
+//! initiator that need not behave, and [`Siege`] a target under attack beside a session that must not notice.
 //!
 //! `cargo xtask ci interop` builds the binary, installs the Debian packages and sets the environment: `QUINTAIN_BIN`,
 //! the binary (else the one beside the test's own build), and `QUINTAIN_QEMU_IMG`, a `qemu-img` that speaks iscsi://.
@@ -10,6 +11,8 @@
 pub mod client;
 pub mod load;
 pub mod pattern;
+pub mod peer;
+pub mod siege;
 pub mod stuck_file;
 pub mod target;
 pub mod test_cu;
@@ -17,6 +20,8 @@ pub mod tool;
 
 pub use client::Client;
 pub use load::Load;
+pub use peer::Peer;
+pub use siege::Siege;
 pub use target::{Credentials, Driver, Serve, Target};
 
 /// Makes of each function `fn(Driver) -> anyhow::Result<()>` a module of its name with a test for each driver.

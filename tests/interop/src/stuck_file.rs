@@ -25,6 +25,15 @@ const MAX_WRITE_BYTES: usize = 128 * 1024;
 const ENOENT: i32 = 2;
 const ENOSYS: i32 = 38;
 
+/// Why no file system can be mounted here; `None` where one can.
+#[must_use]
+pub fn missing() -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("only root can mount a file system");
+    }
+    (!Path::new("/dev/fuse").exists()).then_some("there is no /dev/fuse")
+}
+
 /// The mounted file. Dropped, the file system is unmounted.
 #[derive(Debug)]
 pub struct StuckFile {

@@ -292,6 +292,27 @@ impl Target {
         Ok(kibibytes.parse::<u64>()? * 1024)
     }
 
+    /// How many descriptors it has open.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn descriptors(&self) -> Result<usize> {
+        let folder = format!("/proc/{}/fd", self.pid.as_raw_nonzero());
+        Ok(std::fs::read_dir(folder)?.count())
+    }
+
+    /// Whether its main thread has ended. A process is not gone before a call of its that hangs in the kernel returns; then
+    /// this is all that can be seen of its end.
+    ///
+    /// # Errors
+    /// It is gone, and has been waited for.
+    pub fn has_ended(&self) -> Result<bool> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero()))?;
+        // proc(5): the state follows the name, which is in parentheses and may hold any character.
+        let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+        Ok(state.is_some_and(|state| state.starts_with(['Z', 'X'])))
+    }
+
     /// What it has written to standard error, in all starts of this folder.
     #[must_use]
     pub fn log_text(&self) -> String {

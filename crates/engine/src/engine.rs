@@ -76,22 +76,10 @@ impl Engine {
         authenticator: Arc<dyn Authenticator>,
     ) -> Result<Self, StartError> {
         model::validate(&tree).map_err(StartError::Tree)?;
-        let workers = config.workers.unwrap_or_else(available_workers).max(1);
-        let opened = open_units(&tree, workers)?;
-        let reports = opened.iter().map(|unit| unit.report.clone()).collect();
-        Self::start_units(config, workers, tree, authenticator, opened, reports)
-    }
-
-    fn start_units(
-        config: EngineConfig,
-        count: usize,
-        mut tree: Tree,
-        authenticator: Arc<dyn Authenticator>,
-        opened: Vec<OpenedUnit>,
-        units: Vec<UnitReport>,
-    ) -> Result<Self, StartError> {
+        let count = config.workers.unwrap_or_else(available_workers).max(1);
+        let mut tree = tree;
+        // What leaves nothing behind when it fails comes first; opening a backstore may create a file.
         let (listeners, portals) = bind_portals(&mut tree)?;
-        let world = world(tree, authenticator, opened, count);
         let mut pending = Vec::new();
         for worker in 0..count {
             pending.push(spawn(worker, &config)?);
@@ -106,19 +94,23 @@ impl Engine {
             mailboxes.push(started.mailbox);
             driver = Some(started.report);
         }
+        let driver = driver.ok_or_else(|| StartError::Thread(std::io::ErrorKind::Other.into()))?;
+        let opened = open_units(&tree, count)?;
+        let units = opened.iter().map(|unit| unit.report.clone()).collect();
+        let world = world(tree, authenticator, opened, count);
         let counters = (0..count)
             .map(|_| Arc::new(WorkerCounters::default()))
             .collect();
         let shared = Arc::new(Shared::new(config, world, mailboxes, counters));
-        let mut listeners = Some(listeners);
-        let mut threads = Vec::new();
-        for (start, _, thread) in pending {
-            // One worker accepts: the kernel would not spread connections evenly, and sessions are placed by load anyway.
-            let sent = start.send((Arc::clone(&shared), listeners.take().unwrap_or_default()));
-            sent.map_err(|_| StartError::Thread(std::io::ErrorKind::BrokenPipe.into()))?;
-            threads.push(thread);
+        // No portal answers before all that stands behind it does.
+        for (fd, address) in listeners.iter().zip(&portals) {
+            let error = |source| StartError::Portal {
+                address: *address,
+                source,
+            };
+            socket::start_listening(fd, ListenOptions::default().backlog).map_err(error)?;
         }
-        let driver = driver.ok_or_else(|| StartError::Thread(std::io::ErrorKind::Other.into()))?;
+        let threads = start_workers(pending, &shared, listeners)?;
         Ok(Self {
             shared,
             threads,
@@ -197,6 +189,23 @@ impl Engine {
     }
 }
 
+/// Gives the workers what they share, and the first one the listeners: the kernel would not spread connections evenly, and sessions
+/// are placed by load anyway.
+fn start_workers(
+    pending: Vec<(Start, Ready, JoinHandle<()>)>,
+    shared: &Arc<Shared>,
+    listeners: Vec<OwnedFd>,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let mut listeners = Some(listeners);
+    let mut threads = Vec::new();
+    for (start, _, thread) in pending {
+        let sent = start.send((Arc::clone(shared), listeners.take().unwrap_or_default()));
+        sent.map_err(|_| StartError::Thread(std::io::ErrorKind::BrokenPipe.into()))?;
+        threads.push(thread);
+    }
+    Ok(threads)
+}
+
 type Start = mpsc::Sender<(Arc<Shared>, Vec<OwnedFd>)>;
 type Ready = mpsc::Receiver<std::io::Result<Started>>;
 
@@ -263,7 +272,7 @@ fn available_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Binds each address once. A portal with port 0 gets the port that the system chose.
+/// Binds each address once, not yet listening. A portal with port 0 gets the port that the system chose.
 fn bind_portals(tree: &mut Tree) -> Result<(Vec<OwnedFd>, Vec<SocketAddr>), StartError> {
     let mut listeners = Vec::new();
     let mut bound: Vec<SocketAddr> = Vec::new();
@@ -277,7 +286,7 @@ fn bind_portals(tree: &mut Tree) -> Result<(Vec<OwnedFd>, Vec<SocketAddr>), Star
                     continue;
                 }
                 let error = |source| StartError::Portal { address, source };
-                let fd = socket::listen(address, ListenOptions::default()).map_err(error)?;
+                let fd = socket::bind(address, ListenOptions::default()).map_err(error)?;
                 portal.address = socket::local_addr(&fd).map_err(error)?;
                 bound.push(portal.address);
                 listeners.push(fd);

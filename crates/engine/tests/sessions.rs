@@ -187,8 +187,14 @@ fn chap(secret: &str) -> initiator::Chap {
         secret: secret.as_bytes().to_vec(),
         algorithms: vec![7, 5],
         digest: |algorithm, id, secret, challenge| {
-            let algorithm = auth::ChapAlgorithm::from_number(u64::from(algorithm)).expect("one of ours");
-            auth::chap::response(algorithm, id, &auth::Secret::new(secret.to_vec()), challenge)
+            let algorithm =
+                auth::ChapAlgorithm::from_number(u64::from(algorithm)).expect("one of ours");
+            auth::chap::response(
+                algorithm,
+                id,
+                &auth::Secret::new(secret.to_vec()),
+                challenge,
+            )
         },
         mutual: None,
     }

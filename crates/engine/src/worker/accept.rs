@@ -67,7 +67,9 @@ impl Worker {
             Err(error) if is_of_the_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections now");
-                listener.rests_until = Some(self.cx.now.saturating_add(REST));
+                let until = self.cx.now.saturating_add(REST);
+                listener.rests_until = Some(until);
+                self.listeners_rest = Some(until);
                 let nobody = Key {
                     index: u32::MAX,
                     generation: 0,
@@ -82,6 +84,10 @@ impl Worker {
 
     pub(super) fn listener_timers(&mut self) {
         let now = self.cx.now;
+        if self.listeners_rest.is_none_or(|at| at > now) {
+            return;
+        }
+        self.listeners_rest = None;
         let mut woke = false;
         for key in self.listeners.keys() {
             if let Some(listener) = self.listeners.find_mut(key)

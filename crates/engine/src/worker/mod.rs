@@ -56,6 +56,8 @@ pub(crate) struct Worker {
     sessions: std::collections::HashMap<SessionId, Key>,
     units: Units,
     listeners: Slots<Listener>,
+    /// When the last resting listener has rested.
+    listeners_rest: Option<Duration>,
     mailbox: Receiver<Message>,
     /// When what is left is dropped.
     drain: Option<Duration>,
@@ -76,6 +78,7 @@ impl Worker {
             sessions: std::collections::HashMap::new(),
             units: Units::default(),
             listeners: Slots::default(),
+            listeners_rest: None,
             mailbox,
             drain: None,
             cx: Cx::new(shared, id, driver, slab, counters),

@@ -2,7 +2,7 @@
 
 use scsi::{Sense, Status};
 
-use crate::rig::{Data, Rig, caps, cdb10, cdb12, cdb16, compare_and_write, unmap, unmap_list};
+use crate::rig::{Data, Rig, caps, cdb12, cdb16, compare_and_write, unmap, unmap_list};
 
 /// 8 GiB, of which nothing is touched here.
 fn large() -> Rig {

@@ -190,6 +190,22 @@ impl Peer {
         }
     }
 
+    /// Reads once and tells what that led to, if anything; what the initiator then has to send is the caller's to take.
+    ///
+    /// # Errors
+    /// The target says nothing, closes the connection, or breaks RFC 7143.
+    pub fn initiator_turn(&mut self) -> Result<Option<Event>> {
+        let mut buffer = vec![0; 64 * 1024];
+        let count = read_or_end(&mut self.stream, &mut buffer)?;
+        ensure!(count > 0, "the target closed the connection");
+        let events = self.initiator.handle_bytes(&buffer[..count]);
+        self.heard.extend(events);
+        match self.heard.pop_front() {
+            Some(Event::Violation(violation)) => Err(violation.into()),
+            other => Ok(other),
+        }
+    }
+
     /// What the target says next; its end is an error.
     ///
     /// # Errors
@@ -261,6 +277,22 @@ impl Peer {
         match self.event()? {
             Event::Ponged { itt: answered, .. } if answered == itt => Ok(()),
             other => bail!("no answer to a ping: {other:?}"),
+        }
+    }
+
+    /// As [`Peer::goes_on`], but R2Ts may come before.
+    ///
+    /// # Errors
+    /// As [`Peer::goes_on`].
+    pub fn goes_on_with_r2ts(&mut self) -> Result<()> {
+        let itt = self.initiator.ping(b"are you there", Delivery::Immediate);
+        self.flush();
+        loop {
+            match self.event()? {
+                Event::R2t(_) => {}
+                Event::Ponged { itt: answered, .. } if answered == itt => return Ok(()),
+                other => bail!("no answer to a ping: {other:?}"),
+            }
         }
     }
 

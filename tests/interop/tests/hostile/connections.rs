@@ -1,0 +1,126 @@
+//! Connections that cost a slot and no more: many at once, silent ones, slow ones.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail, ensure};
+use initiator::Event;
+use interop::peer::{Heard, login_response};
+use interop::{Client, Driver, Peer, Siege, on_each_driver};
+
+use crate::rubbish::login_request;
+
+on_each_driver! {
+    many_connections_at_once_keep_nobody_out,
+    login_byte_by_byte_is_as_good_as_any,
+    silent_and_slow_logins_end_by_the_timer,
+}
+
+/// More than the timer of a login, which is 15 s.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn many_connections_at_once_keep_nobody_out(driver: Driver) -> Result<()> {
+    const COUNT: usize = 500;
+    let siege = Siege::begin(driver, 2)?;
+    for _ in 0..2 {
+        let mut held = Vec::new();
+        for index in 0..COUNT {
+            let mut stream = TcpStream::connect(siege.portal())?;
+            // A third is silent, a third stops within a header, a third within the text.
+            let bytes = login_request();
+            let end = [0, 20, 60][index % 3];
+            stream.write_all(&bytes[..end])?;
+            held.push(stream);
+        }
+        Client::login(siege.portal(), 2, &[])?.logout()?;
+        siege.witness_goes_on(100)?;
+        siege.has_grown_at_most(interop::siege::KEPT_BYTES)?;
+    }
+    siege.lift(2 * COUNT)
+}
+
+fn login_byte_by_byte_is_as_good_as_any(driver: Driver) -> Result<()> {
+    let siege = Siege::begin(driver, 2)?;
+    let mut peer = Peer::connect(siege.portal(), Peer::config(6))?;
+    peer.initiator.start_login();
+    while !peer.initiator.is_full_feature() {
+        for byte in peer.initiator.take_output() {
+            peer.send_bytes(&[byte]);
+        }
+        match peer.initiator_turn()? {
+            None => {}
+            Some(Event::LoggedIn) => break,
+            Some(other) => bail!("{other:?}"),
+        }
+    }
+    peer.goes_on()?;
+    drop(peer);
+    siege.lift(1)
+}
+
+/// Sends text without end, a byte at a time, until the target closes the connection.
+fn drip(mut stream: TcpStream) -> JoinHandle<Result<()>> {
+    std::thread::spawn(move || {
+        let mut request = login_request();
+        request[1] = (request[1] & 0x0c) | 0x40;
+        stream.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let end = Instant::now() + PATIENCE;
+        for byte in request.iter().cycle() {
+            ensure!(Instant::now() < end, "a slow peer is served for ever");
+            if stream.write_all(&[*byte]).is_err() {
+                return Ok(());
+            }
+            // The pace, and whether it has been closed.
+            match stream.read(&mut [0; 512]) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// One timer runs over the whole login, whatever comes meanwhile. RFC 7143 §6.3 leaves its length to the target.
+fn silent_and_slow_logins_end_by_the_timer(driver: Driver) -> Result<()> {
+    let siege = Siege::begin(driver, 2)?;
+    let slow = drip(TcpStream::connect(siege.portal())?);
+    let mut silent = Vec::new();
+    for bytes in [0, 1, 47, 48, 60] {
+        let peer = Peer::connect(siege.portal(), Peer::config(6))?;
+        peer.stream().write_all(&login_request()[..bytes])?;
+        silent.push(peer);
+    }
+    // One that has been answered, and now says nothing more.
+    let mut request = login_request();
+    request[1] = (request[1] & 0x0c) | 0x40;
+    let mut answered = TcpStream::connect(siege.portal())?;
+    answered.write_all(&request)?;
+    let first = login_response(&mut answered)?;
+    ensure!(
+        first.is_some_and(|(first, _)| first.status.is_success()),
+        "refused"
+    );
+
+    // All of them are still there, and cost nobody anything.
+    siege.witness_goes_on(300)?;
+    Client::login(siege.portal(), 2, &[])?.logout()?;
+    for mut peer in silent {
+        ensure!(
+            peer.listen()? == Heard::Closed,
+            "an answer to half a request"
+        );
+    }
+    answered.set_read_timeout(Some(PATIENCE))?;
+    ensure!(
+        login_response(&mut answered)?.is_none(),
+        "an answer to nothing"
+    );
+    slow.join()
+        .map_err(|_| anyhow!("the slow peer panicked"))??;
+    siege.lift(7)
+}

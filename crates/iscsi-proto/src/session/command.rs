@@ -185,10 +185,11 @@ impl Session {
     /// The end of a command's immediate data.
     pub(super) fn end_immediate_data(&mut self, id: TaskId, bhs: &Bhs) -> Option<Event> {
         let task = self.tasks.get_mut(id)?;
+        // Data that was dropped has its place in the order of data all the same.
+        task.received = bhs.data_segment_length();
         if !task.takes_data() {
             return None;
         }
-        task.received = bhs.data_segment_length();
         let sequence_done = !task.unsolicited.open;
         Some(Event::DataArrived {
             task: id,
@@ -223,7 +224,6 @@ impl Session {
             return;
         };
         connection.completions += 1;
-        connection.disown(task);
         let number = connection.completions;
         record.completion = Some(Completion {
             number,

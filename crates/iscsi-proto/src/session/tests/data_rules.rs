@@ -515,3 +515,43 @@ fn task_completed_while_its_payload_comes_drops_the_rest_both_ways() {
         ));
     }
 }
+
+#[test]
+fn task_abandoned_while_its_payload_comes_owns_no_byte_of_the_rest() {
+    let mut target = with_write();
+    let bytes = wire(&[pdu(data_out(Ttt::RESERVED, 0, 512, 512, true))]);
+    target.receive(&bytes[..100], Way::Staging(usize::MAX));
+    let task = target.open()[0];
+    target.abort(task);
+    let segment = target.session.connections[0].receive.segment;
+    assert_eq!(segment.purpose, crate::connection::Purpose::Ignore);
+    let heard = target.events.len();
+    target.receive(&bytes[100..], Way::Staging(usize::MAX));
+    assert_eq!(target.events.len(), heard);
+}
+
+#[test]
+fn data_that_the_engine_did_not_decide_on_is_dropped() {
+    let mut session = session(params());
+    let bytes = wire(&[(InitiatorPdu::ScsiCommand(write(1)), &BYTES[..512])]);
+    let c = crate::session::fixture::C0;
+    let now = core::time::Duration::ZERO;
+    let first = session.handle_received(c, now, &bytes);
+    let Some(Event::Command(command)) = first.event else {
+        panic!("{first:?}")
+    };
+    assert_eq!(
+        (
+            first.consumed,
+            command.data_follows,
+            command.unsolicited_follows
+        ),
+        (48, 512, 512)
+    );
+    let rest = session.handle_received(c, now, &bytes[48..]);
+    assert_eq!((rest.consumed, rest.event), (512, None));
+    // Too late to change that.
+    session.accept_data(command.task);
+    let more = wire(&[pdu(data_out(Ttt::RESERVED, 0, 512, 512, true))]);
+    assert_eq!(session.handle_received(c, now, &more).event, None);
+}

@@ -622,6 +622,11 @@ fn silent_peer_is_pinged_and_then_dropped() {
     };
     assert_eq!((ping.itt, ping.stat_sn), (Itt::RESERVED, SerialNumber(1)));
     assert_ne!(ping.ttt, Ttt::RESERVED);
+    assert_eq!(
+        target.session.poll_timeout(),
+        Some(at(116)),
+        "counted from when it was sent"
+    );
     // Any byte is a sign of life, an answer ends the matter; neither comes again.
     target.now = at(113);
     target.receive(&[0], Way::Staging(1));

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +14,7 @@ use iscsi_wire::{
     BHS_BYTES, Bhs, Isid, Itt, LoginResponse, LoginStatus, Lun64, RejectReason, ScsiCommand,
     TargetPdu, TaskAttribute,
 };
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 use crate::client::cdb16;
 use crate::target::TARGET_NAME;
@@ -69,6 +70,25 @@ impl Peer {
     /// The target cannot be reached.
     pub fn connect(portal: SocketAddr, config: Config) -> Result<Self> {
         let stream = TcpStream::connect(portal).with_context(|| portal.to_string())?;
+        Self::on(stream, config)
+    }
+
+    /// As [`Peer::connect`], from this address of the same machine.
+    ///
+    /// # Errors
+    /// As [`Peer::connect`].
+    pub fn connect_from(source: IpAddr, portal: SocketAddr, config: Config) -> Result<Self> {
+        let family = match source {
+            IpAddr::V4(_) => AddressFamily::INET,
+            IpAddr::V6(_) => AddressFamily::INET6,
+        };
+        let socket = socket(family, SocketType::STREAM, None)?;
+        bind(&socket, &SocketAddr::new(source, 0))?;
+        connect(&socket, &portal).with_context(|| portal.to_string())?;
+        Self::on(socket.into(), config)
+    }
+
+    fn on(stream: TcpStream, config: Config) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -85,14 +105,22 @@ impl Peer {
     /// The login fails.
     pub fn login(portal: SocketAddr, config: Config) -> Result<Self> {
         let mut peer = Self::connect(portal, config)?;
-        peer.initiator.start_login();
-        peer.flush();
-        match peer.listen()? {
-            Heard::Event(event) if *event == Event::LoggedIn => {}
-            other => bail!("no login: {other:?}"),
-        }
+        peer.log_in()?;
         peer.become_ready(Lun64(0))?;
         Ok(peer)
+    }
+
+    /// Logs in as is right.
+    ///
+    /// # Errors
+    /// The login fails.
+    pub fn log_in(&mut self) -> Result<()> {
+        self.initiator.start_login();
+        self.flush();
+        match self.listen()? {
+            Heard::Event(event) if *event == Event::LoggedIn => Ok(()),
+            other => bail!("no login: {other:?}"),
+        }
     }
 
     /// TEST UNIT READY until it is.

@@ -1,19 +1,23 @@
 //! Connections that cost a slot and no more: many at once, silent ones, slow ones.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use initiator::Event;
+use interop::client::{LoginEnd, try_login};
 use interop::peer::{Heard, login_response};
 use interop::{Client, Driver, Peer, Siege, on_each_driver};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::rubbish::login_request;
 
 on_each_driver! {
     many_connections_at_once_keep_nobody_out,
+    source_that_takes_all_its_login_slots_keeps_no_other_out,
+    logins_of_one_nexus_at_once_leave_one_session_at_most,
     login_byte_by_byte_is_as_good_as_any,
     silent_and_slow_logins_end_by_the_timer,
 }
@@ -39,6 +43,77 @@ fn many_connections_at_once_keep_nobody_out(driver: Driver) -> Result<()> {
         siege.has_grown_at_most(interop::siege::KEPT_BYTES)?;
     }
     siege.lift(2 * COUNT)
+}
+
+/// Logins under way are counted by source address: 1024 of one, 4096 of all.
+fn source_that_takes_all_its_login_slots_keeps_no_other_out(driver: Driver) -> Result<()> {
+    const SLOTS: usize = 1024;
+    const COUNT: usize = SLOTS + 200;
+    let limits = getrlimit(Resource::Nofile);
+    let needed = 2 * COUNT as u64;
+    if limits.maximum.is_some_and(|most| most < needed) {
+        eprintln!("skipped: no process may have {needed} descriptors here (ulimit -Hn)");
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: limits.current.map(|now| now.max(needed)),
+        ..limits
+    };
+    // The target inherits it.
+    setrlimit(Resource::Nofile, raised)?;
+    let siege = Siege::begin(driver, 2)?;
+    let mut held = Vec::new();
+    for _ in 0..COUNT {
+        held.push(Peer::connect(siege.portal(), Peer::config(6))?);
+    }
+    // The last of this source finds no slot, and is closed at once.
+    let crowded_out = held.pop().and_then(|mut last| last.listen().ok());
+    ensure!(crowded_out == Some(Heard::Closed), "{crowded_out:?}");
+    let beside: IpAddr = Ipv4Addr::new(127, 0, 0, 2).into();
+    let mut other = Peer::connect_from(beside, siege.portal(), Peer::config(7))?;
+    other.log_in()?;
+    other.goes_on()?;
+    siege.witness_goes_on(100)?;
+    siege.has_grown_at_most(interop::siege::KEPT_BYTES)?;
+    drop((held, other));
+    siege.lift(COUNT)
+}
+
+/// RFC 7143 §6.3.5: the newest login ends the session before it, or is told to come again, or is itself overtaken by a newer one
+/// and dropped.
+fn logins_of_one_nexus_at_once_leave_one_session_at_most(driver: Driver) -> Result<()> {
+    const THREADS: usize = 8;
+    const EACH: usize = 25;
+    let siege = Siege::begin(driver, 2)?;
+    let portal = siege.portal();
+    let storm = || -> Result<usize> {
+        let mut accepted = 0;
+        for _ in 0..EACH {
+            match try_login(portal, Peer::config(8))? {
+                LoginEnd::LoggedIn => accepted += 1,
+                LoginEnd::Dropped => {}
+                // Class 03h: come again.
+                LoginEnd::Refused(status) => ensure!(status.class == 3, "{status}"),
+            }
+        }
+        Ok(accepted)
+    };
+    let accepted = std::thread::scope(|scope| -> Result<usize> {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(storm)).collect();
+        let mut sum = 0;
+        for thread in threads {
+            sum += thread.join().map_err(|_| anyhow!("a peer panicked"))??;
+        }
+        Ok(sum)
+    })?;
+    ensure!(accepted > 0, "none became a session");
+    let mut first = Peer::login(portal, Peer::config(8))?;
+    first.goes_on()?;
+    let mut second = Peer::login(portal, Peer::config(8))?;
+    first.hear_end()?;
+    second.goes_on()?;
+    drop(second);
+    siege.lift(THREADS * EACH)
 }
 
 fn login_byte_by_byte_is_as_good_as_any(driver: Driver) -> Result<()> {

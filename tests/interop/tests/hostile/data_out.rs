@@ -327,7 +327,7 @@ fn wrong_digests_end_in_reject_sense_or_drop(driver: Driver) -> Result<()> {
     // Immediate data: the command is lost.
     let command = ScsiCommand {
         data_segment_length: 4096,
-        ..write_command(&mut peer, true)?
+        ..peer.write_command(ATTACK_LBA, 4096)?
     };
     peer.send_damaged(&command.emit(), &[0xE1; 4096], 0);
     peer.hear_reject(RejectReason::DataDigestError, &command.emit())?;

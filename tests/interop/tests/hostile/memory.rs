@@ -13,6 +13,7 @@ use crate::ATTACK_LBA;
 on_each_driver! {
     peers_that_read_no_answers_hold_a_bounded_share,
     peers_that_send_no_data_hold_a_bounded_share,
+    peers_that_neither_read_nor_send_are_dropped_in_time,
     spent_memory_is_task_set_full_and_never_a_hang,
 }
 
@@ -39,24 +40,28 @@ fn hoard(portal: SocketAddr, index: u8) -> Result<Peer> {
     Ok(peer)
 }
 
+/// Asks for all that the window allows, in reads of 1 MiB, and reads none of it.
+fn deaf(portal: SocketAddr, index: u8) -> Result<Peer> {
+    let mut peer = Peer::login(portal, Peer::config(index))?;
+    while peer.initiator.held_back() == 0 {
+        let cdb = cdb16(0x88, 0, BLOCKS);
+        peer.initiator
+            .command(lun64(0), &cdb, Vec::new(), u32::try_from(BYTES)?);
+    }
+    // Pings too, with data that is to be echoed; fewer than are rejected for their number.
+    for _ in 0..4 {
+        peer.initiator.ping(&[0x11; 8192], Delivery::Immediate);
+    }
+    peer.flush();
+    Ok(peer)
+}
+
 fn peers_that_read_no_answers_hold_a_bounded_share(driver: Driver) -> Result<()> {
     const COUNT: u8 = 4;
     let siege = Siege::begin(driver, 2)?;
     let mut peers = Vec::new();
     for index in 0..COUNT {
-        let mut peer = Peer::login(siege.portal(), Peer::config(10 + index))?;
-        while peer.initiator.held_back() == 0 {
-            let cdb = cdb16(0x88, 0, BLOCKS);
-            peer.initiator
-                .command(lun64(0), &cdb, Vec::new(), u32::try_from(BYTES)?);
-        }
-        peer.flush();
-        // Pings too, with data that is to be echoed.
-        for _ in 0..64 {
-            peer.initiator.ping(&[0x11; 8192], Delivery::Immediate);
-        }
-        peer.flush();
-        peers.push(peer);
+        peers.push(deaf(siege.portal(), 10 + index)?);
     }
     siege.witness_goes_on(1000)?;
     siege.has_grown_at_most(u64::from(COUNT) * SESSION_BYTES + 32 * MIB)?;
@@ -111,22 +116,36 @@ fn spent_memory_is_task_set_full_and_never_a_hang(driver: Driver) -> Result<()> 
     Peer::login(target.portal, Peer::config(2))?.goes_on()?;
     drop(hoarders);
     // It comes back as the sessions end; a TASK SET FULL until then is what the initiator retries.
-    let itt = loop {
+    loop {
         let cdb = cdb16(0x8a, ATTACK_LBA, 16);
         let itt = first.initiator.command(lun64(0), &cdb, vec![0x42; 8192], 0);
         first.flush();
         let done = first.end_of(itt)?;
         match done.status {
-            0 => break itt,
+            0 => break,
             TASK_SET_FULL => {}
             _ => bail!("{done:?}"),
         }
-    };
-    ensure!(
-        !target.log_text().contains("panic"),
-        "{itt:?}: {}",
-        target.log_text()
-    );
+    }
+    drop(first);
+    let log = target.log_text();
+    ensure!(!log.contains("panic"), "{log}");
     ensure!(target.drain()?.success(), "it did not exit 0");
     Ok(())
+}
+
+/// A peer that is sent answers and takes none, or is asked for data and sends none, is dropped within a minute or so, though it
+/// never closes its connection.
+fn peers_that_neither_read_nor_send_are_dropped_in_time(driver: Driver) -> Result<()> {
+    let siege = Siege::begin(driver, 2)?;
+    let deaf = [deaf(siege.portal(), 10)?, deaf(siege.portal(), 11)?];
+    let hoarder = hoard(siege.portal(), 12)?;
+    let connected = siege.target().descriptors()?;
+    siege.descriptors_are_back()?;
+    ensure!(
+        connected > siege.target().descriptors()?,
+        "they never held a descriptor"
+    );
+    drop((deaf, hoarder));
+    siege.lift(3)
 }

@@ -2,7 +2,7 @@
 //! goes on; or, where its stream can no longer be trusted, its end.
 
 use anyhow::{Context, Result, bail, ensure};
-use initiator::{Delivery, Event};
+use initiator::{Config, Delivery, Event};
 use interop::client::{cdb16, lun64};
 use interop::peer::{Heard, TEST_UNIT_READY};
 use interop::{Driver, Peer, Siege, on_each_driver};
@@ -133,7 +133,25 @@ fn request_that_is_not_allowed_is_rejected_and_the_connection_goes_on(
         }
     };
     rejected(&mut peer, second.emit(), &[], R::TaskInProgress)?;
-    drop(peer);
+
+    // RFC 7143 §4.3: a discovery session has neither tasks nor their management.
+    let mut config = Peer::config(5);
+    config.identity = Config::discovery("iqn.2026-11.org.example:peer5").identity;
+    let mut discovery = Peer::connect(siege.portal(), config)?;
+    discovery.log_in()?;
+    for opcode in [0x01, 0x02, 0x05] {
+        let bhs = bare(opcode, discovery.initiator.allocate_itt());
+        discovery.send(&bhs, &[]);
+        discovery.hear_reject(R::ProtocolError, &bhs)?;
+    }
+    let itt = discovery.initiator.send_targets("All");
+    discovery.flush();
+    let answer = discovery.event()?;
+    ensure!(
+        matches!(answer, Event::TextDone { itt: of, .. } if of == itt),
+        "{answer:?}"
+    );
+    drop((peer, discovery));
     siege.lift(30)
 }
 

@@ -286,7 +286,9 @@ fn bind_portals(tree: &mut Tree) -> Result<(Vec<OwnedFd>, Vec<SocketAddr>), Star
                     continue;
                 }
                 let error = |source| StartError::Portal { address, source };
-                let fd = socket::bind(address, ListenOptions::default()).map_err(error)?;
+                let bind = || socket::bind(address, ListenOptions::default());
+                let busy = |e: &std::io::Error| e.kind() == std::io::ErrorKind::AddrInUse;
+                let fd = patiently(bind, busy).map_err(error)?;
                 portal.address = socket::local_addr(&fd).map_err(error)?;
                 bound.push(portal.address);
                 listeners.push(fd);
@@ -295,6 +297,24 @@ fn bind_portals(tree: &mut Tree) -> Result<(Vec<OwnedFd>, Vec<SocketAddr>), Star
     }
     Ok((listeners, bound))
 }
+
+/// Tries again for a moment: a killed process' ring lets go of its sockets and files a little after the process has gone, and its
+/// successor is to serve at once.
+pub(crate) fn patiently<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    is_passing: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 0..RETRIES {
+        match attempt() {
+            Err(error) if is_passing(&error) => std::thread::sleep(RETRY_PAUSE),
+            done => return done,
+        }
+    }
+    attempt()
+}
+
+const RETRIES: u32 = 40;
+const RETRY_PAUSE: Duration = Duration::from_millis(25);
 
 /// Where a wildcard and a specific address share a port, only the wildcard is bound.
 fn covered_by_wildcard(tree: &Tree, address: SocketAddr) -> bool {

@@ -12,7 +12,7 @@ use model::{BackstoreKind, ConfigCode, ConfigError, ObjectId, Tree};
 use scsi::LuIdentity;
 
 use crate::config::StartError;
-use crate::engine::UnitReport;
+use crate::engine::{UnitReport, patiently};
 
 /// Who made the disk, as INQUIRY says (SPC-5 "Standard INQUIRY data"; T10 vendor identification, 8 bytes).
 const VENDOR: [u8; 8] = *b"QUINTAIN";
@@ -31,7 +31,9 @@ pub(crate) fn open_units(tree: &Tree, workers: usize) -> Result<Vec<OpenedUnit>,
     let mut serials: BTreeMap<String, String> = BTreeMap::new();
     let mut units = Vec::new();
     for backstore in tree.backstores.values() {
-        let opened = open(backstore, machine_id.clone(), workers).map_err(StartError::Backstore)?;
+        let locked = |error: &OpenError| matches!(error.problem, OpenProblem::Locked);
+        let open = || open(backstore, machine_id.clone(), workers);
+        let opened = patiently(open, locked).map_err(StartError::Backstore)?;
         let serial = opened.store.identity().serial().to_owned();
         if let Some(other) = serials.insert(serial, backstore.name.clone()) {
             // Two disks of one identity look like two paths to one disk, and multipath would write one's data to the other.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-#[cfg(loom)]
+#[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicU8, Ordering};
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Makes the driver's [`turn`](crate::Driver::turn) return, now or at its next call. Any thread may hold one.

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE")]
     pub(crate) ram: Vec<String>,
 
-    /// Where to listen; IPv6 as [::1]:3260, port 0 for a free one. May be given several times
+    /// Where to listen; IPv6 as `[::1]:3260`, port 0 for a free one. May be given several times
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3260")]
     pub(crate) listen: Vec<String>,
 

@@ -128,6 +128,8 @@ impl SessionLink {
         self.forget(id, cx);
         self.release_pins(units, cx);
         self.task_gone(id, cx);
+        // Its place in the command window may be news.
+        self.mark_dirty(cx);
         self.look_at_end(units, cx);
     }
 
@@ -275,7 +277,9 @@ impl SessionLink {
         let waits = |t: &super::task::Task| matches!(t.state, State::DataOut { .. });
         let stuck_receiving =
             now.saturating_sub(self.progress) >= stall && self.tasks.iter().flatten().any(waits);
-        if stuck_sending || stuck_receiving {
+        // A discovery session is not pinged: it ends when nothing more is asked.
+        let idle = self.discovery && now.saturating_sub(self.progress) >= stall;
+        if stuck_sending || stuck_receiving || idle {
             return self.end(EndReason::Stalled, false, units, cx);
         }
         match guard(|| self.proto.handle_timeout(now)) {

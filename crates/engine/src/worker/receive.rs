@@ -74,6 +74,9 @@ impl SessionLink {
     }
 
     fn handle_stream(&mut self, input: &[u8], units: &mut Units, cx: &mut Cx) {
+        if self.discovery {
+            self.progress = cx.now;
+        }
         let mut rest = input;
         while self.ending.is_none() {
             let Ok(received) = guard(|| self.proto.handle_received(C0, cx.now, rest)) else {

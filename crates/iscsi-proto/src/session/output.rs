@@ -7,6 +7,8 @@ use core::time::Duration;
 
 use iscsi_wire::{Itt, NopIn, Ttt};
 
+use crate::login::SessionType;
+
 use super::{ConnectionIndex, Session, Transmit};
 use crate::connection::{Connection, StatSnUse};
 
@@ -46,11 +48,13 @@ impl Session {
     }
 
     /// RFC 7143 §11.4.11: a MaxCmdSN that has grown, as by an abort, and that no PDU under way tells, is told by a
-    /// NOP-In. One that the login told too low is told once it keeps the initiator waiting.
+    /// NOP-In. One that the login told too low is told once it keeps the initiator waiting. Not in a discovery session:
+    /// open-iscsi gives a discovery up when a NOP-In comes that it did not ask for.
     pub(super) fn has_window_news(&self, connection: &Connection) -> bool {
         let told = connection.told_max_cmd_sn;
         let matters = connection.spoke || told.lt(self.window.exp_cmd_sn());
-        told != self.window.max_cmd_sn() && matters && connection.ending.is_none()
+        let normal = self.kind == SessionType::Normal;
+        normal && told != self.window.max_cmd_sn() && matters && connection.ending.is_none()
     }
 
     /// Sends news of the window, where nothing else was sent.

@@ -9,6 +9,7 @@ use iscsi_wire::{Itt, NopIn};
 use super::task::RequestSlot;
 use super::{ConnectionIndex, DropReason, Event, Session};
 use crate::connection::{Connection, Ping, Reply, StatSnUse};
+use crate::login::SessionType;
 
 impl Session {
     /// When [`Session::handle_timeout`] is next due, on the clock of `now`.
@@ -53,7 +54,8 @@ impl Session {
 
     fn due(&self, connection: &Connection) -> Option<Duration> {
         let interval = self.limits.nop_interval?;
-        if connection.is_deaf() {
+        // open-iscsi gives a discovery up when it is pinged; how long one may last is the owner's to say.
+        if connection.is_deaf() || self.kind == SessionType::Discovery {
             return None;
         }
         let heard = connection.last_heard;

@@ -212,6 +212,7 @@ impl Worker {
             }
             Some(Link::Session(session)) => {
                 session.sending = None;
+                session.give_back_sent();
                 session.release_pins(units, cx);
                 if !ok {
                     session.end(EndReason::Closed, false, units, cx);

@@ -52,6 +52,8 @@ pub(super) struct SessionLink {
     pub(super) serial: u32,
     /// Payload memory of its tasks, in bytes.
     pub(super) held_bytes: usize,
+    /// The part of `held_bytes` that the send with the driver gives back.
+    pub(super) sending_bytes: usize,
     /// Units it is attached to.
     pub(super) attached: BTreeSet<u32>,
     /// Reads that the send under way, or the next, takes from stores' own memory.
@@ -127,6 +129,7 @@ impl SessionLink {
             tasks: Vec::new(),
             serial: 0,
             held_bytes: 0,
+            sending_bytes: 0,
             attached: BTreeSet::new(),
             pins: Vec::new(),
             tmfs: Vec::new(),

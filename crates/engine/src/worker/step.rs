@@ -218,9 +218,6 @@ impl SessionLink {
     pub(super) fn finish(&mut self, id: TaskId, done: &Done, units: &mut Units, cx: &mut Cx) {
         self.leave(id, units, cx);
         let Some(task) = self.task(id) else { return };
-        task.state = State::Answered;
-        task.window = super::task::Window::default();
-        task.scratch = None;
         if std::mem::take(&mut task.emergency) {
             cx.emergency = false;
         }
@@ -297,8 +294,13 @@ impl SessionLink {
     fn complete(&mut self, id: TaskId, outcome: &Outcome<'_>, cx: &mut Cx) {
         if let Some(task) = self.task(id) {
             task.state = State::Answered;
-            let held = std::mem::take(&mut task.held_bytes);
-            self.held_bytes = self.held_bytes.saturating_sub(held);
+            task.window = super::task::Window::default();
+            task.scratch = None;
+            // What was read counts until it is sent: a peer that reads no answers gets no more than its share.
+            let waits = task.reads.iter().flatten().map(|w| w.held_bytes).sum();
+            let given_back = task.held_bytes.saturating_sub(waits);
+            task.held_bytes = waits;
+            self.held_bytes = self.held_bytes.saturating_sub(given_back);
         }
         if guard(|| self.proto.complete(id, outcome)).is_err() {
             self.poisoned = true;

@@ -69,6 +69,12 @@ impl SessionLink {
         );
     }
 
+    /// The send with the driver is over: its memory no longer counts.
+    pub(super) fn give_back_sent(&mut self) {
+        let sent = std::mem::take(&mut self.sending_bytes);
+        self.held_bytes = self.held_bytes.saturating_sub(sent);
+    }
+
     /// Turns the protocol's pieces into memory.
     fn gather(&mut self, list: &mut SendList, cx: &mut Cx) {
         std::mem::swap(&mut list.arena, &mut cx.transmit.arena);
@@ -87,6 +93,7 @@ impl SessionLink {
                 Piece::Release { task } => {
                     let slot = self.tasks.get_mut(task.index());
                     if let Some(task) = slot.and_then(Option::take) {
+                        self.held_bytes = self.held_bytes.saturating_sub(task.held_bytes);
                         self.pins.extend(task.pins());
                     }
                 }
@@ -129,7 +136,7 @@ impl SessionLink {
             if matches!(task.state, State::Undrained(_)) {
                 cx.drained.push_back((link, id));
             }
-            self.held_bytes = self.held_bytes.saturating_sub(freed);
+            self.sending_bytes += freed;
         }
     }
 

@@ -1,8 +1,8 @@
 //! A target under attack, and beside the attackers one session that does everything right and notices nothing.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,14 @@ pub struct Siege {
 struct Shared {
     acknowledged: AtomicU64,
     is_over: AtomicBool,
+    failure: Mutex<String>,
+}
+
+impl Shared {
+    /// What ended the witness too early.
+    fn failure(&self) -> MutexGuard<'_, String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Siege {
@@ -56,7 +64,13 @@ impl Siege {
         let client = Client::login(target.portal, 1, &[("DataDigest", "CRC32C")])?;
         let shared = Arc::new(Shared::default());
         let seen = Arc::clone(&shared);
-        let witness = std::thread::spawn(move || witness(client, &seen));
+        let witness = std::thread::spawn(move || {
+            let end = witness(client, &seen);
+            if let Err(error) = &end {
+                *seen.failure() = format!("{error:#}");
+            }
+            end
+        });
         let mut siege = Self {
             target,
             shared,
@@ -93,7 +107,9 @@ impl Siege {
         let end = Instant::now() + PATIENCE;
         while acknowledged() < wanted {
             let has_ended = self.witness.as_ref().is_none_or(JoinHandle::is_finished);
-            ensure!(!has_ended, "the witness was disturbed");
+            if has_ended {
+                bail!("the witness was disturbed: {}", self.shared.failure());
+            }
             ensure!(Instant::now() < end, "the witness waits");
             std::thread::sleep(Duration::from_millis(5));
         }

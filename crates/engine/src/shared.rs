@@ -215,12 +215,11 @@ impl Shared {
         WorkerId(u16::try_from(best).unwrap_or(here.0))
     }
 
-    /// A session of this worker is over. Returns whether it was the last of all.
-    pub(crate) fn session_left(&self, worker: WorkerId) -> bool {
+    /// A session of this worker is over.
+    pub(crate) fn session_left(&self, worker: WorkerId) {
         if let Some(slot) = self.load.get(usize::from(worker.0)) {
             slot.fetch_sub(1, Ordering::AcqRel);
         }
-        !self.has_sessions()
     }
 
     /// Whether any worker has a session, or one on its way to it.

@@ -195,3 +195,27 @@ fn connections_cut_anywhere_leave_nothing_behind() {
         },
     );
 }
+
+/// The last session's end and the start of the drain meet at any moment: every worker ends all the same.
+#[test]
+fn drain_at_the_moment_the_last_session_ends_always_ends() {
+    for round in 0..40_u64 {
+        let driver = support::DRIVERS[0];
+        let engine = engine::Engine::start(
+            support::config(driver, 3),
+            support::tree(vec![ram(1 << 20)]),
+        );
+        let engine = engine.expect("epoll is always there");
+        let portal = engine.portals()[0];
+        let clients: Vec<Client> = (0..3)
+            .map(|i| Client::login_as(portal, &format!("{HOST}-{i}")))
+            .collect();
+        drop(clients);
+        if round % 2 == 0 {
+            while engine.counters().sessions > 0 {
+                std::thread::yield_now();
+            }
+        }
+        support::drain(engine);
+    }
+}

@@ -109,6 +109,18 @@ impl Worker {
             self.cx.driver.submit();
         }
         self.units.detach_all(&mut self.cx);
+        self.wake_the_others();
+    }
+
+    /// The drain is over here, and no session is left anywhere: those that still serve homes for sessions look again.
+    fn wake_the_others(&mut self) {
+        let deadline = self.cx.now;
+        for worker in 0..self.cx.shared.mailboxes.len() {
+            let to = WorkerId(u16::try_from(worker).unwrap_or(u16::MAX));
+            if to != self.cx.id {
+                self.cx.send(to, Message::Drain { deadline });
+            }
+        }
     }
 
     fn is_finished(&self) -> bool {
@@ -341,14 +353,7 @@ impl Worker {
         if let Some(group) = group {
             group.registry.closed(id.0);
         }
-        let last = self.cx.shared.session_left(worker);
-        if last && let Some(deadline) = self.drain {
-            for worker in 0..self.cx.shared.mailboxes.len() {
-                // Those that waited for it look again.
-                let to = WorkerId(u16::try_from(worker).unwrap_or(u16::MAX));
-                self.cx.send(to, Message::Drain { deadline });
-            }
-        }
+        self.cx.shared.session_left(worker);
     }
 
     fn message(&mut self, message: Message) {

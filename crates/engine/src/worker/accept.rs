@@ -109,7 +109,9 @@ impl Worker {
         };
         if !self.take_login_slot(peer) {
             // Dropping the descriptor closes the connection: the initiator tries again.
-            tracing::warn!(%peer, "too many connections are logging in; this one is closed");
+            if self.cx.may_log_peer() {
+                tracing::warn!(%peer, "too many connections are logging in; this one is closed");
+            }
             return;
         }
         let options = StreamOptions {

@@ -10,6 +10,7 @@ use reactor::{Driver, Op, SendList, Slab, Token};
 use scsi::lu::{ActionResult, ShardAction, TaskKey};
 
 use super::control::Control;
+use super::peer_log::PeerLog;
 use crate::counters::WorkerCounters;
 use crate::shared::{Message, Shared, UnitIndex, WorkerId};
 use crate::slots::{Key, Slots};
@@ -33,6 +34,7 @@ pub(super) struct Cx {
     /// Read once per turn.
     pub(super) now: Duration,
     pub(super) counters: Arc<WorkerCounters>,
+    peer_log: PeerLog,
     /// Requests that a backstore has.
     pub(super) ops: Slots<StoreOp>,
     /// Requests that a backstore is done with.
@@ -103,6 +105,7 @@ impl Cx {
             slab,
             now,
             counters,
+            peer_log: PeerLog::default(),
             ops: Slots::default(),
             done: VecDeque::new(),
             deferred: Vec::new(),
@@ -132,6 +135,11 @@ impl Cx {
         }
         let mailbox = self.shared.mailboxes.get(usize::from(to.0));
         mailbox.is_some_and(|mailbox| mailbox.send(message).is_ok())
+    }
+
+    /// Whether one more line about what a peer does may be logged.
+    pub(super) fn may_log_peer(&self) -> bool {
+        self.peer_log.may_log(self.now)
     }
 
     /// Memory for a task of a session that holds `held` bytes already; `None`: wait your turn.

@@ -288,7 +288,9 @@ impl LoginLink {
     fn verdict(&mut self, verdict: Option<Verdict>, cx: &Cx) {
         if let Some(Verdict::Deny(reason)) = &verdict {
             cx.counters.logins_refused.add(1);
-            tracing::warn!(peer = %self.peer, %reason, "login refused");
+            if cx.may_log_peer() {
+                tracing::warn!(peer = %self.peer, %reason, "login refused");
+            }
         }
         self.proto.verdict_is(verdict);
     }
@@ -344,6 +346,9 @@ impl LoginLink {
 
     fn log_refusal(&self, identity: &LoginIdentity, status: LoginStatus, cx: &Cx) {
         cx.counters.logins_refused.add(1);
+        if !cx.may_log_peer() {
+            return;
+        }
         let target = identity
             .target_name
             .as_ref()

@@ -9,6 +9,7 @@ mod cx;
 mod ending;
 mod io;
 mod login;
+mod peer_log;
 mod receive;
 mod session;
 mod step;

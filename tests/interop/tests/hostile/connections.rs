@@ -42,7 +42,7 @@ fn many_connections_at_once_keep_nobody_out(driver: Driver) -> Result<()> {
         siege.witness_goes_on(100)?;
         siege.has_grown_at_most(interop::siege::KEPT_BYTES)?;
     }
-    siege.lift(2 * COUNT)
+    siege.lift()
 }
 
 /// Logins under way are counted by source address: 1024 of one, 4096 of all.
@@ -76,7 +76,7 @@ fn source_that_takes_all_its_login_slots_keeps_no_other_out(driver: Driver) -> R
     siege.witness_goes_on(100)?;
     siege.has_grown_at_most(interop::siege::KEPT_BYTES)?;
     drop((held, other));
-    siege.lift(COUNT)
+    siege.lift()
 }
 
 /// RFC 7143 §6.3.5: the newest login ends the session before it, or is told to come again, or is itself overtaken by a newer one
@@ -113,7 +113,7 @@ fn logins_of_one_nexus_at_once_leave_one_session_at_most(driver: Driver) -> Resu
     first.hear_end()?;
     second.goes_on()?;
     drop(second);
-    siege.lift(THREADS * EACH)
+    siege.lift()
 }
 
 fn login_byte_by_byte_is_as_good_as_any(driver: Driver) -> Result<()> {
@@ -132,7 +132,7 @@ fn login_byte_by_byte_is_as_good_as_any(driver: Driver) -> Result<()> {
     }
     peer.goes_on()?;
     drop(peer);
-    siege.lift(1)
+    siege.lift()
 }
 
 /// Sends text without end, a byte at a time, until the target closes the connection.
@@ -197,5 +197,5 @@ fn silent_and_slow_logins_end_by_the_timer(driver: Driver) -> Result<()> {
     );
     slow.join()
         .map_err(|_| anyhow!("the slow peer panicked"))??;
-    siege.lift(7)
+    siege.lift()
 }

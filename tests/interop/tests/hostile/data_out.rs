@@ -249,7 +249,7 @@ fn data_out_against_the_rules_ends_its_command_with_sense(driver: Driver) -> Res
     for fault in FAULTS {
         commit(fault, &siege).context(fault.name)?;
     }
-    siege.lift(FAULTS.len())
+    siege.lift()
 }
 
 /// RFC 7143 §11.17.1: a tag that the target did not give out is an invalid field, reason 09h.
@@ -274,7 +274,7 @@ fn data_out_with_a_wrong_tag_is_rejected_and_the_command_goes_on(driver: Driver)
     let (status, sense) = peer.raw_end_of(command.itt)?;
     ensure!(status == 0, "{:02x?}", sense_code(&sense));
     drop(peer);
-    siege.lift(1)
+    siege.lift()
 }
 
 /// As it comes after an abort: the command that it belongs to is over, so nobody can be told.
@@ -294,7 +294,7 @@ fn data_out_of_no_command_is_dropped(driver: Driver) -> Result<()> {
     }
     write_is_right(&mut peer)?;
     drop(peer);
-    siege.lift(1)
+    siege.lift()
 }
 
 /// RFC 7143 §7.8: after a header digest error the stream has no meaning any more; a data digest error of Data-Out is rejected
@@ -337,5 +337,5 @@ fn wrong_digests_end_in_reject_sense_or_drop(driver: Driver) -> Result<()> {
     let command = peer.command(interop::peer::TEST_UNIT_READY);
     peer.send_damaged(&command.emit(), &[], 0);
     peer.hear_end()?;
-    siege.lift(2)
+    siege.lift()
 }

@@ -180,9 +180,7 @@ fn wrong_texts() -> Result<Vec<(&'static str, Vec<u8>, LoginStatus)>> {
 
 fn login_against_the_rules_ends_as_they_say(driver: Driver) -> Result<()> {
     let siege = Siege::begin(driver, 2)?;
-    let mut attackers = 0;
-    let mut ends = |case: &str, bytes: &[u8], expected: LoginFate| -> Result<()> {
-        attackers += 1;
+    let ends = |case: &str, bytes: &[u8], expected: LoginFate| -> Result<()> {
         let fate = login_fate(siege.portal(), bytes).with_context(|| case.to_owned())?;
         ensure!(fate == expected, "{case}: {fate:?}, not {expected:?}");
         Ok(())
@@ -215,11 +213,10 @@ fn login_against_the_rules_ends_as_they_say(driver: Driver) -> Result<()> {
     }
     ends("zeroes", &[0; 1000], LoginFate::Dropped)?;
     for (case, second, status) in wrong_second_requests()? {
-        attackers += 1;
         let found = second_fate(&siege, &second).context(case)?;
         ensure!(found == Some(status), "{case}: {found:?}, not {status:?}");
     }
-    siege.lift(attackers)
+    siege.lift()
 }
 
 /// What may not follow the first request, which left the login in the operational stage.
@@ -325,5 +322,5 @@ fn login_text_without_end_is_refused_at_its_bound(driver: Driver) -> Result<()> 
         ensure!(status == LoginStatus::INITIATOR_ERROR, "{status}");
         ensure!(answered >= least, "refused after {answered} requests");
     }
-    siege.lift(2)
+    siege.lift()
 }

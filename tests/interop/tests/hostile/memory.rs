@@ -66,7 +66,7 @@ fn peers_that_read_no_answers_hold_a_bounded_share(driver: Driver) -> Result<()>
     siege.witness_goes_on(1000)?;
     siege.has_grown_at_most(u64::from(COUNT) * SESSION_BYTES + 32 * MIB)?;
     drop(peers);
-    siege.lift(usize::from(COUNT))
+    siege.lift()
 }
 
 fn peers_that_send_no_data_hold_a_bounded_share(driver: Driver) -> Result<()> {
@@ -82,7 +82,7 @@ fn peers_that_send_no_data_hold_a_bounded_share(driver: Driver) -> Result<()> {
         peer.goes_on_with_r2ts()?;
     }
     drop(peers);
-    siege.lift(usize::from(COUNT))
+    siege.lift()
 }
 
 /// On one worker, with more hoarders than it has quarters. Here the witness would be told TASK SET FULL by right, so there is
@@ -147,5 +147,5 @@ fn peers_that_neither_read_nor_send_are_dropped_in_time(driver: Driver) -> Resul
         "they never held a descriptor"
     );
     drop((deaf, hoarder));
-    siege.lift(3)
+    siege.lift()
 }

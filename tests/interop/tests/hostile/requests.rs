@@ -152,7 +152,7 @@ fn request_that_is_not_allowed_is_rejected_and_the_connection_goes_on(
         "{answer:?}"
     );
     drop((peer, discovery));
-    siege.lift(30)
+    siege.lift()
 }
 
 /// RFC 7143 §7.7: a format error is answered with Reject, reason 09h, and ends the connection.
@@ -226,7 +226,7 @@ fn header_that_contradicts_itself_is_rejected_and_ends_the_connection(
             .context(name)?;
         peer.hear_end().context(name)?;
     }
-    siege.lift(CASES.len())
+    siege.lift()
 }
 
 fn task_management_of_what_is_not_there_says_so(driver: Driver) -> Result<()> {
@@ -270,7 +270,7 @@ fn task_management_of_what_is_not_there_says_so(driver: Driver) -> Result<()> {
     }
     peer.goes_on()?;
     drop(peer);
-    siege.lift(1)
+    siege.lift()
 }
 
 /// The bound on a text exchange is 64 KiB, as that of a login.
@@ -323,7 +323,7 @@ fn text_without_end_is_rejected_at_its_bound(driver: Driver) -> Result<()> {
         other => bail!("{other:?}"),
     }
     drop(peer);
-    siege.lift(1)
+    siege.lift()
 }
 
 /// RFC 7143 §4.2.2.1: silently.
@@ -355,7 +355,7 @@ fn cmd_sn_outside_of_the_window_is_ignored(driver: Driver) -> Result<()> {
     );
     peer.become_ready(lun64(0))?;
     drop(peer);
-    siege.lift(1)
+    siege.lift()
 }
 
 /// RFC 7143 §4.2.2.1: commands are delivered in the order of their CmdSN, and none beyond MaxCmdSN is kept.
@@ -408,7 +408,7 @@ fn commands_behind_a_gap_wait_for_it_in_a_bounded_window(driver: Driver) -> Resu
     peer.goes_on()?;
     peer.become_ready(lun64(0))?;
     drop(peer);
-    siege.lift(1)
+    siege.lift()
 }
 
 /// RFC 7143 §4.2.2.1: those that cannot be taken are rejected with reason 06h. A peer that earns Rejects faster than it reads
@@ -470,7 +470,7 @@ fn immediate_commands_beyond_the_allowance_are_rejected(driver: Driver) -> Resul
             peer.goes_on()?;
         }
     }
-    siege.lift(2)
+    siege.lift()
 }
 
 /// RFC 7143 §11.14: the session's commands end with it; the response comes when they have.
@@ -505,7 +505,7 @@ fn logout_with_commands_outstanding_ends_them(driver: Driver) -> Result<()> {
         }
         peer.hear_end()?;
     }
-    siege.lift(2)
+    siege.lift()
 }
 
 /// ExpectedDataTransferLength against what the CDB moves: the smaller of both moves, and the residual tells the rest
@@ -548,5 +548,5 @@ fn command_with_a_wrong_length_moves_no_more_than_it_may(driver: Driver) -> Resu
     ensure!(status == 2, "{status}");
     peer.goes_on()?;
     drop(peer);
-    siege.lift(1)
+    siege.lift()
 }

@@ -160,7 +160,7 @@ fn doc() -> Result<Report> {
 }
 
 /// Crates with models of their concurrency, and the modules these stand in.
-const MODELS: [(&str, &str); 2] = [("engine", "loom_tests"), ("reactor", "wake_tests")];
+const MODELS: [(&str, &str); 2] = [("engine", "loom_tests"), ("reactor", "wake::tests::model")];
 
 /// In a target folder of its own: another `--cfg` would otherwise rebuild everything, and again at the next part.
 fn loom() -> Result<Report> {

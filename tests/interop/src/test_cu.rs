@@ -210,12 +210,20 @@ fn parse_expected_line(line: &str) -> Result<(String, Entry)> {
 /// What follows the verdict on its line is the suite's own end: it looks for persistent reservations to clear.
 fn without_teardown(told: &str) -> String {
     let mut kept = String::new();
+    let mut judged = false;
     for line in told.lines() {
-        let verdict = ["passed", "FAILED"].into_iter().find(|word| {
-            line.strip_prefix(word)
-                .is_some_and(|rest| rest.trim_start().starts_with("[SKIPPED]"))
+        if judged && line.contains("[SKIPPED]") {
+            continue;
+        }
+        let end = ["passed", "FAILED"].into_iter().find_map(|word| {
+            let (before, after) = line.split_once(word)?;
+            let after = after.trim_start();
+            let verdict = after.is_empty() || after.starts_with("[SKIPPED]");
+            let alone = before.is_empty() || before.ends_with([' ', '.', ']']);
+            (verdict && alone).then_some(before.len() + word.len())
         });
-        kept.push_str(verdict.unwrap_or(line));
+        judged |= end.is_some();
+        kept.push_str(end.map_or(line, |end| &line[..end]));
         kept.push('\n');
     }
     kept

@@ -550,6 +550,11 @@ impl Worker {
 
     /// A window has been gathered: the next read of its task may start.
     fn drained(&mut self, key: Key, id: TaskId) {
+        self.run_parked(key, id, |state| matches!(state, State::Undrained(_)));
+    }
+
+    /// Runs the step that a task was parked with, if it still is, in a state of this kind.
+    fn run_parked(&mut self, key: Key, id: TaskId, kind: impl Fn(&State) -> bool) {
         let Self {
             links, units, cx, ..
         } = self;
@@ -557,10 +562,11 @@ impl Worker {
             return;
         };
         let Some(task) = link.task(id) else { return };
-        if let State::Undrained(io) = task.state
-            && !task.aborting
-        {
-            link.run(id, scsi::Step::Io(io), units, cx);
+        if task.aborting || !kind(&task.state) {
+            return;
+        }
+        if let Some(step) = task.take_parked() {
+            link.run(id, step, units, cx);
         }
     }
 
@@ -579,19 +585,7 @@ impl Worker {
             let Some((key, id)) = self.cx.starving.pop_front() else {
                 break;
             };
-            let Self {
-                links, units, cx, ..
-            } = self;
-            let Some(Link::Session(link)) = links.find_mut(key) else {
-                continue;
-            };
-            let Some(task) = link.task(id) else { continue };
-            if task.aborting || !matches!(task.state, State::Starving(_)) {
-                continue;
-            }
-            if let State::Starving(step) = std::mem::replace(&mut task.state, State::Waiting) {
-                link.run(id, step, units, cx);
-            }
+            self.run_parked(key, id, |state| matches!(state, State::Starving(_)));
         }
     }
 
@@ -601,20 +595,7 @@ impl Worker {
             let Some((key, id)) = self.cx.yielded.pop_front() else {
                 break;
             };
-            let Self {
-                links, units, cx, ..
-            } = self;
-            let Some(Link::Session(link)) = links.find_mut(key) else {
-                continue;
-            };
-            let Some(task) = link.task(id) else {
-                continue;
-            };
-            if matches!(task.state, State::Yielded(_))
-                && let State::Yielded(step) = std::mem::replace(&mut task.state, State::Waiting)
-            {
-                link.run(id, step, units, cx);
-            }
+            self.run_parked(key, id, |state| matches!(state, State::Yielded(_)));
         }
     }
 

@@ -8,6 +8,7 @@ use scsi::{Cdb, Command, Done, Lun, Status, Step, TaskAttribute, WINDOW_BYTES};
 use super::cx::{Cx, task_key};
 use super::ending::EndReason;
 use super::session::{C0, Luns, SessionLink};
+use super::step::internal_failure;
 use super::task::{Placing, State, Task, WindowMemory};
 use super::unit::Units;
 use crate::panics::guard;
@@ -136,10 +137,7 @@ impl SessionLink {
             if event.brings_data() {
                 self.proto.discard_data(event.task);
             }
-            let done = Done::check_condition(
-                scsi::Sense::INTERNAL_TARGET_FAILURE,
-                scsi::SenseFormat::Fixed,
-            );
+            let done = internal_failure();
             return self.answer(event.task, &done, None, cx);
         }
         if self.attached.insert(entry.unit.0) {
@@ -205,12 +203,8 @@ impl SessionLink {
         cx.out.clear();
         let luns = Luns(&self.place.luns);
         let out = &mut cx.out;
-        let done = guard(|| scsi::begin_missing(command, &luns, out)).unwrap_or_else(|_| {
-            Done::check_condition(
-                scsi::Sense::INTERNAL_TARGET_FAILURE,
-                scsi::SenseFormat::Fixed,
-            )
-        });
+        let done = guard(|| scsi::begin_missing(command, &luns, out))
+            .unwrap_or_else(|_| internal_failure());
         self.answer(event.task, &done, None, cx);
     }
 

@@ -173,6 +173,18 @@ impl Task {
         }
     }
 
+    /// The step it was parked with, to be done now.
+    pub(super) fn take_parked(&mut self) -> Option<Step> {
+        match std::mem::replace(&mut self.state, State::Waiting) {
+            State::Starving(step) | State::Yielded(step) => Some(step),
+            State::Undrained(io) => Some(Step::Io(io)),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
     /// A place for one more window of read data.
     pub(super) fn free_read_slot(&mut self) -> Option<&mut Option<ReadWindow>> {
         self.reads.iter_mut().find(|slot| slot.is_none())

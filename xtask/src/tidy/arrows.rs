@@ -68,8 +68,31 @@ const ARROWS: &[Arrow] = &[
         ],
     },
     Arrow {
+        from: "control-api",
+        to: &[],
+    },
+    Arrow {
+        from: "daemon",
+        to: &[
+            "engine",
+            "backstores",
+            "model",
+            "auth",
+            "control-api",
+            "reactor",
+            "iscsi-wire",
+        ],
+    },
+    // It speaks the helper protocol, and nothing else of ours.
+    Arrow {
+        from: "auth-radius",
+        to: &[],
+    },
+    Arrow {
         from: "cli",
         to: &[
+            "daemon",
+            "control-api",
             "engine",
             "backstores",
             "reactor",
@@ -105,12 +128,20 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         name: "serde",
-        only: &["cli", "model"],
+        only: &["cli", "model", "control-api", "daemon", "auth-radius"],
         reason: "no serialised form in the data path",
     },
     Fence {
         name: "serde_json",
-        only: &["cli", "xtask", "interop"],
+        only: &[
+            "cli",
+            "xtask",
+            "interop",
+            "model",
+            "control-api",
+            "daemon",
+            "auth-radius",
+        ],
         reason: "no serialised form in the data path",
     },
     Fence {
@@ -125,12 +156,12 @@ const FENCES: &[Fence] = &[
     },
     Fence {
         name: "tokio",
-        only: &[],
+        only: &["daemon"],
         reason: "no runtime in the data path",
     },
     Fence {
         name: "getrandom",
-        only: &["engine", "cli"],
+        only: &["engine", "cli", "daemon", "auth-radius"],
         reason: "randomness comes in as an argument",
     },
 ];

@@ -1,0 +1,4 @@
+//! An authentication helper that asks a RADIUS server.
+#![forbid(unsafe_code)]
+
+fn main() {}

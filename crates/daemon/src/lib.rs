@@ -1,0 +1,2 @@
+//! Assembly: control socket, persistence, authentication helpers, signals, metrics.
+#![forbid(unsafe_code)]

@@ -171,7 +171,8 @@ impl Login {
     }
 
     /// Answers [`LoginEvent::Commit`]: the session exists, under this handle. The final response is in what is returned
-    /// and nowhere else. In a login to an existing session the handle is that session's.
+    /// and nowhere else, and so is the refusal that takes its place where the session cannot be after all. In a login to
+    /// an existing session the handle is that session's.
     ///
     /// # Panics
     /// Where no [`LoginEvent::Commit`] is open: see [`Self::is_committing`].
@@ -182,7 +183,7 @@ impl Login {
         };
         let request = &committing.request;
         let text = &committing.text;
-        let (final_response, stat_sn) = self.outbound.final_response(request, tsih, text);
+        let words = self.outbound.last_words(request, tsih, text);
         let CommitRequest {
             identity,
             portal_group_tag,
@@ -197,8 +198,9 @@ impl Login {
             params,
             exp_cmd_sn: request.cmd_sn,
             max_cmd_sn: request.cmd_sn,
-            stat_sn,
-            final_response,
+            stat_sn: words.stat_sn,
+            final_response: words.final_response,
+            refusal: words.refusal,
             portal: self.config.portal,
             peer: self.config.peer,
         }

@@ -26,6 +26,16 @@ pub(super) enum Turn {
     Transit(Stage),
 }
 
+/// The two ends of a login that commits.
+pub(super) struct LastWords {
+    /// With a session.
+    pub(super) final_response: Vec<u8>,
+    /// Without one.
+    pub(super) refusal: Vec<u8>,
+    /// StatSN behind either.
+    pub(super) stat_sn: SerialNumber,
+}
+
 impl Outbound {
     pub(super) const fn new(stat_sn: SerialNumber) -> Self {
         Self {
@@ -68,21 +78,36 @@ impl Outbound {
         push(&mut self.queued, response, text);
     }
 
-    /// The response that ends the login with a session, and the StatSN after it. It is not queued.
-    pub(super) fn final_response(
+    /// The response that ends the login with a session, and what goes out in its place, under the same StatSN, where
+    /// that session cannot be after all. Neither is queued.
+    pub(super) fn last_words(
         &mut self,
         request: &LoginRequest,
         tsih: Tsih,
         text: &[u8],
-    ) -> (Vec<u8>, SerialNumber) {
+    ) -> LastWords {
         let turn = Turn::Transit(Stage::FullFeature);
-        let response = LoginResponse {
+        let success = LoginResponse {
             tsih,
             ..self.header(request, turn, LoginStatus::SUCCESS)
         };
-        let mut bytes = Vec::new();
-        push(&mut bytes, response, text);
-        (bytes, self.stat_sn)
+        // RFC 7143 §11.13.3: the handle is told in the final response of a login that succeeds, and no other. RFC 7143
+        // §11.13.5: a response with another status than success has T clear, and its stages mean nothing.
+        let refusal = LoginResponse {
+            tsih: request.tsih,
+            transit: false,
+            next_stage: Stage::default(),
+            status: LoginStatus::SERVICE_UNAVAILABLE,
+            ..success
+        };
+        let mut words = LastWords {
+            final_response: Vec::new(),
+            refusal: Vec::new(),
+            stat_sn: self.stat_sn,
+        };
+        push(&mut words.final_response, success, text);
+        push(&mut words.refusal, refusal, &[]);
+        words
     }
 
     pub(super) fn drain_into(&mut self, out: &mut Vec<u8>) {

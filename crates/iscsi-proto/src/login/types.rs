@@ -132,6 +132,9 @@ pub struct Established {
     pub stat_sn: SerialNumber,
     /// The final Login Response, to be sent before anything else.
     pub final_response: Vec<u8>,
+    /// What goes out in place of `final_response` where the session cannot be after all, because something changed since
+    /// the commit: one Login Response with status 0301h, after which the connection closes.
+    pub refusal: Vec<u8>,
     /// Our end of the connection.
     pub portal: SocketAddr,
     /// The initiator's end of the connection.

@@ -64,6 +64,7 @@ pub(crate) fn established(kind: SessionType, params: NegotiatedParams) -> Establ
         max_cmd_sn: SerialNumber(8),
         stat_sn: SerialNumber(1),
         final_response: Vec::new(),
+        refusal: Vec::new(),
         portal: here,
         peer: here,
     }

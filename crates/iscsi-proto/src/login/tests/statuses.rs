@@ -96,6 +96,44 @@ fn refusal_while_committing_is_sent_in_place_of_the_final_response() {
 }
 
 #[test]
+fn refusal_after_the_commit_takes_the_place_of_the_final_response() {
+    let names = names();
+    for asked in [Tsih(0), TSIH] {
+        let mut bench = Bench::open();
+        let last = LoginRequest {
+            tsih: asked,
+            ..request(OPERATIONAL, Some(FULL_FEATURE))
+        };
+        // A first exchange, so that the StatSN is not the first one (and wraps).
+        let first = LoginRequest {
+            tsih: asked,
+            ..request(OPERATIONAL, None)
+        };
+        bench.send(first, &named(&names, &[]));
+        let success = bench.send(last, &["HeaderDigest=None"]);
+        assert!(success.header.transit && success.header.data_segment_length > 0);
+        let refusal = &bench.established.as_ref().expect("a session").refusal;
+        // One PDU, without text.
+        assert_eq!(refusal.len(), 48);
+        let bhs = Bhs(refusal[..48].try_into().expect("48 bytes"));
+        let header = LoginResponse::parse(&bhs).expect("a Login Response");
+        let expected = LoginResponse {
+            status: LoginStatus::SERVICE_UNAVAILABLE,
+            transit: false,
+            next_stage: Stage::default(),
+            tsih: asked,
+            data_segment_length: 0,
+            ..success.header
+        };
+        assert_eq!(header, expected);
+        assert_eq!((header.itt, header.isid), (last.itt, last.isid));
+        assert_eq!(header.stat_sn, SerialNumber(0xffff_ffff));
+        let stat_sn = bench.established.expect("a session").stat_sn;
+        assert_eq!(stat_sn, header.stat_sn.next());
+    }
+}
+
+#[test]
 fn redirections_carry_the_address() {
     for status in [
         LoginStatus::TARGET_MOVED_TEMPORARILY,

@@ -34,6 +34,13 @@ impl Secret {
         self.bits() < SHORT_SECRET_BITS
     }
 
+    /// The bytes themselves, for whoever has to keep the secret across a restart: the saved state, and an export that was
+    /// asked to hold secrets. Nothing else asks.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }

@@ -4,9 +4,12 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reactor::DriverChoice;
+
+use crate::credentials::Helpers;
 
 /// How the engine runs. `Default` suits every machine; nothing here is part of the object tree.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct EngineConfig {
     pub transfer_timeout: Duration,
     /// `TCP_CONGESTION` of accepted connections; `None`: the system's.
     pub tcp_congestion: Option<String>,
+    /// Where authentication helpers are found; `None`: a portal group that names one lets nobody in.
+    pub helpers: Option<Arc<dyn Helpers>>,
 }
 
 impl Default for EngineConfig {
@@ -46,6 +51,7 @@ impl Default for EngineConfig {
             ping_timeout: Duration::from_secs(30),
             transfer_timeout: Duration::from_secs(60),
             tcp_congestion: None,
+            helpers: None,
         }
     }
 }

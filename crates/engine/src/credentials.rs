@@ -1,89 +1,98 @@
-//! The built-in CHAP store, made from a tree's credentials.
+//! Who authenticates an initiator: the tree's own credentials, or the helper that a portal group names.
+
+use std::fmt;
+use std::sync::Arc;
 
 use auth::{
-    ChapAlgorithm, ChapEntry, ChapRule, ChapStore, ChapUser, Rule, Scope, Secret, StoreError,
+    Answer, Authenticator, ChapAlgorithm, ChapEntry, ChapRule, ChapStore, ChapUser, Policy,
+    PolicyRequest, Refusal, Reply, Rule, Scope, Verdict, VerifyRequest,
 };
-use model::{Authentication, ChapCredential, ConfigCode, ConfigError, Credentials, Tree};
+use model::{ChapCredential, Requirement, Tree};
 
-use crate::config::StartError;
+/// Where authentication helpers are found, by the path of their socket. Called by workers: it never waits.
+pub trait Helpers: Send + Sync {
+    /// The helper behind a socket; `None`: there is none to be had, and the login is refused. `built_in` answers from the tree's own
+    /// credentials, for what the helper leaves to it.
+    fn helper(
+        &self,
+        socket: &str,
+        built_in: Arc<dyn Authenticator>,
+    ) -> Option<Arc<dyn Authenticator>>;
+}
 
-/// The store that decides by `tree`'s own credentials: an ACL's before its group's; what nothing names is denied.
-pub(crate) fn authenticator(tree: &Tree) -> Result<ChapStore, StartError> {
-    let mut entries = Vec::new();
-    let mut paths = Vec::new();
-    for target in tree.targets.values() {
-        for group in target.tpgs.values() {
-            let path = format!("/targets/{}/tpgs/{}", target.name, group.tag);
-            let scope = Scope::Group(target.name.clone(), group.tag);
-            let of_group = rule(&group.authentication, None);
-            entries.push(ChapEntry {
-                initiator: None,
-                scope: scope.clone(),
-                rule: of_group,
-            });
-            paths.push(path.clone());
-            for acl in group.acls.values().filter(|acl| acl.credentials.is_some()) {
-                entries.push(ChapEntry {
-                    initiator: Some(acl.initiator.clone()),
-                    scope: scope.clone(),
-                    rule: rule(&group.authentication, acl.credentials.as_ref()),
-                });
-                paths.push(format!("{path}/acls/{}", acl.initiator));
-            }
+impl fmt::Debug for dyn Helpers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Helpers")
+    }
+}
+
+/// Answers from one generation of the tree. What nothing names is denied.
+pub(crate) struct TreeAuthenticator {
+    tree: Tree,
+    helpers: Option<Arc<dyn Helpers>>,
+}
+
+impl TreeAuthenticator {
+    pub(crate) fn new(tree: Tree, helpers: Option<Arc<dyn Helpers>>) -> Self {
+        Self { tree, helpers }
+    }
+
+    fn requirement(&self, request: &PolicyRequest) -> Option<Requirement> {
+        let (Some(target), Some(tag)) = (&request.target, request.portal_group_tag) else {
+            return Some(self.tree.discovery_requirement());
+        };
+        let group = self.tree.group(target, tag)?;
+        let acl = group.acls.get(&request.initiator);
+        Some(self.tree.requirement(group, acl.map(AsRef::as_ref)))
+    }
+
+    /// The one that answers this request.
+    fn responsible(&self, request: &PolicyRequest) -> Option<Arc<dyn Authenticator>> {
+        let requirement = self.requirement(request)?;
+        let built_in: Arc<dyn Authenticator> = Arc::new(store(request, &requirement)?);
+        match &requirement.helper {
+            None => Some(built_in),
+            Some(socket) => self.helpers.as_ref()?.helper(socket, built_in),
         }
     }
-    let discovery = rule(&tree.discovery, None);
-    entries.push(ChapEntry {
-        initiator: None,
-        scope: Scope::Discovery,
-        rule: discovery,
-    });
-    paths.push("/discovery".to_owned());
-    ChapStore::new(entries, Rule::Deny).map_err(|error| {
-        let (entry, reason, hint) = explain(error);
-        let path = paths.get(entry).cloned().unwrap_or_default();
-        StartError::Tree(vec![ConfigError {
-            path,
-            code: ConfigCode::OutOfRange,
-            reason,
-            hint,
-        }])
-    })
 }
 
-fn explain(error: StoreError) -> (usize, &'static str, &'static str) {
-    match error {
-        StoreError::Duplicate(at) => (at, "its credentials stand twice", "keep one of them"),
-        StoreError::Users(at) => (
-            at,
-            "CHAP is required, and no user or one user twice",
-            "name each user once",
-        ),
-        StoreError::NoAlgorithm(at) => (at, "CHAP has no algorithm", "allow at least one"),
-        StoreError::Name(at) => (
-            at,
-            "the CHAP user name cannot be used",
-            "use 1 to 255 printable characters",
-        ),
-        StoreError::EmptySecret(at) => (at, "the CHAP secret is empty", "use at least 12 bytes"),
-        StoreError::SameSecret(at) => (
-            at,
-            "one secret serves both directions",
-            "give the target a secret of its own (RFC 7143 §9.2.1)",
-        ),
-        StoreError::NoMutualSecret(at) => (
-            at,
-            "mutual CHAP is required without a secret for it",
-            "give the target a secret",
-        ),
+impl Authenticator for TreeAuthenticator {
+    fn policy(&self, request: &PolicyRequest, reply: Reply<Policy>) -> Answer<Policy> {
+        match self.responsible(request) {
+            Some(one) => one.policy(request, reply),
+            None => reply.now(Policy::Deny(Refusal::Unavailable)),
+        }
+    }
+
+    fn verify(&self, request: &VerifyRequest, reply: Reply<Verdict>) -> Answer<Verdict> {
+        match self.responsible(&request.request) {
+            Some(one) => one.verify(request, reply),
+            None => reply.now(Verdict::Deny(Refusal::Unavailable)),
+        }
     }
 }
 
-fn rule(authentication: &Authentication, own: Option<&Credentials>) -> Rule {
-    if !authentication.required {
+/// A store that knows just what this login needs.
+fn store(request: &PolicyRequest, requirement: &Requirement) -> Option<ChapStore> {
+    let scope = match (&request.target, request.portal_group_tag) {
+        (Some(target), Some(tag)) => Scope::Group(target.clone(), tag),
+        _ => Scope::Discovery,
+    };
+    let entry = ChapEntry {
+        initiator: None,
+        scope,
+        rule: rule(requirement),
+    };
+    // Credentials that the store refuses let nobody in; the tree has been checked for them.
+    ChapStore::new(vec![entry], Rule::Deny).ok()
+}
+
+fn rule(requirement: &Requirement) -> Rule {
+    if !requirement.required && requirement.helper.is_none() {
         return Rule::Open;
     }
-    match own.or(authentication.credentials.as_ref()) {
+    match &requirement.credentials {
         // CHAP is required and nobody has a secret here: nobody gets in.
         None => Rule::Deny,
         Some(credentials) => Rule::Chap(ChapRule {
@@ -99,6 +108,6 @@ fn rule(authentication: &Authentication, own: Option<&Credentials>) -> Rule {
 fn user(credential: &ChapCredential) -> ChapUser {
     ChapUser {
         name: credential.user.clone(),
-        secret: Secret::new(credential.secret.clone()),
+        secret: credential.secret.clone(),
     }
 }

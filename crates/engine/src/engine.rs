@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use auth::Authenticator;
-use model::Tree;
+use model::{ObjectPath, Tree};
 use reactor::mailbox::{self, Receiver, Sender};
 use reactor::socket::{self, ListenOptions};
 use reactor::{DriverReport, DriverSettings, Slab, choose_driver_with};
@@ -17,7 +17,7 @@ use scsi::{LuSnapshot, TargetPort};
 
 use crate::config::{EngineConfig, StartError};
 use crate::counters::{Counters, WorkerCounters};
-use crate::credentials::authenticator;
+use crate::credentials::TreeAuthenticator;
 use crate::open::{OpenedUnit, open_units};
 use crate::registry::Registry;
 use crate::shared::{Group, Message, Shared, UnitIndex, UnitSeed, WorkerId, World};
@@ -61,8 +61,8 @@ impl Engine {
     /// # Errors
     /// What could not be had, by name; then nothing is left open or running.
     pub fn start(config: EngineConfig, tree: Tree) -> Result<Self, StartError> {
-        model::validate(&tree).map_err(StartError::Tree)?;
-        let authenticator: Arc<dyn Authenticator> = Arc::new(authenticator(&tree)?);
+        let authenticator: Arc<dyn Authenticator> =
+            Arc::new(TreeAuthenticator::new(tree.clone(), config.helpers.clone()));
         Self::start_with(config, tree, authenticator)
     }
 
@@ -75,7 +75,6 @@ impl Engine {
         tree: Tree,
         authenticator: Arc<dyn Authenticator>,
     ) -> Result<Self, StartError> {
-        model::validate(&tree).map_err(StartError::Tree)?;
         let count = config.workers.unwrap_or_else(available_workers).max(1);
         let mut tree = tree;
         // What leaves nothing behind when it fails comes first; opening a backstore may create a file.
@@ -277,22 +276,23 @@ fn bind_portals(tree: &mut Tree) -> Result<(Vec<OwnedFd>, Vec<SocketAddr>), Star
     let mut listeners = Vec::new();
     let mut bound: Vec<SocketAddr> = Vec::new();
     let whole = tree.clone();
-    for target in tree.targets.values_mut() {
-        for group in Arc::make_mut(target).tpgs.values_mut() {
-            for portal in &mut Arc::make_mut(group).portals {
-                let address = portal.address;
-                let shared = address.port() != 0 && bound.contains(&address);
-                if shared || covered_by_wildcard(&whole, address) {
-                    continue;
-                }
-                let error = |source| StartError::Portal { address, source };
-                let bind = || socket::bind(address, ListenOptions::default());
-                let busy = |e: &std::io::Error| e.kind() == std::io::ErrorKind::AddrInUse;
-                let fd = patiently(bind, busy).map_err(error)?;
-                portal.address = socket::local_addr(&fd).map_err(error)?;
-                bound.push(portal.address);
-                listeners.push(fd);
+    for (target, group) in whole.groups() {
+        for address in group.portals.keys().copied() {
+            let shared = address.port() != 0 && bound.contains(&address);
+            if shared || covered_by_wildcard(&whole, address) {
+                continue;
             }
+            let error = |source| StartError::Portal { address, source };
+            let bind = || socket::bind(address, ListenOptions::default());
+            let busy = |e: &std::io::Error| e.kind() == std::io::ErrorKind::AddrInUse;
+            let fd = patiently(bind, busy).map_err(error)?;
+            let real = socket::local_addr(&fd).map_err(error)?;
+            if address.port() == 0 {
+                let path = ObjectPath::Portal(target.name.clone(), group.tag, address);
+                *tree = tree.with_port(&path, real.port());
+            }
+            bound.push(real);
+            listeners.push(fd);
         }
     }
     Ok((listeners, bound))
@@ -318,17 +318,11 @@ const RETRY_PAUSE: Duration = Duration::from_millis(25);
 
 /// Where a wildcard and a specific address share a port, only the wildcard is bound.
 fn covered_by_wildcard(tree: &Tree, address: SocketAddr) -> bool {
-    let portals = tree
-        .targets
-        .values()
-        .flat_map(|t| t.tpgs.values())
-        .flat_map(|g| &g.portals);
-    !address.ip().is_unspecified()
-        && portals.clone().any(|p| {
-            p.address.ip().is_unspecified()
-                && p.address.port() == address.port()
-                && p.address.is_ipv4() == address.is_ipv4()
-        })
+    let wildcard: std::net::IpAddr = match address {
+        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    };
+    !address.ip().is_unspecified() && tree.has_portal(&SocketAddr::new(wildcard, address.port()))
 }
 
 fn world(
@@ -350,9 +344,9 @@ fn world(
             snapshot: Arc::new(snapshot),
         });
     }
-    let groups = tree.targets.values().flat_map(|t| t.tpgs.values());
-    let groups = groups
-        .map(|g| {
+    let groups = tree
+        .groups()
+        .map(|(_, g)| {
             (
                 g.id,
                 Arc::new(Group {
@@ -374,10 +368,10 @@ fn world(
 /// can be set.
 fn target_ports(tree: &Tree) -> Arc<[TargetPort]> {
     let mut ports = Vec::new();
-    for target in tree.targets.values() {
+    for target in tree.targets() {
         for group in target.tpgs.values() {
             ports.push(TargetPort {
-                relative_id: group.relative_target_port,
+                relative_id: group.relative_target_port(),
                 group_id: 1,
                 // SPC-5 "SCSI name string designator format", RFC 7143 §4.4.4: name, "t", group tag.
                 name: format!("{},t,0x{:04x}", target.name, group.tag).into(),

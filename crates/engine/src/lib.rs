@@ -19,5 +19,6 @@ mod worker;
 
 pub use config::{EngineConfig, StartError};
 pub use counters::Counters;
+pub use credentials::Helpers;
 pub use engine::{Engine, UnitReport};
 pub use shared::SessionId;

@@ -8,7 +8,7 @@ use backstores::{
     Backstore, Expect, Identity, IdentityHints, MachineId, OpenError, OpenProblem, Opened,
     PathOptions, open_null, open_path, open_ram,
 };
-use model::{BackstoreKind, ConfigCode, ConfigError, ObjectId, Tree};
+use model::{Backing, ConfigCode, ConfigError, ObjectId, Tree};
 use scsi::LuIdentity;
 
 use crate::config::StartError;
@@ -30,19 +30,22 @@ pub(crate) fn open_units(tree: &Tree, workers: usize) -> Result<Vec<OpenedUnit>,
     let machine_id = MachineId::read();
     let mut serials: BTreeMap<String, String> = BTreeMap::new();
     let mut units = Vec::new();
-    for backstore in tree.backstores.values() {
+    for backstore in tree.backstores() {
         let locked = |error: &OpenError| matches!(error.problem, OpenProblem::Locked);
         let open = || open(backstore, machine_id.clone(), workers);
         let opened = patiently(open, locked).map_err(StartError::Backstore)?;
         let serial = opened.store.identity().serial().to_owned();
-        if let Some(other) = serials.insert(serial, backstore.name.clone()) {
+        if let Some(other) = serials.insert(serial, backstore.reference()) {
             // Two disks of one identity look like two paths to one disk, and multipath would write one's data to the other.
-            return Err(StartError::Tree(vec![ConfigError {
-                path: format!("/backstores/{} and /backstores/{other}", backstore.name),
-                code: ConfigCode::Conflict,
-                reason: "both disks have the same serial",
-                hint: "give one of them a serial of its own",
-            }]));
+            return Err(StartError::Tree(vec![ConfigError::new(
+                format!(
+                    "/backstores/{} and /backstores/{other}",
+                    backstore.reference()
+                ),
+                ConfigCode::Conflict,
+                "both disks have the same serial",
+                "give one of them a serial of its own",
+            )]));
         }
         units.push(unit(backstore.id, &opened));
     }
@@ -60,34 +63,32 @@ fn open(
         problem: OpenProblem::SerialNeeded,
     })?;
     let hints = IdentityHints {
-        serial: backstore.serial.clone(),
+        serial: backstore.serial().map(str::to_owned),
         entropy,
         machine_id,
     };
-    let block_size = backstore.block_size_bytes;
+    let block_size = backstore.block_size_bytes();
     let options = |expect, create_bytes, direct| PathOptions {
-        name: Some(backstore.name.clone()),
+        name: Some(backstore.reference()),
         expect,
         create_bytes,
         block_size_bytes: block_size,
         direct,
-        read_only: backstore.read_only,
-        write_cache: backstore.write_cache,
-        thin: backstore.thin,
+        read_only: backstore.read_only(),
+        write_cache: backstore.write_cache(),
+        thin: backstore.thin(),
         workers,
     };
     let at = |path: &Path, options: PathOptions| open_path(path, &options, &hints);
-    match &backstore.kind {
-        BackstoreKind::File {
+    match backstore.backing() {
+        Backing::File {
             path,
             create_bytes,
             direct,
-        } => at(path, options(Expect::File, *create_bytes, *direct)),
-        BackstoreKind::Block { path, direct } => {
-            at(path, options(Expect::BlockDevice, None, *direct))
-        }
-        BackstoreKind::Ram { bytes } => open_ram(&backstore.name, *bytes, block_size, &hints),
-        BackstoreKind::Null { bytes } => open_null(&backstore.name, *bytes, block_size, &hints),
+        } => at(&path, options(Expect::File, create_bytes, direct)),
+        Backing::Block { path, direct } => at(&path, options(Expect::BlockDevice, None, direct)),
+        Backing::Ram { bytes } => open_ram(&backstore.name, bytes, block_size, &hints),
+        Backing::Null { bytes } => open_null(&backstore.name, bytes, block_size, &hints),
     }
 }
 

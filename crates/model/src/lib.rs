@@ -1,23 +1,37 @@
-//! The object tree as plain data: what exists, and who may log in and see what.
+//! The object tree as plain data: what exists, how it changes, and who may log in and see what.
 //!
 //! A [`Tree`] is one generation of everything the control plane can change: backstores, targets, portal groups, portals,
-//! LUNs, node ACLs and their authentication. It is immutable once published; a change makes a new one that shares what did
-//! not change. [`admit`] is the one function that says who may log in to what, and by which rule; login, SendTargets and
-//! every explanation to an operator call it.
+//! LUNs, node ACLs and their authentication. It is immutable; [`Tree::plan`] applies a list of [`Change`]s and makes the
+//! next, which shares whatever they did not touch, so that one change costs one path through the tree and not the whole. Objects hold the attributes that
+//! were set; the [attribute table](attributes) says what there is, in what range, with which defaults, and everything that parses, shows,
+//! completes or documents attributes reads it. [`admit`] is the one function that says who may log in to what, and by which
+//! rule; login, SendTargets and every explanation to an operator call it.
 //!
 //! This crate deliberately does no I/O and knows nothing of sessions, workers or sockets.
 #![forbid(unsafe_code)]
 
 mod admit;
+pub mod attributes;
+mod change;
 mod error;
+mod path;
+mod saved;
+#[cfg(test)]
+mod testing;
 mod tree;
-mod validate;
+mod value;
 
-pub use admit::{Admission, Refusal, Rule, VisibleTarget, admit, serving_portal, visible_targets};
-pub use error::{ConfigCode, ConfigError};
-pub use tree::{
-    Authentication, Backstore, BackstoreKind, ChapCredential, Credentials, DEFAULT_QUEUE_DEPTH,
-    LogicalUnitNumber, Lun, MappedLun, NodeAcl, ObjectId, Portal, PortalGroup, SessionSettings,
-    Target, Tree,
+pub use admit::{
+    Admission, Refusal, Rule, Step, VisibleLun, VisibleTarget, admit, explain, serving_portal,
+    visible_luns, visible_targets,
 };
-pub use validate::validate;
+pub use change::{Change, Given, Mistake, Plan, Touched};
+pub use error::{ConfigCode, ConfigError};
+pub use path::{ObjectPath, PathError};
+pub use saved::LoadError;
+pub use tree::{
+    AluaGroup, Backing, Backstore, BackstoreType, ChapCredential, Credentials, DEFAULT_QUEUE_DEPTH,
+    LogicalUnitNumber, Lun, MappedLun, Node, NodeAcl, ObjectId, Portal, PortalGroup, Requirement,
+    SessionSettings, Source, Target, Tree,
+};
+pub use value::{Attributes, Raw, Value};

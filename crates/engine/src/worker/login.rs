@@ -10,7 +10,7 @@ use iscsi_proto::login::{
 };
 use iscsi_proto::negotiate::OfferedParams;
 use iscsi_wire::{LoginStatus, Tsih};
-use model::{Admission, ObjectId, Rule, SessionSettings};
+use model::{Admission, ObjectId, Requirement, Rule, SessionSettings, Tree};
 use reactor::{Op, RecvInto, SendPiece, SocketId};
 
 use super::cx::{Cx, Kind, token};
@@ -50,16 +50,16 @@ struct Admitted {
     target: ObjectId,
     group: ObjectId,
     acl: Option<ObjectId>,
-    authentication: u64,
+    authentication: Requirement,
 }
 
 impl Admitted {
-    fn by(admission: &Admission) -> Self {
+    fn by(admission: &Admission, tree: &Tree) -> Self {
         Self {
             target: admission.target.id,
             group: admission.group.id,
             acl: admission.acl.as_ref().map(|acl| acl.id),
-            authentication: admission.group.authentication.version,
+            authentication: tree.requirement(&admission.group, admission.acl.as_deref()),
         }
     }
 }
@@ -321,11 +321,11 @@ impl LoginLink {
         if identity.tsih != Tsih(0) {
             return Err(self.resolve_existing(identity, &admission, &world));
         }
-        self.admitted = Some(Admitted::by(&admission));
+        self.admitted = Some(Admitted::by(&admission, &world.tree));
         Ok(TargetOffer {
             portal_group_tag: admission.group.tag,
-            target_alias: admission.target.alias.clone(),
-            params: offered(&admission.group.settings),
+            target_alias: admission.target.alias().map(str::to_owned),
+            params: offered(&admission.group.settings(admission.acl.as_deref())),
         })
     }
 
@@ -484,14 +484,17 @@ impl LoginLink {
         let world = cx.shared.world.load();
         let admission = admission(&world, identity, self.local)
             .map_err(|_| LoginStatus::SERVICE_UNAVAILABLE)?;
-        if self.admitted.as_ref() != Some(&Admitted::by(&admission)) {
+        if self.admitted.as_ref() != Some(&Admitted::by(&admission, &world.tree)) {
             // Another object of the same name, or another policy: start again.
             return Err(LoginStatus::SERVICE_UNAVAILABLE);
         }
         Ok(Place {
             group: world.groups.get(&admission.group.id).cloned(),
-            queue_depth: admission.group.settings.queue_depth,
-            relative_target_port: admission.group.relative_target_port,
+            queue_depth: admission
+                .group
+                .settings(admission.acl.as_deref())
+                .queue_depth,
+            relative_target_port: admission.group.relative_target_port(),
             luns: luns(&world, &admission),
             local: self.local,
             peer: self.peer,
@@ -590,16 +593,14 @@ fn nexus_key(identity: &LoginIdentity) -> NexusKey {
 }
 
 fn luns(world: &World, admission: &Admission) -> Vec<LunEntry> {
-    let entry = |(number, mapped): (model::LogicalUnitNumber, model::MappedLun)| {
-        let lun = admission.group.luns.get(&mapped.lun)?;
-        let unit = *world.unit_of.get(&lun.backstore)?;
+    let entry = |lun: model::VisibleLun| {
         Some(LunEntry {
-            lun: number,
-            unit,
-            write_protect: mapped.write_protect,
+            lun: lun.number,
+            unit: *world.unit_of.get(&lun.backstore)?,
+            write_protect: lun.write_protect,
         })
     };
-    admission.lun_map().into_iter().filter_map(entry).collect()
+    admission.luns().into_iter().filter_map(entry).collect()
 }
 
 fn offered(settings: &SessionSettings) -> OfferedParams {

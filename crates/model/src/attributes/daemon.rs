@@ -1,0 +1,60 @@
+//! Rows of the daemon, of discovery, and of targets.
+
+use super::Default::{Bool, Integer, Unset};
+use super::{Attribute, CHAP_SECRET, CHAP_USER, Kind, MUTUAL_SECRET, MUTUAL_USER, Takes, row};
+
+pub(super) const AUTH_HELPER: Attribute = row(
+    "auth_helper",
+    Kind::Text { max_bytes: 107 },
+    Unset,
+    Takes::Live,
+    "the socket of the authentication helper to ask; empty: the built-in store decides",
+    "Quintain",
+);
+
+pub(super) static DAEMON: &[Attribute] = &[
+    AUTH_HELPER,
+    row(
+        "auth_helper_timeout_ms",
+        Kind::Integer {
+            min: 100,
+            max: 60_000,
+        },
+        Integer(5_000),
+        Takes::Live,
+        "how long a question to an authentication helper may take; then the login is refused",
+        "Quintain",
+    ),
+    row(
+        "drain_timeout_s",
+        Kind::Integer { min: 0, max: 3_600 },
+        Integer(10),
+        Takes::Live,
+        "how long what is removed may take to finish its commands and log out, before it is cut off",
+        "Quintain",
+    ),
+];
+
+pub(super) static DISCOVERY: &[Attribute] = &[
+    CHAP_SECRET,
+    CHAP_USER,
+    row(
+        "enforce",
+        Kind::Bool,
+        Bool(false),
+        Takes::Live,
+        "discovery sessions have to prove themselves by CHAP",
+        "LIO discovery_auth/enforce_discovery_auth",
+    ),
+    MUTUAL_SECRET,
+    MUTUAL_USER,
+];
+
+pub(super) static TARGET: &[Attribute] = &[row(
+    "alias",
+    Kind::Text { max_bytes: 255 },
+    Unset,
+    Takes::NextLogin,
+    "what initiators are told as TargetAlias",
+    "RFC 7143 §13.7; LIO param/TargetAlias",
+)];

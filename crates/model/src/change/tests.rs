@@ -1,0 +1,331 @@
+use crate::testing::{change, parse, plan, tree_of};
+use crate::{Change, ConfigCode, LoadError, Tree};
+
+const T: &str = "/targets/iqn.2026-11.org.example:t";
+const H: &str = "iqn.2026-11.org.example:h";
+
+fn disk() -> Tree {
+    tree_of(&[
+        "create /backstores/ram/a size=1MiB".to_owned(),
+        "create /backstores/file/b path=/b.img size=1MiB".to_owned(),
+        format!("create {T} alias=x"),
+        format!("create {T}/tpgs/1"),
+        format!("create {T}/tpgs/1/portals/127.0.0.1:3260"),
+        format!("create {T}/tpgs/1/luns/0 backstore=a"),
+        format!("create {T}/tpgs/1/luns/1 backstore=file/b"),
+        format!("create {T}/tpgs/1/acls/{H} chap.user=u chap.secret=twelve-bytes-or-more"),
+        format!("create {T}/tpgs/1/acls/{H}/luns/5 lun=1"),
+    ])
+}
+
+/// Everything that was set, as text.
+fn shown(tree: &Tree) -> Vec<String> {
+    let line = |change: Change| format!("{change:?}");
+    tree.as_desired().into_iter().map(line).collect()
+}
+
+fn code_of(line: &str) -> ConfigCode {
+    let mistakes = plan(&disk(), &[line]).expect_err(line);
+    assert_eq!(mistakes.len(), 1, "{line}: {mistakes:?}");
+    assert!(!mistakes[0].error.hint.is_empty());
+    assert_eq!(mistakes[0].change, Some(0));
+    mistakes[0].error.code
+}
+
+#[test]
+fn plan_each_mistake_is_refused_with_its_code() {
+    use ConfigCode as C;
+    let lines: &[(String, C)] = &[
+        ("create /backstores/ram/a size=1MiB".into(), C::Exists),
+        ("create /backstores/ram/c".into(), C::Missing),
+        ("create /backstores/file/c".into(), C::Missing),
+        ("create /backstores/ram/c size=1000".into(), C::OutOfRange),
+        (
+            "create /backstores/ram/c size=4096 block_size=1024".into(),
+            C::OutOfRange,
+        ),
+        (
+            "create /backstores/ram/c size=1MiB colour=red".into(),
+            C::UnknownAttribute,
+        ),
+        ("set /backstores/ram/a size=512KiB".into(), C::OutOfRange),
+        ("set /backstores/ram/a block_size=4096".into(), C::Fixed),
+        (
+            "set /backstores/ram/a write_cache=perhaps".into(),
+            C::BadValue,
+        ),
+        (
+            "set /backstores/ram/z write_cache=1".into(),
+            C::NoSuchObject,
+        ),
+        ("delete /backstores/ram/a".into(), C::InUse),
+        (
+            format!("create {T}/tpgs/2/luns/0 backstore=a"),
+            C::NoSuchObject,
+        ),
+        (
+            format!("create {T}/tpgs/1/luns/9 backstore=z"),
+            C::NoSuchObject,
+        ),
+        (format!("create {T}/tpgs/1/luns/9"), C::Missing),
+        (
+            format!("create {T}/tpgs/1/acls/{H}/luns/9 lun=9"),
+            C::NoSuchObject,
+        ),
+        (
+            format!("set {T}/tpgs/1 attrib.login_timeout=99"),
+            C::OutOfRange,
+        ),
+        (
+            format!("set {T}/tpgs/1 param.InitialR2T=Perhaps"),
+            C::BadValue,
+        ),
+        (
+            format!(
+                "set {T}/tpgs/1/acls/{H} mutual_chap.user=t mutual_chap.secret=twelve-bytes-or-more"
+            ),
+            C::Conflict,
+        ),
+    ];
+    for (line, code) in lines {
+        assert_eq!(code_of(line), *code, "{line}");
+    }
+    let two = plan(
+        &disk(),
+        &[
+            format!("create {T}/tpgs/2 relative_target_port=77"),
+            format!("create {T}/tpgs/2/portals/0.0.0.0:3260"),
+            format!("create {T}/tpgs/3 relative_target_port=77"),
+        ],
+    );
+    let codes: Vec<_> = two
+        .expect_err("conflicts")
+        .into_iter()
+        .map(|m| m.error.code)
+        .collect();
+    assert_eq!(codes, [ConfigCode::Conflict, ConfigCode::Conflict]);
+}
+
+#[test]
+fn plan_with_a_mistake_tells_every_one_and_near_names() {
+    let mistakes = plan(
+        &disk(),
+        &[
+            "set /backstores/ram/a write_cash=1".to_owned(),
+            format!("create {T}/tpgs/1/luns/9 backstore=file/bb"),
+        ],
+    )
+    .expect_err("two mistakes");
+    let hints: Vec<&str> = mistakes.iter().map(|m| m.error.hint.as_ref()).collect();
+    assert_eq!(hints, ["did you mean write_cache?", "did you mean file/b?"]);
+}
+
+#[test]
+fn plan_touches_only_what_differs_and_shares_the_rest() {
+    let tree = disk();
+    let nothing = plan(&tree, &["set /backstores/ram/a write_cache=default"]).expect("legal");
+    assert!(nothing.is_empty());
+    assert_eq!(nothing.tree.generation, tree.generation);
+    let one = plan(&tree, &[format!("set {T}/tpgs/1/luns/0 write_protect=1")]).expect("legal");
+    let paths: Vec<String> = one.touched.iter().map(|t| t.path.to_string()).collect();
+    assert_eq!(paths, [format!("{T}/tpgs/1/luns/0")]);
+    assert_eq!(one.tree.generation, tree.generation + 1);
+    assert_eq!(
+        one.touched[0].changed().into_iter().collect::<Vec<_>>(),
+        ["write_protect"]
+    );
+}
+
+#[test]
+fn plan_delete_of_a_target_touches_all_below_it_and_every_index() {
+    let gone = plan(&disk(), &[format!("delete {T}")]).expect("legal");
+    assert_eq!(gone.touched.len(), 7);
+    assert!(gone.touched.iter().all(|t| t.after.is_none()));
+    assert_eq!(gone.tree.portal_addresses().count(), 0);
+    let free = plan(&gone.tree, &["delete /backstores/ram/a"]).expect("nothing shows it any more");
+    assert_eq!(free.tree.backstores().count(), 1);
+}
+
+#[test]
+fn plan_delete_of_a_backstore_in_cascade_takes_luns_and_mappings_along() {
+    let plan = plan(&disk(), &["delete /backstores/file/b cascade"]).expect("legal");
+    let gone: Vec<String> = plan.touched.iter().map(|t| t.path.to_string()).collect();
+    assert_eq!(
+        gone,
+        [
+            "/backstores/file/b".to_owned(),
+            format!("{T}/tpgs/1/luns/1"),
+            format!("{T}/tpgs/1/acls/{H}/luns/5"),
+        ]
+    );
+}
+
+#[test]
+fn plan_backstore_made_anew_under_a_lun_that_stays_is_refused() {
+    let lines = [
+        "delete /backstores/ram/a",
+        "create /backstores/ram/a size=2MiB",
+    ];
+    let mistakes = plan(&disk(), &lines).expect_err("a LUN shows the old one");
+    assert_eq!(mistakes[0].error.code, ConfigCode::InUse);
+}
+
+#[test]
+fn plan_group_that_names_a_secret_asks_for_chap_and_keeps_asking() {
+    let lines = |secret: &str| {
+        [
+            format!("create {T}"),
+            format!("create {T}/tpgs/1"),
+            format!("create {T}/tpgs/1/acls/{H} chap.user=u {secret}"),
+        ]
+    };
+    let authentication = |tree: &Tree| {
+        let name = crate::testing::name("iqn.2026-11.org.example:t");
+        let group = tree.group(&name, 1).expect("it exists");
+        tree.requirement(group, group.acls.values().next().map(AsRef::as_ref))
+            .required
+    };
+    assert!(!authentication(&tree_of(&lines(""))));
+    let asks = tree_of(&lines("chap.secret=twelve-bytes-or-more"));
+    assert!(authentication(&asks));
+    let taken = change(
+        &asks,
+        &[format!("set {T}/tpgs/1/acls/{H} chap.secret=default")],
+    );
+    assert!(authentication(&taken), "taking a secret away opens nothing");
+    let lio = tree_of(&[
+        format!("create {T}"),
+        format!("create {T}/tpgs/1 defaults=lio"),
+        format!("create {T}/tpgs/1/acls/{H}"),
+    ]);
+    assert!(authentication(&lio));
+    let not_here = change(
+        &lio,
+        &[format!("set {T}/tpgs/1/acls/{H} attrib.authentication=0")],
+    );
+    assert!(!authentication(&not_here));
+}
+
+#[test]
+fn settings_of_lios_defaults_are_fast_unless_taken_literally() {
+    let group = |attributes: &str| {
+        let tree = tree_of(&[
+            format!("create {T}"),
+            format!("create {T}/tpgs/1 {attributes}"),
+        ]);
+        let name = crate::testing::name("iqn.2026-11.org.example:t");
+        tree.group(&name, 1).expect("it exists").settings(None)
+    };
+    let ours = group("");
+    assert_eq!(
+        group("defaults=lio param.MaxRecvDataSegmentLength=8192 param.InitialR2T=Yes")
+            .max_recv_data_segment_length,
+        ours.max_recv_data_segment_length
+    );
+    assert!(!group("defaults=lio param.InitialR2T=Yes").initial_r2t);
+    assert_eq!(
+        group("defaults=lio param.MaxRecvDataSegmentLength=16384").max_recv_data_segment_length,
+        16_384
+    );
+    let literal = group("defaults=lio lio_defaults=1");
+    assert_eq!(
+        (
+            literal.max_recv_data_segment_length,
+            literal.initial_r2t,
+            literal.queue_depth
+        ),
+        (8_192, true, 64)
+    );
+    assert_eq!(
+        group("param.MaxRecvDataSegmentLength=8192").max_recv_data_segment_length,
+        8_192
+    );
+}
+
+#[test]
+fn changes_to_what_is_there_are_none_and_to_another_state_lead_there() {
+    let (full, empty) = (disk(), Tree::default());
+    assert_eq!(full.changes_to(&full.as_desired()), []);
+    let lead = |from: &Tree, to: &Tree| {
+        let changes = from.changes_to(&to.as_desired());
+        from.plan(&changes).expect("it leads there").tree
+    };
+    assert_eq!(shown(&lead(&empty, &full)), shown(&full));
+    assert_eq!(shown(&lead(&full, &empty)), shown(&empty));
+    let other = change(
+        &full,
+        &[
+            format!("delete {T}/tpgs/1/luns/1"),
+            format!("create {T}/tpgs/1/luns/2 backstore=file/b"),
+            format!("set {T} alias=default"),
+            "create /backstores/ram/c size=1MiB".to_owned(),
+            format!("set {T}/tpgs/1/luns/0 backstore=ram/c"),
+            "delete /backstores/ram/a".to_owned(),
+            "set / drain_timeout_s=3".to_owned(),
+        ],
+    );
+    assert_eq!(shown(&lead(&full, &other)), shown(&other));
+    assert_eq!(shown(&lead(&other, &full)), shown(&full));
+}
+
+#[test]
+fn saved_whole_and_by_records_is_the_same_tree() {
+    let mut base = Tree::default();
+    let mut followed = Tree::default();
+    let steps: &[&[String]] = &[
+        &[
+            "create /backstores/ram/a size=1MiB".to_owned(),
+            format!("create {T}"),
+            format!("create {T}/tpgs/1"),
+        ],
+        &[
+            format!("create {T}/tpgs/1/luns/0 backstore=a"),
+            "set /discovery chap.user=d chap.secret=a-secret-of-discovery".to_owned(),
+        ],
+        &[
+            format!("create {T}/tpgs/1/acls/{H}"),
+            format!("create {T}/tpgs/1/acls/{H}/luns/3 lun=0"),
+        ],
+        &[format!("delete {T}"), format!("create {T} alias=again")],
+        &["delete /backstores/ram/a".to_owned()],
+    ];
+    for lines in steps {
+        let plan = plan(&base, lines).expect("legal");
+        followed.replay(&plan.record()).expect("the next record");
+        base = plan.tree;
+        let loaded = Tree::load(&base.save()).expect("what was saved");
+        for other in [&followed, &loaded] {
+            assert_eq!(shown(other), shown(&base));
+            assert_eq!(other.generation, base.generation);
+            assert_eq!(other.last_id, base.last_id);
+            let ids = |tree: &Tree| -> Vec<_> {
+                tree.paths()
+                    .iter()
+                    .map(|path| tree.find(path).and_then(|n| n.id()))
+                    .collect()
+            };
+            assert_eq!(ids(other), ids(&base));
+        }
+    }
+    let again = plan(&base, &["create /backstores/ram/q size=1MiB"])
+        .expect("legal")
+        .record();
+    let mut early = Tree::default();
+    assert_eq!(
+        early.replay(&again),
+        Err(LoadError::Generation {
+            expected: 1,
+            found: base.generation + 1
+        })
+    );
+    assert!(matches!(Tree::load(b"{"), Err(LoadError::Syntax(_))));
+}
+
+#[test]
+fn changes_show_no_secret_anywhere() {
+    let line = format!("create {T}/tpgs/1/acls/{H} chap.user=u chap.secret=hunter2hunter2");
+    let change = parse(&line);
+    let plan = disk().plan(std::slice::from_ref(&change));
+    let text = format!("{change} {change:?} {plan:?}");
+    assert!(!text.contains("hunter2"), "{text}");
+}

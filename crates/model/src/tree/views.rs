@@ -1,0 +1,400 @@
+//! What the attributes of an object mean: typed, with defaults resolved.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use auth::Secret;
+
+use super::{Backstore, BackstoreType, Lun, MappedLun, NodeAcl, Portal, PortalGroup, Target, Tree};
+use crate::attributes::{
+    Column, ObjectKind, effective, effective_bool, effective_integer, secret_of, text_of,
+};
+use crate::value::{Attributes, Value};
+
+/// Which kind of place, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// A regular file. `create_bytes` is the size, in bytes, that a missing file is created with, sparse.
+    File {
+        path: PathBuf,
+        create_bytes: Option<u64>,
+        direct: bool,
+    },
+    /// A block device.
+    Block { path: PathBuf, direct: bool },
+    /// Memory, sparse; the contents end with the process.
+    Ram { bytes: u64 },
+    /// Reads zeroes, forgets writes.
+    Null { bytes: u64 },
+}
+
+impl Backstore {
+    /// What it is made of.
+    #[must_use]
+    pub fn backing(&self) -> Backing {
+        let path = || PathBuf::from(text_of(&self.attributes, "path").unwrap_or_default());
+        let bytes = self.size_bytes();
+        let direct = self.flag("direct");
+        match self.kind {
+            BackstoreType::File => Backing::File {
+                path: path(),
+                create_bytes: bytes,
+                direct,
+            },
+            BackstoreType::Block => Backing::Block {
+                path: path(),
+                direct,
+            },
+            BackstoreType::Ram => Backing::Ram {
+                bytes: bytes.unwrap_or(0),
+            },
+            BackstoreType::Null => Backing::Null {
+                bytes: bytes.unwrap_or(0),
+            },
+        }
+    }
+
+    /// The size that was asked for, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> Option<u64> {
+        let size = self.attributes.get("size").and_then(Value::as_integer)?;
+        u64::try_from(size).ok()
+    }
+
+    /// 512 or 4096.
+    #[must_use]
+    pub fn block_size_bytes(&self) -> u32 {
+        let size = effective_integer(
+            ObjectKind::Backstore,
+            &self.attributes,
+            "block_size",
+            Column::Ours,
+        );
+        u32::try_from(size).unwrap_or(512)
+    }
+
+    /// Whether an acknowledged write may still be in a volatile cache (WCE).
+    #[must_use]
+    pub fn write_cache(&self) -> bool {
+        self.flag("write_cache")
+    }
+
+    /// Whether nothing may be written.
+    #[must_use]
+    pub fn read_only(&self) -> bool {
+        self.flag("read_only")
+    }
+
+    /// UNMAP and WRITE SAME release space where the store can.
+    #[must_use]
+    pub fn thin(&self) -> bool {
+        self.flag("thin")
+    }
+
+    /// The unit serial number, where it is known.
+    #[must_use]
+    pub fn serial(&self) -> Option<&str> {
+        text_of(&self.attributes, "serial")
+    }
+
+    /// An identifying text of INQUIRY: `vendor`, `product` or `revision`.
+    #[must_use]
+    pub fn inquiry_text(&self, name: &str) -> String {
+        effective(ObjectKind::Backstore, &self.attributes, name, Column::Ours)
+            .and_then(|value| value.as_text().map(str::to_owned))
+            .unwrap_or_default()
+    }
+
+    /// As LUNs name it.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        format!("{}/{}", self.kind, self.name)
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        effective_bool(ObjectKind::Backstore, &self.attributes, name, Column::Ours)
+    }
+}
+
+impl Target {
+    /// RFC 7143 §13.7.
+    #[must_use]
+    pub fn alias(&self) -> Option<&str> {
+        text_of(&self.attributes, "alias")
+    }
+}
+
+impl Portal {
+    /// `host:port` told to initiators instead of the local address (NAT, Kubernetes).
+    #[must_use]
+    pub fn advertise(&self) -> Option<&str> {
+        text_of(&self.attributes, "advertise")
+    }
+}
+
+impl Lun {
+    /// Whether nobody may write through it.
+    #[must_use]
+    pub fn write_protect(&self) -> bool {
+        effective_bool(
+            ObjectKind::Lun,
+            &self.attributes,
+            "write_protect",
+            Column::Ours,
+        )
+    }
+}
+
+impl MappedLun {
+    /// Whether this initiator may only read.
+    #[must_use]
+    pub fn write_protect(&self) -> bool {
+        effective_bool(
+            ObjectKind::MappedLun,
+            &self.attributes,
+            "write_protect",
+            Column::Ours,
+        )
+    }
+}
+
+/// The negotiable side of a portal group. `Default` is Quintain's own column: fast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionSettings {
+    pub max_recv_data_segment_length: u32,
+    pub max_burst_length: u32,
+    pub first_burst_length: u32,
+    pub initial_r2t: bool,
+    pub immediate_data: bool,
+    pub max_outstanding_r2t: u16,
+    /// Commands that one session may have outstanding.
+    pub queue_depth: u16,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        settings(&Attributes::new(), Column::Ours, false, None)
+    }
+}
+
+impl PortalGroup {
+    /// Whether initiators may log in.
+    #[must_use]
+    pub fn enabled(&self) -> bool {
+        self.flag("enabled")
+    }
+
+    /// Whether any initiator may log in and sees every LUN.
+    #[must_use]
+    pub fn generate_node_acls(&self) -> bool {
+        self.flag("generate_node_acls")
+    }
+
+    /// Whether discovery tells of it to initiators that it has no ACL for.
+    #[must_use]
+    pub fn is_told_to_anybody(&self) -> bool {
+        self.generate_node_acls() || self.flag("attrib.demo_mode_discovery")
+    }
+
+    /// Whether an initiator that no ACL names may only read.
+    #[must_use]
+    pub fn demo_mode_write_protect(&self) -> bool {
+        self.flag("attrib.demo_mode_write_protect")
+    }
+
+    /// Whether an initiator that an ACL names may only read what the ACL does not map itself.
+    #[must_use]
+    pub fn prod_mode_write_protect(&self) -> bool {
+        self.flag("attrib.prod_mode_write_protect")
+    }
+
+    /// Unique in the daemon, 1 to 65,535 (SPC-5, *Relative target port identifier*).
+    #[must_use]
+    pub fn relative_target_port(&self) -> u16 {
+        let port = self.attributes.get("relative_target_port");
+        let port = port.and_then(Value::as_integer).unwrap_or(0);
+        u16::try_from(port).unwrap_or(0)
+    }
+
+    /// What is negotiated with an initiator.
+    #[must_use]
+    pub fn settings(&self, acl: Option<&NodeAcl>) -> SessionSettings {
+        let literal = self.flag("lio_defaults");
+        settings(&self.attributes, self.column(), literal, acl)
+    }
+
+    /// Whether the ACL shows every LUN of the group under its own number.
+    #[must_use]
+    pub fn shows_every_lun(&self, acl: &NodeAcl) -> bool {
+        effective_bool(
+            ObjectKind::Acl,
+            &acl.attributes,
+            "default_luns",
+            self.column(),
+        )
+    }
+
+    /// The value in force of one of its attributes.
+    #[must_use]
+    pub fn effective(&self, name: &str) -> Option<Value> {
+        effective(ObjectKind::Tpg, &self.attributes, name, self.column())
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        effective_bool(ObjectKind::Tpg, &self.attributes, name, self.column())
+    }
+}
+
+/// LIO's tools save every key at LIO's default, and nobody meant it: such a one counts as unset unless it is to be taken
+/// literally.
+fn settings(
+    of: &Attributes,
+    column: Column,
+    literal: bool,
+    acl: Option<&NodeAcl>,
+) -> SessionSettings {
+    let value = |name: &str| -> Option<Value> {
+        let own = acl.and_then(|acl| acl.attributes.get(name));
+        let row = ObjectKind::Tpg.attribute(name)?;
+        match own.or_else(|| of.get(name)) {
+            Some(set) if column == Column::Ours || literal => Some(set.clone()),
+            Some(set) if row.default_in(Column::Lio).as_ref() != Some(set) => Some(set.clone()),
+            _ if literal => row.default_in(column),
+            _ => row.default_in(Column::Ours),
+        }
+    };
+    let number = |name: &str| value(name).and_then(|v| v.as_integer()).unwrap_or(0);
+    let bytes = |name: &str| u32::try_from(number(name)).unwrap_or(8_192);
+    let small = |number: i64| u16::try_from(number).unwrap_or(1).max(1);
+    let yes = |name: &str| value(name).is_some_and(|v| v.as_text() == Some("Yes"));
+    let own_depth = acl.and_then(|acl| acl.attributes.get("cmdsn_depth")?.as_integer());
+    SessionSettings {
+        max_recv_data_segment_length: bytes("param.MaxRecvDataSegmentLength"),
+        max_burst_length: bytes("param.MaxBurstLength"),
+        first_burst_length: bytes("param.FirstBurstLength"),
+        initial_r2t: yes("param.InitialR2T"),
+        immediate_data: yes("param.ImmediateData"),
+        max_outstanding_r2t: small(number("param.MaxOutstandingR2T")),
+        queue_depth: small(own_depth.unwrap_or_else(|| number("attrib.default_cmdsn_depth"))),
+    }
+}
+
+/// What an initiator has to prove, and with which credentials.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requirement {
+    /// CHAP is required; `false`: AuthMethod None is enough.
+    pub required: bool,
+    pub credentials: Option<Credentials>,
+    /// The helper that decides instead, by its socket.
+    pub helper: Option<Arc<str>>,
+    /// Where this was found.
+    pub source: Source,
+}
+
+/// Which object a [`Requirement`] comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The daemon's discovery authentication.
+    #[default]
+    Discovery,
+    /// The initiator's own ACL.
+    Acl,
+    /// The portal group: the initiator has no ACL.
+    Group,
+}
+
+/// Both directions of CHAP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The initiator's proof.
+    pub chap: ChapCredential,
+    /// The target's proof, where the initiator asks for one.
+    pub mutual: Option<ChapCredential>,
+}
+
+/// A CHAP name and its secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChapCredential {
+    pub user: String,
+    pub secret: Secret,
+}
+
+impl fmt::Debug for ChapCredential {
+    /// Shows the name only: a secret never reaches a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChapCredential")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+fn credentials(of: &Attributes) -> Option<Credentials> {
+    let credential = |user: &str, secret: &str| {
+        Some(ChapCredential {
+            user: text_of(of, user)?.to_owned(),
+            secret: secret_of(of, secret)?.clone(),
+        })
+    };
+    Some(Credentials {
+        chap: credential("chap.user", "chap.secret")?,
+        mutual: credential("mutual_chap.user", "mutual_chap.secret"),
+    })
+}
+
+impl Tree {
+    /// What an initiator has to prove in a portal group. As LIO has it: an initiator with an ACL is asked for the ACL's own
+    /// credentials, any other for the group's.
+    #[must_use]
+    pub fn requirement(&self, group: &PortalGroup, acl: Option<&NodeAcl>) -> Requirement {
+        let of_group = group
+            .effective("authentication")
+            .is_some_and(|v| v.as_text() == Some("chap"));
+        let own = acl.map_or(-1, |acl| {
+            effective_integer(
+                ObjectKind::Acl,
+                &acl.attributes,
+                "attrib.authentication",
+                group.column(),
+            )
+        });
+        let helper = text_of(&group.attributes, "auth_helper")
+            .or_else(|| text_of(&self.daemon, "auth_helper"));
+        Requirement {
+            required: match own {
+                0 => false,
+                1 => true,
+                _ => of_group,
+            },
+            credentials: credentials(acl.map_or(&group.attributes, |acl| &acl.attributes)),
+            helper: helper.map(Arc::from),
+            source: if acl.is_some() {
+                Source::Acl
+            } else {
+                Source::Group
+            },
+        }
+    }
+
+    /// What a discovery session has to prove.
+    #[must_use]
+    pub fn discovery_requirement(&self) -> Requirement {
+        Requirement {
+            required: effective_bool(
+                ObjectKind::Discovery,
+                &self.discovery,
+                "enforce",
+                Column::Ours,
+            ),
+            credentials: credentials(&self.discovery),
+            helper: text_of(&self.daemon, "auth_helper").map(Arc::from),
+            source: Source::Discovery,
+        }
+    }
+
+    /// The value in force of one of the daemon's attributes.
+    #[must_use]
+    pub fn daemon_setting(&self, name: &str) -> Option<Value> {
+        effective(ObjectKind::Daemon, &self.daemon, name, Column::Ours)
+    }
+}

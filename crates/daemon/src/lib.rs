@@ -1,2 +1,4 @@
 //! Assembly: control socket, persistence, authentication helpers, signals, metrics.
 #![forbid(unsafe_code)]
+
+pub mod control;

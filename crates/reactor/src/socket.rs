@@ -12,7 +12,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, ipproto, sockopt
 pub struct ListenOptions {
     /// Connections that may wait to be accepted.
     pub backlog: i32,
-    /// SO_REUSEPORT, for the moment in which a portal changes its socket.
+    /// SO_REUSEPORT, for the moment in which a portal changes its socket: see [`refuse_new`].
     pub reuse_port: bool,
 }
 
@@ -93,13 +93,50 @@ pub fn start_listening(fd: impl AsFd, backlog: i32) -> io::Result<()> {
     Ok(net::listen(fd, backlog)?)
 }
 
-/// Sets a connection's options. All are tried; the first error is told.
+/// Switches SO_REUSEPORT of a socket that is bound already. While both the present listener of a port and its successor
+/// have it, the successor may bind and listen too, on the same address, on the wildcard, or on one of the addresses
+/// behind the wildcard; both must be the same user's. Switched off again it does not bind the kernel in every case: it
+/// may let in a further socket of that user which asks to share the port. One that does not ask is always refused.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn set_reuse_port(fd: impl AsFd, on: bool) -> io::Result<()> {
+    Ok(sockopt::set_socket_reuseport(fd, on)?)
+}
+
+/// Has a listening socket hear no new connection requests, while handshakes in progress still end in its queue: how a
+/// portal's socket is exchanged without a connection refused or reset. A request it does not hear is dropped silently; the
+/// peer repeats it a second later, and by then it should reach the successor.
+///
+/// The order: [`set_reuse_port`] on the present listener; [`listen`] the successor, with `reuse_port`; this on the present
+/// one; go on accepting from it for longer than a round trip, and for less than that second; close it; then
+/// [`set_reuse_port`] off on the successor. [`accept_new`] undoes it, on the listener; [`set_stream_options`] does, on a
+/// connection, which inherits it from its listener.
+///
+/// # Errors
+/// What the kernel answers, e.g. `PermissionDenied` where the socket's filter is locked.
+pub fn refuse_new(fd: impl AsFd) -> io::Result<()> {
+    crate::sys::net::attach_filter(fd.as_fd(), &mut DROP_REQUESTS.map(instruction))
+}
+
+/// Has a listening socket hear connection requests again. Without effect where it does.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn accept_new(fd: impl AsFd) -> io::Result<()> {
+    crate::sys::net::detach_filter(fd.as_fd()).map(drop)
+}
+
+/// Sets a connection's options, and ends what it may have inherited of [`refuse_new`]. All are tried; the first error is
+/// told.
 ///
 /// # Errors
 /// What the kernel answers, e.g. `NotFound` for a congestion algorithm it does not have.
 pub fn set_stream_options(fd: impl AsFd, options: &StreamOptions) -> io::Result<()> {
     let fd = fd.as_fd();
     let mut results = vec![sockopt::set_tcp_nodelay(fd, options.no_delay)];
+    // A peer that has restarted asks for a connection in the midst of the old one, and must be answered (RFC 9293 §3.10.7.4).
+    let inherited = accept_new(fd);
     if let Some(bytes) = options.send_buffer_bytes {
         results.push(sockopt::set_socket_send_buffer_size(fd, bytes));
     }
@@ -113,7 +150,8 @@ pub fn set_stream_options(fd: impl AsFd, options: &StreamOptions) -> io::Result<
         results.push(sockopt::set_socket_keepalive(fd, true));
         results.push(sockopt::set_tcp_keepidle(fd, idle));
     }
-    Ok(results.into_iter().collect::<Result<(), _>>()?)
+    results.into_iter().collect::<Result<(), _>>()?;
+    inherited
 }
 
 /// The address a socket is bound to.
@@ -142,76 +180,36 @@ pub fn interface_addresses() -> io::Result<Vec<IpAddr>> {
     crate::sys::interfaces::addresses()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::{Ipv4Addr, TcpStream};
-
-    fn loopback() -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
-    }
-
-    #[test]
-    fn listen_on_port_zero_takes_a_free_port_and_connects() {
-        let fd = listen(loopback(), ListenOptions::default()).unwrap();
-        let address = local_addr(&fd).unwrap();
-        assert_ne!(address.port(), 0);
-        let stream = TcpStream::connect(address).unwrap();
-        assert_eq!(peer_addr(&stream).unwrap(), address);
-        assert_eq!(
-            peer_addr(&fd).unwrap_err().kind(),
-            io::ErrorKind::NotConnected
-        );
-    }
-
-    #[test]
-    fn listen_on_a_port_in_use_is_refused() {
-        let fd = listen(loopback(), ListenOptions::default()).unwrap();
-        let again = listen(local_addr(&fd).unwrap(), ListenOptions::default());
-        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
-    }
-
-    #[test]
-    fn bind_without_listen_refuses_until_the_gate_opens() {
-        let fd = bind(loopback(), ListenOptions::default()).unwrap();
-        let address = local_addr(&fd).unwrap();
-        let refused = TcpStream::connect(address).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        start_listening(&fd, 16).unwrap();
-        TcpStream::connect(address).unwrap();
-    }
-
-    #[test]
-    fn stream_options_of_an_unknown_congestion_algorithm_are_refused_but_the_others_set() {
-        let fd = listen(loopback(), ListenOptions::default()).unwrap();
-        let stream = TcpStream::connect(local_addr(&fd).unwrap()).unwrap();
-        let options = StreamOptions {
-            congestion: Some("no-such-algorithm".into()),
-            keep_alive: Some(Duration::from_secs(60)),
-            ..StreamOptions::default()
-        };
-        assert_eq!(
-            set_stream_options(&stream, &options)
-                .unwrap_err()
-                .raw_os_error(),
-            Some(libc::ENOENT)
-        );
-        assert!(stream.nodelay().unwrap());
-        assert!(sockopt::socket_keepalive(&stream).unwrap());
-        let options = StreamOptions {
-            congestion: Some("reno".into()),
-            ..options
-        };
-        set_stream_options(&stream, &options).unwrap();
-        assert_eq!(sockopt::tcp_congestion(&stream).unwrap(), "reno");
-    }
-
-    #[test]
-    fn interface_addresses_name_the_loopback() {
-        assert!(
-            interface_addresses()
-                .unwrap()
-                .contains(&IpAddr::V4(Ipv4Addr::LOCALHOST))
-        );
-    }
+/// Whether this machine has the address, on an interface that is up: whether a peer here could reach it. All of 127/8 is
+/// here; the wildcards are no address.
+///
+/// # Errors
+/// As [`interface_addresses`].
+pub fn is_local_address(address: IpAddr) -> io::Result<bool> {
+    let address = address.to_canonical();
+    let everywhere = matches!(address, IpAddr::V4(v4) if v4.is_loopback());
+    Ok(everywhere || interface_addresses()?.contains(&address))
 }
+
+/// Classic BPF over a TCP segment, as (code, jump if true, jump if false, constant): drops those with SYN set and ACK clear.
+const DROP_REQUESTS: [(u32, u8, u8, u32); 5] = [
+    // The flags are the 14th byte (RFC 9293 §3.1).
+    (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, 13),
+    (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN | ACK),
+    (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
+    (libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+    // All of the segment.
+    (libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+];
+
+const SYN: u32 = 0x02;
+const ACK: u32 = 0x10;
+
+fn instruction((code, jt, jf, k): (u32, u8, u8, u32)) -> libc::sock_filter {
+    // Codes are made of small constants, all below 256.
+    let code = u16::try_from(code).unwrap_or(u16::MAX);
+    libc::sock_filter { code, jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Vectored receive and send on stream sockets. Neither ever waits.
+//! Vectored receive and send on stream sockets, and the filter of a listening one. None ever waits.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -39,6 +39,40 @@ pub(crate) fn message(iovecs: &mut [libc::iovec]) -> libc::msghdr {
     message.msg_iov = iovecs.as_mut_ptr();
     message.msg_iovlen = iovecs.len() as _;
     message
+}
+
+/// Has the kernel run a classic BPF program on each segment before the socket sees it: 0 drops the segment.
+pub(crate) fn attach_filter(
+    fd: BorrowedFd<'_>,
+    program: &mut [libc::sock_filter],
+) -> io::Result<()> {
+    let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let filter = program.as_mut_ptr();
+    let program = libc::sock_fprog { len, filter };
+    // SAFETY: the value is a whole `sock_fprog` that names `len` instructions; the kernel copies them during the call.
+    unsafe { set_option(fd, libc::SO_ATTACH_FILTER, &program) }
+}
+
+/// Takes the filter away; whether there was one.
+pub(crate) fn detach_filter(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: the kernel ignores the value, which is a plain number.
+    match unsafe { set_option(fd, libc::SO_DETACH_FILTER, &0_i32) } {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
+/// # Safety
+/// `value` is what the kernel takes for the option, and the addresses in it are good for the time of the call.
+unsafe fn set_option<T>(fd: BorrowedFd<'_>, option: libc::c_int, value: &T) -> io::Result<()> {
+    let (fd, level) = (fd.as_raw_fd(), libc::SOL_SOCKET);
+    let bytes =
+        libc::socklen_t::try_from(size_of::<T>()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the value is as long as is told; what it means is the caller's promise.
+    match unsafe { libc::setsockopt(fd, level, option, (&raw const *value).cast(), bytes) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {

@@ -31,7 +31,7 @@ pub use path::{ObjectPath, PathError};
 pub use saved::LoadError;
 pub use tree::{
     AluaGroup, Backing, Backstore, BackstoreType, ChapCredential, Credentials, DEFAULT_QUEUE_DEPTH,
-    LogicalUnitNumber, Lun, MappedLun, Node, NodeAcl, ObjectId, Portal, PortalGroup, Requirement,
-    SessionSettings, Source, Target, Tree,
+    Digests, LogicalUnitNumber, Lun, MappedLun, Node, NodeAcl, ObjectId, Portal, PortalGroup,
+    Requirement, SessionSettings, Source, Target, Tree,
 };
 pub use value::{Attributes, Raw, Value};

@@ -167,18 +167,28 @@ fn below_group(
         [] => Ok(ObjectPath::Tpg(target, tag)),
         ["portals", at] => Ok(ObjectPath::Portal(target, tag, portal_address(at)?)),
         ["luns", lun] => Ok(ObjectPath::Lun(target, tag, lun_number(lun)?)),
-        ["acls", initiator] => Ok(ObjectPath::Acl(target, tag, iscsi_name(initiator)?)),
+        ["acls", initiator] => Ok(ObjectPath::Acl(target, tag, initiator_name(initiator)?)),
         ["acls", initiator, "luns", lun] => Ok(ObjectPath::MappedLun(
             target,
             tag,
-            iscsi_name(initiator)?,
+            initiator_name(initiator)?,
             lun_number(lun)?,
         )),
         _ => Err(unknown(text)),
     }
 }
 
-fn iscsi_name(text: &str) -> Result<IscsiName, PathError> {
+/// An initiator's name: as login takes it, so that an ACL can be written for each that comes.
+pub(crate) fn initiator_name(text: &str) -> Result<IscsiName, PathError> {
+    IscsiName::parse_peer(text).map_err(|why| {
+        error(
+            format!("{text}: {why}"),
+            "write a name such as iqn.2026-11.org.example:host".to_owned(),
+        )
+    })
+}
+
+pub(crate) fn iscsi_name(text: &str) -> Result<IscsiName, PathError> {
     IscsiName::parse(text).map_err(|why| {
         error(
             format!("{text}: {why}"),
@@ -187,7 +197,7 @@ fn iscsi_name(text: &str) -> Result<IscsiName, PathError> {
     })
 }
 
-fn group_tag(text: &str) -> Result<u16, PathError> {
+pub(crate) fn group_tag(text: &str) -> Result<u16, PathError> {
     let tag = text.parse().ok().filter(|tag| *tag > 0);
     // RFC 7143 §13.9: a tag is 0 to 65535; 0 is kept for "none" by discovery sessions here, and LIO begins at 1.
     tag.ok_or_else(|| {
@@ -198,14 +208,14 @@ fn group_tag(text: &str) -> Result<u16, PathError> {
     })
 }
 
-fn lun_number(text: &str) -> Result<LogicalUnitNumber, PathError> {
+pub(crate) fn lun_number(text: &str) -> Result<LogicalUnitNumber, PathError> {
     let number = text.parse().ok().map(LogicalUnitNumber);
     number
         .filter(|number| *number <= LogicalUnitNumber::MAX)
         .ok_or_else(|| error(format!("{text} is no LUN"), "use 0 to 16383".to_owned()))
 }
 
-fn portal_address(text: &str) -> Result<SocketAddr, PathError> {
+pub(crate) fn portal_address(text: &str) -> Result<SocketAddr, PathError> {
     text.parse().map_err(|_| {
         error(
             format!("{text} is no address and port"),
@@ -217,7 +227,7 @@ fn portal_address(text: &str) -> Result<SocketAddr, PathError> {
 /// The longest name of a backstore, in bytes.
 const NAME_MAX_BYTES: usize = 200;
 
-fn backstore_name(text: &str) -> Result<String, PathError> {
+pub(crate) fn backstore_name(text: &str) -> Result<String, PathError> {
     let legal = |c: char| !c.is_control() && !c.is_whitespace() && c != '/';
     let fine =
         text.len() <= NAME_MAX_BYTES && text.chars().all(legal) && !matches!(text, "." | "..");

@@ -14,7 +14,9 @@ use imbl::OrdMap;
 use iscsi_wire::IscsiName;
 
 pub(crate) use self::index::Indexes;
-pub use self::views::{Backing, ChapCredential, Credentials, Requirement, SessionSettings, Source};
+pub use self::views::{
+    Backing, ChapCredential, Credentials, Digests, Requirement, SessionSettings, Source,
+};
 use crate::attributes::{Column, ObjectKind};
 use crate::path::{ObjectPath, PathError};
 use crate::value::Attributes;
@@ -361,6 +363,21 @@ impl Tree {
         self.indexes.luns.get(&backstore).into_iter().flatten()
     }
 
+    /// Which column of defaults holds for an object: what its portal group or backstore says.
+    #[must_use]
+    pub fn column_of(&self, path: &ObjectPath) -> Column {
+        let column = match path {
+            ObjectPath::Backstore(kind, name) | ObjectPath::AluaGroup(kind, name, _) => {
+                self.backstore(*kind, name).map(|store| store.column())
+            }
+            _ => path
+                .group()
+                .and_then(|(target, tag)| self.group(target, tag))
+                .map(|group| group.column()),
+        };
+        column.unwrap_or_default()
+    }
+
     /// Every object's path, owners before what they own.
     #[must_use]
     pub fn paths(&self) -> Vec<ObjectPath> {
@@ -403,9 +420,6 @@ impl PortalGroup {
     /// Which column of defaults holds.
     #[must_use]
     pub fn column(&self) -> Column {
-        match self.attributes.get("defaults").and_then(|v| v.as_text()) {
-            Some("lio") => Column::Lio,
-            _ => Column::Ours,
-        }
+        Column::of(&self.attributes)
     }
 }

@@ -4,8 +4,222 @@ use super::Default::{Bool, Integer, Text, Unset};
 use super::{Attribute, Kind, Takes, row};
 
 const MAX_BYTES: i64 = i64::MAX;
+const U32: Kind = Kind::Integer {
+    min: 0,
+    max: 4_294_967_295,
+};
+
+/// A yes or no that LIO's tools keep.
+const fn stored_bool(
+    name: &'static str,
+    default: bool,
+    help: &'static str,
+    origin: &'static str,
+) -> Attribute {
+    row(name, Kind::Bool, Bool(default), Takes::Stored, help, origin)
+}
+
+/// A number that LIO's tools keep, whose default depends on the device.
+const fn stored_number(
+    name: &'static str,
+    kind: Kind,
+    help: &'static str,
+    origin: &'static str,
+) -> Attribute {
+    row(name, kind, Unset, Takes::Stored, help, origin)
+}
 
 pub(super) static BACKSTORE: &[Attribute] = &[
+    stored_bool(
+        "aio",
+        false,
+        "LIO's fileio submits asynchronously; here every driver does",
+        "LIO fileio fd_async_io",
+    ),
+    stored_bool(
+        "attrib.alua_support",
+        true,
+        "the store takes part in ALUA",
+        "LIO attrib/alua_support",
+    ),
+    stored_bool(
+        "attrib.emulate_3pc",
+        true,
+        "EXTENDED COPY is offered",
+        "LIO attrib/emulate_3pc",
+    ),
+    stored_bool(
+        "attrib.emulate_caw",
+        true,
+        "COMPARE AND WRITE is offered",
+        "LIO attrib/emulate_caw",
+    ),
+    stored_bool(
+        "attrib.emulate_dpo",
+        true,
+        "the DPO bit is taken; LIO ignores it too",
+        "LIO attrib/emulate_dpo",
+    ),
+    stored_bool(
+        "attrib.emulate_fua_read",
+        true,
+        "the FUA bit of reads is taken; LIO ignores it too",
+        "LIO attrib/emulate_fua_read",
+    ),
+    stored_bool(
+        "attrib.emulate_fua_write",
+        true,
+        "the FUA bit of writes is taken",
+        "LIO attrib/emulate_fua_write",
+    ),
+    row(
+        "attrib.emulate_model_alias",
+        Kind::Bool,
+        Bool(false),
+        Takes::Live,
+        "INQUIRY tells the backstore's name as the product, unless that is set",
+        "LIO attrib/emulate_model_alias",
+    ),
+    stored_bool(
+        "attrib.emulate_pr",
+        true,
+        "persistent reservations are offered",
+        "LIO attrib/emulate_pr",
+    ),
+    stored_bool(
+        "attrib.emulate_rest_reord",
+        false,
+        "restricted reordering of commands",
+        "LIO attrib/emulate_rest_reord",
+    ),
+    stored_bool(
+        "attrib.emulate_rsoc",
+        true,
+        "REPORT SUPPORTED OPERATION CODES is offered",
+        "LIO attrib/emulate_rsoc",
+    ),
+    stored_bool(
+        "attrib.emulate_tas",
+        true,
+        "commands that another initiator aborts end with TASK ABORTED",
+        "SPC-5 Control mode page (TAS); LIO attrib/emulate_tas",
+    ),
+    stored_bool(
+        "attrib.emulate_tpws",
+        false,
+        "WRITE SAME with UNMAP is offered; here as thin says",
+        "LIO attrib/emulate_tpws",
+    ),
+    row(
+        "attrib.emulate_ua_intlck_ctrl",
+        Kind::Integer { min: 0, max: 2 },
+        Integer(0),
+        Takes::Stored,
+        "interlocked unit attentions",
+        "SPC-5 Control mode page (UA_INTLCK_CTRL); LIO attrib/emulate_ua_intlck_ctrl",
+    ),
+    stored_bool(
+        "attrib.enforce_pr_isids",
+        true,
+        "a reservation holds for one ISID of its initiator",
+        "LIO attrib/enforce_pr_isids",
+    ),
+    stored_bool(
+        "attrib.force_pr_aptpl",
+        false,
+        "every registration outlives a loss of power",
+        "LIO attrib/force_pr_aptpl",
+    ),
+    stored_bool(
+        "attrib.is_nonrot",
+        false,
+        "the medium does not rotate",
+        "SBC-4 Block Device Characteristics VPD page; LIO attrib/is_nonrot",
+    ),
+    stored_number(
+        "attrib.max_unmap_block_desc_count",
+        U32,
+        "descriptors of one UNMAP",
+        "SBC-4 Block Limits VPD page; LIO attrib/max_unmap_block_desc_count",
+    ),
+    stored_number(
+        "attrib.max_unmap_lba_count",
+        U32,
+        "blocks of one UNMAP",
+        "SBC-4 Block Limits VPD page; LIO attrib/max_unmap_lba_count",
+    ),
+    stored_number(
+        "attrib.max_write_same_len",
+        U32,
+        "blocks of one WRITE SAME",
+        "SBC-4 Block Limits VPD page; LIO attrib/max_write_same_len",
+    ),
+    stored_number(
+        "attrib.optimal_sectors",
+        U32,
+        "the optimal transfer length, in blocks",
+        "SBC-4 Block Limits VPD page; LIO attrib/optimal_sectors",
+    ),
+    stored_bool(
+        "attrib.pgr_support",
+        true,
+        "the store takes part in persistent reservations",
+        "LIO attrib/pgr_support",
+    ),
+    row(
+        "attrib.pi_prot_format",
+        Kind::Integer { min: 0, max: 0 },
+        Integer(0),
+        Takes::Stored,
+        "protection information: none here",
+        "LIO attrib/pi_prot_format",
+    ),
+    row(
+        "attrib.pi_prot_type",
+        Kind::Integer { min: 0, max: 0 },
+        Integer(0),
+        Takes::Stored,
+        "protection information: none here",
+        "LIO attrib/pi_prot_type",
+    ),
+    stored_bool(
+        "attrib.pi_prot_verify",
+        false,
+        "protection information: none here",
+        "LIO attrib/pi_prot_verify",
+    ),
+    stored_number(
+        "attrib.queue_depth",
+        U32,
+        "commands that LIO sends to the device at a time",
+        "LIO attrib/queue_depth",
+    ),
+    row(
+        "attrib.submit_type",
+        Kind::Integer { min: 0, max: 2 },
+        Integer(0),
+        Takes::Stored,
+        "where LIO submits commands: 0 as the fabric says, 1 directly, 2 queued",
+        "LIO attrib/submit_type",
+    ),
+    stored_number(
+        "attrib.unmap_granularity",
+        U32,
+        "the optimal granularity of UNMAP, in blocks",
+        "SBC-4 Block Limits VPD page; LIO attrib/unmap_granularity",
+    ),
+    stored_number(
+        "attrib.unmap_granularity_alignment",
+        U32,
+        "the first block of that granularity",
+        "SBC-4 Block Limits VPD page; LIO attrib/unmap_granularity_alignment",
+    ),
+    stored_bool(
+        "attrib.unmap_zeroes_data",
+        false,
+        "unmapped blocks read as zeroes",
+        "SBC-4 Logical Block Provisioning VPD page (LBPRZ); LIO attrib/unmap_zeroes_data",
+    ),
     row(
         "block_size",
         Kind::Integer {
@@ -16,6 +230,27 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         Takes::Creation,
         "bytes in a logical block: 512 or 4096",
         "SBC-4 READ CAPACITY; LIO attrib/block_size",
+    )
+    .file("attrib/block_size"),
+    row(
+        "company_id",
+        Kind::Integer {
+            min: 0,
+            max: 0xff_ffff,
+        },
+        Integer(0x1405),
+        Takes::Stored,
+        "the IEEE company that LIO's NAA identifiers name",
+        "LIO wwn/company_id",
+    )
+    .file("wwn/company_id"),
+    row(
+        "defaults",
+        Kind::Choice(&["quintain", "lio"]),
+        Text("quintain"),
+        Takes::Creation,
+        "which column of defaults holds for the backstore: lio for those made by LIO's tools",
+        "Quintain",
     ),
     row(
         "direct",
@@ -24,6 +259,12 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         Takes::Creation,
         "go past the page cache (O_DIRECT)",
         "Quintain",
+    ),
+    stored_bool(
+        "exclusive",
+        true,
+        "LIO opens the device for itself alone; here that is always so",
+        "LIO iblock exclusive",
     ),
     row(
         "naa",
@@ -40,22 +281,25 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         Takes::Creation,
         "the file or device",
         "Quintain; LIO fd_dev_name, udev_path",
-    ),
+    )
+    .file("udev_path"),
     row(
         "product",
         Kind::Text { max_bytes: 16 },
         Text("VIRTUAL-DISK"),
         Takes::Live,
-        "the product identification that INQUIRY tells",
+        "the product identification that INQUIRY tells; LIO's default names its plugin",
         "SPC-5 Standard INQUIRY data; LIO wwn/product_id",
-    ),
+    )
+    .file("wwn/product_id")
+    .lio(Unset),
     row(
         "read_only",
         Kind::Bool,
         Bool(false),
         Takes::Live,
         "nothing may be written, through any LUN",
-        "Quintain",
+        "Quintain; LIO iblock readonly",
     ),
     row(
         "revision",
@@ -64,7 +308,9 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         Takes::Live,
         "the product revision level that INQUIRY tells",
         "SPC-5 Standard INQUIRY data; LIO wwn/revision",
-    ),
+    )
+    .file("wwn/revision")
+    .lio(Text("4.0")),
     row(
         "serial",
         Kind::Text { max_bytes: 200 },
@@ -72,7 +318,8 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         Takes::Creation,
         "the unit serial number; found when the store is opened, and kept, unless given",
         "SPC-5 Unit Serial Number VPD page; LIO wwn/vpd_unit_serial",
-    ),
+    )
+    .file("wwn/vpd_unit_serial"),
     row(
         "size",
         Kind::Size {
@@ -91,7 +338,9 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         Takes::Creation,
         "UNMAP and WRITE SAME give space back where the store can",
         "SBC-4 Logical block provisioning; LIO attrib/emulate_tpu",
-    ),
+    )
+    .file("attrib/emulate_tpu")
+    .lio(Bool(false)),
     row(
         "vendor",
         Kind::Text { max_bytes: 8 },
@@ -99,7 +348,9 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         Takes::Live,
         "the T10 vendor identification that INQUIRY tells",
         "SPC-5 Standard INQUIRY data; LIO wwn/vendor_id",
-    ),
+    )
+    .file("wwn/vendor_id")
+    .lio(Text("LIO-ORG")),
     row(
         "write_cache",
         Kind::Bool,
@@ -107,27 +358,136 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         Takes::Live,
         "an acknowledged write may be volatile until it is flushed; false: every write is durable before its status",
         "SBC-4 Caching mode page (WCE); LIO attrib/emulate_write_cache",
-    ),
+    )
+    .file("attrib/emulate_write_cache")
+    .lio(Bool(false)),
 ];
 
+/// A row of ALUA groups; LIO spells them all alike.
+const fn alua(
+    name: &'static str,
+    max: i64,
+    default: i64,
+    help: &'static str,
+    origin: &'static str,
+) -> Attribute {
+    let kind = Kind::Integer { min: 0, max };
+    row(name, kind, Integer(default), Takes::Stored, help, origin).file(name)
+}
+
+const SUPPORT: &str = "SPC-5 REPORT TARGET PORT GROUPS (support bits); LIO alua";
+
 pub(super) static ALUA_GROUP: &[Attribute] = &[
-    row(
+    alua(
         "alua_access_state",
-        Kind::Integer { min: 0, max: 14 },
-        Integer(0),
-        Takes::Stored,
+        14,
+        0,
         "0 active/optimized, 1 active/non-optimized, 2 standby, 3 unavailable, 4 LBA dependent, 14 offline",
         "SPC-5 Target port group access state; LIO alua_access_state",
     ),
-    row(
+    alua(
+        "alua_access_status",
+        2,
+        0,
+        "what changed the state last: 0 nothing, 1 SET TARGET PORT GROUPS, 2 the operator",
+        "SPC-5 REPORT TARGET PORT GROUPS (status code); LIO alua_access_status",
+    ),
+    alua(
+        "alua_access_type",
+        3,
+        3,
+        "who may change the state: 0 nobody, 1 the target, 2 the initiator, 3 both",
+        "SPC-5 Standard INQUIRY data (TPGS); LIO alua_access_type",
+    ),
+    stored_bool(
+        "alua_support_active_nonoptimized",
+        true,
+        "the state active/non-optimized may be",
+        SUPPORT,
+    )
+    .file("alua_support_active_nonoptimized"),
+    stored_bool(
+        "alua_support_active_optimized",
+        true,
+        "the state active/optimized may be",
+        SUPPORT,
+    )
+    .file("alua_support_active_optimized"),
+    stored_bool(
+        "alua_support_lba_dependent",
+        false,
+        "the state LBA dependent may be",
+        SUPPORT,
+    )
+    .file("alua_support_lba_dependent"),
+    stored_bool(
+        "alua_support_offline",
+        true,
+        "the state offline may be",
+        SUPPORT,
+    )
+    .file("alua_support_offline"),
+    stored_bool(
+        "alua_support_standby",
+        true,
+        "the state standby may be",
+        SUPPORT,
+    )
+    .file("alua_support_standby"),
+    stored_bool(
+        "alua_support_transitioning",
+        true,
+        "the state transitioning may be",
+        SUPPORT,
+    )
+    .file("alua_support_transitioning"),
+    stored_bool(
+        "alua_support_unavailable",
+        true,
+        "the state unavailable may be",
+        SUPPORT,
+    )
+    .file("alua_support_unavailable"),
+    stored_bool(
+        "alua_write_metadata",
+        false,
+        "LIO writes the state to a file",
+        "LIO alua_write_metadata",
+    )
+    .file("alua_write_metadata"),
+    alua(
+        "implicit_trans_secs",
+        255,
+        0,
+        "the longest implicit transition that initiators are told of, in seconds",
+        "SPC-5 REPORT TARGET PORT GROUPS (implicit transition time); LIO implicit_trans_secs",
+    ),
+    alua(
+        "nonop_delay_msecs",
+        10_000,
+        100,
+        "how much later commands of the state active/non-optimized are done, in milliseconds",
+        "LIO nonop_delay_msecs",
+    ),
+    stored_bool(
+        "preferred",
+        false,
+        "initiators are asked to prefer the group",
+        "SPC-5 REPORT TARGET PORT GROUPS (PREF); LIO preferred",
+    )
+    .file("preferred"),
+    alua(
         "tg_pt_gp_id",
-        Kind::Integer {
-            min: 0,
-            max: 65_535,
-        },
-        Integer(0),
-        Takes::Stored,
+        65_535,
+        0,
         "the target port group, unique in the backstore",
         "SPC-5 Target port groups; LIO tg_pt_gp_id",
+    ),
+    alua(
+        "trans_delay_msecs",
+        30_000,
+        0,
+        "how long a transition takes, in milliseconds",
+        "LIO trans_delay_msecs",
     ),
 ];

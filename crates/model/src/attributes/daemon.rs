@@ -36,8 +36,8 @@ pub(super) static DAEMON: &[Attribute] = &[
 ];
 
 pub(super) static DISCOVERY: &[Attribute] = &[
-    CHAP_SECRET,
-    CHAP_USER,
+    CHAP_SECRET.file("password"),
+    CHAP_USER.file("userid"),
     row(
         "enforce",
         Kind::Bool,
@@ -45,16 +45,30 @@ pub(super) static DISCOVERY: &[Attribute] = &[
         Takes::Live,
         "discovery sessions have to prove themselves by CHAP",
         "LIO discovery_auth/enforce_discovery_auth",
-    ),
-    MUTUAL_SECRET,
-    MUTUAL_USER,
+    )
+    .file("enforce_discovery_auth"),
+    MUTUAL_SECRET.file("password_mutual"),
+    MUTUAL_USER.file("userid_mutual"),
 ];
 
-pub(super) static TARGET: &[Attribute] = &[row(
-    "alias",
-    Kind::Text { max_bytes: 255 },
-    Unset,
-    Takes::NextLogin,
-    "what initiators are told as TargetAlias",
-    "RFC 7143 §13.7; LIO param/TargetAlias",
-)];
+pub(super) static TARGET: &[Attribute] = &[
+    row(
+        "alias",
+        Kind::Text { max_bytes: 255 },
+        Unset,
+        Takes::NextLogin,
+        "what initiators are told as TargetAlias",
+        "RFC 7143 §13.7; LIO param/TargetAlias of each group",
+    ),
+    row(
+        "param.cmd_completion_affinity",
+        Kind::Integer {
+            min: -2,
+            max: 65_535,
+        },
+        Integer(-1),
+        Takes::Stored,
+        "the processor that completes LIO's commands: -1 as the session's, -2 any",
+        "LIO param/cmd_completion_affinity",
+    ),
+];

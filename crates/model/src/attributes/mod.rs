@@ -4,6 +4,7 @@
 mod acl;
 mod backstore;
 mod daemon;
+mod lio;
 mod parse;
 mod tpg;
 
@@ -95,6 +96,16 @@ pub enum Column {
     Lio,
 }
 
+impl Column {
+    /// What the attribute `defaults` says.
+    pub(crate) fn of(attributes: &Attributes) -> Self {
+        match attributes.get("defaults").and_then(Value::as_text) {
+            Some("lio") => Self::Lio,
+            _ => Self::Ours,
+        }
+    }
+}
+
 /// What values an attribute takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -167,6 +178,8 @@ pub struct Attribute {
     pub help: &'static str,
     /// Where it comes from: a section of the RFC, a clause of T10, LIO's file, or Quintain.
     pub origin: &'static str,
+    /// LIO's file for it, below the object's directory, where that is not the name with `/` for its dot.
+    pub lio_file: Option<&'static str>,
 }
 
 impl Attribute {
@@ -281,6 +294,7 @@ const fn row(
         takes,
         help,
         origin,
+        lio_file: None,
     }
 }
 
@@ -288,6 +302,19 @@ impl Attribute {
     /// The row with another default in LIO's column.
     const fn lio(mut self, default: Default) -> Self {
         self.lio = default;
+        self
+    }
+
+    /// The row with LIO's file for it.
+    const fn file(mut self, file: &'static str) -> Self {
+        self.lio_file = Some(file);
+        self
+    }
+
+    /// A group's row as one of ACLs: unset, and then what the group has holds.
+    const fn of_acl(mut self) -> Self {
+        self.ours = Default::Unset;
+        self.lio = Default::Unset;
         self
     }
 }
@@ -304,7 +331,8 @@ const CHAP_USER: Attribute = row(
     Takes::Live,
     "the CHAP name that the initiator proves itself by",
     "RFC 7143 §12.1.3; LIO auth/userid",
-);
+)
+.file("auth/userid");
 const CHAP_SECRET: Attribute = row(
     "chap.secret",
     Kind::Secret {
@@ -314,7 +342,8 @@ const CHAP_SECRET: Attribute = row(
     Takes::Live,
     "the secret of that name; at least 12 bytes",
     "RFC 7143 §12.1.3; LIO auth/password",
-);
+)
+.file("auth/password");
 const MUTUAL_USER: Attribute = row(
     "mutual_chap.user",
     Kind::Text {
@@ -324,7 +353,8 @@ const MUTUAL_USER: Attribute = row(
     Takes::Live,
     "the CHAP name that the target proves itself by, where the initiator asks",
     "RFC 7143 §12.1.3; LIO auth/userid_mutual",
-);
+)
+.file("auth/userid_mutual");
 const MUTUAL_SECRET: Attribute = row(
     "mutual_chap.secret",
     Kind::Secret {
@@ -334,6 +364,17 @@ const MUTUAL_SECRET: Attribute = row(
     Takes::Live,
     "the secret of that name; another one than the initiator's",
     "RFC 7143 §12.1.3; LIO auth/password_mutual",
+)
+.file("auth/password_mutual");
+
+/// The name of a LUN's link in LIO's tree.
+const LINK_ALIAS: Attribute = row(
+    "alias",
+    Kind::Text { max_bytes: 255 },
+    Default::Unset,
+    Takes::Stored,
+    "what LIO's tools call the link to what is behind it",
+    "LIO lun_N",
 );
 
 #[cfg(test)]

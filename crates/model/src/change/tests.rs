@@ -1,5 +1,5 @@
 use crate::testing::{change, parse, plan, tree_of};
-use crate::{Change, ConfigCode, LoadError, Tree};
+use crate::{Change, ConfigCode, Digests, LoadError, Tree};
 
 const T: &str = "/targets/iqn.2026-11.org.example:t";
 const H: &str = "iqn.2026-11.org.example:h";
@@ -239,6 +239,58 @@ fn settings_of_lios_defaults_are_fast_unless_taken_literally() {
     assert_eq!(
         group("param.MaxRecvDataSegmentLength=8192").max_recv_data_segment_length,
         8_192
+    );
+}
+
+#[test]
+fn settings_of_an_acl_are_its_own_literally_and_else_the_groups() {
+    let tree = tree_of(&[
+        format!("create {T}"),
+        format!("create {T}/tpgs/1 defaults=lio param.HeaderDigest=None param.DefaultTime2Wait=7"),
+        format!(
+            "create {T}/tpgs/1/acls/{H} param.InitialR2T=Yes param.DataDigest=crc32c cmdsn_depth=9"
+        ),
+    ]);
+    let name = crate::testing::name("iqn.2026-11.org.example:t");
+    let group = tree.group(&name, 1).expect("it exists");
+    let acl = group.acls.values().next().map(AsRef::as_ref);
+    let own = group.settings(acl);
+    assert_eq!(
+        (own.header_digest, own.data_digest, own.initial_r2t),
+        (Digests::None, Digests::Crc32c, true)
+    );
+    assert_eq!((own.default_time2wait, own.default_time2retain), (7, 20));
+    assert_eq!(own.queue_depth, 9);
+    assert_eq!(group.settings(None).data_digest, Digests::Either);
+    assert!(!group.settings(None).initial_r2t);
+}
+
+#[test]
+fn inquiry_texts_follow_the_column_of_defaults_and_the_model_alias() {
+    let tree = tree_of(&[
+        "create /backstores/ram/a size=1MiB",
+        "create /backstores/ram/b size=1MiB defaults=lio",
+        "create /backstores/file/c path=/c defaults=lio",
+        "create /backstores/file/a-name-of-more-than-15 path=/d attrib.emulate_model_alias=1",
+        "create /backstores/file/e path=/e attrib.emulate_model_alias=1 product=mine",
+    ]);
+    let texts: Vec<[String; 3]> = tree
+        .backstores()
+        .map(|store| ["vendor", "product", "revision"].map(|name| store.inquiry_text(name)))
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            ["QUINTAIN", "a-name-of-more-", "0001"],
+            ["LIO-ORG", "FILEIO", "4.0"],
+            ["QUINTAIN", "mine", "0001"],
+            ["QUINTAIN", "VIRTUAL-DISK", "0001"],
+            ["LIO-ORG", "RAMDISK-MCP", "4.0"],
+        ]
+    );
+    assert!(
+        tree.backstores()
+            .all(|store| store.thin() != (store.column() == crate::attributes::Column::Lio))
     );
 }
 

@@ -69,9 +69,15 @@ impl Backstore {
             ObjectKind::Backstore,
             &self.attributes,
             "block_size",
-            Column::Ours,
+            self.column(),
         );
         u32::try_from(size).unwrap_or(512)
+    }
+
+    /// Which column of defaults holds.
+    #[must_use]
+    pub fn column(&self) -> Column {
+        Column::of(&self.attributes)
     }
 
     /// Whether an acknowledged write may still be in a volatile cache (WCE).
@@ -101,7 +107,15 @@ impl Backstore {
     /// An identifying text of INQUIRY: `vendor`, `product` or `revision`.
     #[must_use]
     pub fn inquiry_text(&self, name: &str) -> String {
-        effective(ObjectKind::Backstore, &self.attributes, name, Column::Ours)
+        if name == "product" && !self.attributes.contains_key("product") {
+            if self.flag("attrib.emulate_model_alias") {
+                return printable(&self.name, MODEL_ALIAS_MAX_BYTES);
+            }
+            if self.column() == Column::Lio {
+                return self.kind.lio_product().to_owned();
+            }
+        }
+        effective(ObjectKind::Backstore, &self.attributes, name, self.column())
             .and_then(|value| value.as_text().map(str::to_owned))
             .unwrap_or_default()
     }
@@ -113,8 +127,28 @@ impl Backstore {
     }
 
     fn flag(&self, name: &str) -> bool {
-        effective_bool(ObjectKind::Backstore, &self.attributes, name, Column::Ours)
+        effective_bool(ObjectKind::Backstore, &self.attributes, name, self.column())
     }
+}
+
+impl BackstoreType {
+    /// What LIO's plugin of the kind tells as the product identification.
+    fn lio_product(self) -> &'static str {
+        match self {
+            Self::File => "FILEIO",
+            Self::Block => "IBLOCK",
+            Self::Ram | Self::Null => "RAMDISK-MCP",
+        }
+    }
+}
+
+/// As many bytes of its name as LIO tells of a backstore in place of the product identification.
+const MODEL_ALIAS_MAX_BYTES: usize = 15;
+
+/// SPC-5, *ASCII data field requirements*: 20h to 7Eh only.
+fn printable(text: &str, max_bytes: usize) -> String {
+    let plain = |c: char| if c.is_ascii_graphic() { c } else { '_' };
+    text.chars().take(max_bytes).map(plain).collect()
 }
 
 impl Target {
@@ -159,6 +193,17 @@ impl MappedLun {
     }
 }
 
+/// The digests that may be agreed on (RFC 7143 §13.1). Of those the initiator lists, its first allowed one is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digests {
+    /// None only.
+    None,
+    /// CRC32C only.
+    Crc32c,
+    /// As the initiator prefers.
+    Either,
+}
+
 /// The negotiable side of a portal group. `Default` is Quintain's own column: fast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSettings {
@@ -168,6 +213,12 @@ pub struct SessionSettings {
     pub initial_r2t: bool,
     pub immediate_data: bool,
     pub max_outstanding_r2t: u16,
+    pub header_digest: Digests,
+    pub data_digest: Digests,
+    /// Seconds, 0 to 3,600.
+    pub default_time2wait: u16,
+    /// Seconds, 0 to 3,600.
+    pub default_time2retain: u16,
     /// Commands that one session may have outstanding.
     pub queue_depth: u16,
 }
@@ -255,9 +306,12 @@ fn settings(
     acl: Option<&NodeAcl>,
 ) -> SessionSettings {
     let value = |name: &str| -> Option<Value> {
-        let own = acl.and_then(|acl| acl.attributes.get(name));
+        // LIO's tools set no key of an ACL: whoever did meant it.
+        if let Some(own) = acl.and_then(|acl| acl.attributes.get(name)) {
+            return Some(own.clone());
+        }
         let row = ObjectKind::Tpg.attribute(name)?;
-        match own.or_else(|| of.get(name)) {
+        match of.get(name) {
             Some(set) if column == Column::Ours || literal => Some(set.clone()),
             Some(set) if row.default_in(Column::Lio).as_ref() != Some(set) => Some(set.clone()),
             _ if literal => row.default_in(column),
@@ -268,6 +322,12 @@ fn settings(
     let bytes = |name: &str| u32::try_from(number(name)).unwrap_or(8_192);
     let small = |number: i64| u16::try_from(number).unwrap_or(1).max(1);
     let yes = |name: &str| value(name).is_some_and(|v| v.as_text() == Some("Yes"));
+    let digests = |name: &str| match value(name).as_ref().and_then(Value::as_text) {
+        Some("None") => Digests::None,
+        Some("CRC32C") => Digests::Crc32c,
+        _ => Digests::Either,
+    };
+    let seconds = |name: &str| u16::try_from(number(name)).unwrap_or(0);
     let own_depth = acl.and_then(|acl| acl.attributes.get("cmdsn_depth")?.as_integer());
     SessionSettings {
         max_recv_data_segment_length: bytes("param.MaxRecvDataSegmentLength"),
@@ -276,6 +336,10 @@ fn settings(
         initial_r2t: yes("param.InitialR2T"),
         immediate_data: yes("param.ImmediateData"),
         max_outstanding_r2t: small(number("param.MaxOutstandingR2T")),
+        header_digest: digests("param.HeaderDigest"),
+        data_digest: digests("param.DataDigest"),
+        default_time2wait: seconds("param.DefaultTime2Wait"),
+        default_time2retain: seconds("param.DefaultTime2Retain"),
         queue_depth: small(own_depth.unwrap_or_else(|| number("attrib.default_cmdsn_depth"))),
     }
 }

@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use iscsi_wire::number;
+use iscsi_wire::{IscsiName, number};
 
 use crate::{
     ChapAlgorithm, ChapPolicy, Mutual, MutualChallenge, MutualResponse, PolicyRequest, Refusal,
@@ -79,6 +79,8 @@ pub struct ChapAnswer {
     pub user: String,
     /// What the target answers, where it was asked to authenticate itself.
     pub mutual: Option<MutualResponse>,
+    /// The node ACL by which the initiator is served in place of its own.
+    pub acl: Option<IscsiName>,
 }
 
 /// Why an exchange failed. It cannot go on after any of these.
@@ -210,9 +212,9 @@ impl ChapExchange {
         else {
             return Err(ChapError::OutOfTurn);
         };
-        let mutual = match verdict {
+        let (mutual, acl) = match verdict {
             Verdict::Deny(refusal) => return Err(ChapError::Denied(refusal)),
-            Verdict::Allow { mutual } => mutual.filter(|_| wanted),
+            Verdict::Allow { mutual, acl } => (mutual.filter(|_| wanted), acl),
         };
         let usable = mutual.as_ref().map_or(!wanted, |mutual| {
             is_legal_name(&mutual.name) && mutual.response.len() == algorithm.digest_bytes()
@@ -220,7 +222,7 @@ impl ChapExchange {
         if !usable {
             return Err(ChapError::UnusableAnswer);
         }
-        Ok(ChapAnswer { user, mutual })
+        Ok(ChapAnswer { user, mutual, acl })
     }
 
     fn mutual_challenge(

@@ -148,7 +148,7 @@ impl ChapStore {
             return Verdict::Deny(Refusal::NotAuthorized);
         };
         match rule.judge(request) {
-            Ok(mutual) => Verdict::Allow { mutual },
+            Ok(mutual) => Verdict::Allow { mutual, acl: None },
             Err(refusal) => Verdict::Deny(refusal),
         }
     }
@@ -165,6 +165,13 @@ impl Authenticator for ChapStore {
 
     fn verify(&self, request: &VerifyRequest, reply: Reply<Verdict>) -> Answer<Verdict> {
         reply.now(self.judge(request))
+    }
+
+    fn prove(&self, request: &VerifyRequest) -> Result<MutualResponse, Refusal> {
+        let Rule::Chap(rule) = self.rule(&request.request) else {
+            return Err(Refusal::MutualNotConfigured);
+        };
+        rule.prove(request)
     }
 }
 
@@ -187,26 +194,36 @@ impl ChapRule {
         let nobody = Secret::new(vec![0; 16]);
         let secret = user.map_or(&nobody, |user| &user.secret);
         let right = proves(secret, request);
-        // RFC 7143 §12.1.3: a response that we would have given to our own challenge ourselves is an authentication
-        // failure: either one secret serves both directions, or somebody got us to answer.
-        if self
-            .mutual
-            .as_ref()
-            .is_some_and(|ours| proves(&ours.secret, request))
-        {
-            return Err(Refusal::SameSecret);
-        }
+        self.check_secrets(request)?;
         if user.is_none() {
             return Err(Refusal::UnknownUser);
         }
         if !right {
             return Err(Refusal::WrongResponse);
         }
-        match (&request.mutual, &self.mutual) {
-            (None, _) => Ok(None),
-            (Some(_), None) => Err(Refusal::MutualNotConfigured),
-            (Some(challenge), Some(ours)) => Ok(Some(ours.answer(request.algorithm, challenge))),
+        request
+            .mutual
+            .as_ref()
+            .map(|_| self.prove(request))
+            .transpose()
+    }
+
+    fn prove(&self, request: &VerifyRequest) -> Result<MutualResponse, Refusal> {
+        self.check_secrets(request)?;
+        let (Some(challenge), Some(ours)) = (&request.mutual, &self.mutual) else {
+            return Err(Refusal::MutualNotConfigured);
+        };
+        Ok(ours.answer(request.algorithm, challenge))
+    }
+
+    // RFC 7143 §12.1.3: a response that we would have given to our own challenge ourselves is an authentication failure:
+    // either one secret serves both directions, or somebody got us to answer.
+    fn check_secrets(&self, request: &VerifyRequest) -> Result<(), Refusal> {
+        let ours = self.mutual.as_ref();
+        if ours.is_some_and(|ours| proves(&ours.secret, request)) {
+            return Err(Refusal::SameSecret);
         }
+        Ok(())
     }
 
     fn check(&self, at: usize) -> Result<(), StoreError> {

@@ -90,6 +90,8 @@ pub enum Verdict {
     Allow {
         /// The target's proof; required exactly where the request carried a challenge.
         mutual: Option<MutualResponse>,
+        /// The node ACL by which this initiator is served in place of its own: a name that configuration knows.
+        acl: Option<IscsiName>,
     },
     /// It is not, or it cannot be told.
     Deny(Refusal),
@@ -153,6 +155,15 @@ pub trait Authenticator: Send + Sync {
 
     /// Is this response right? Asked at most once per login.
     fn verify(&self, request: &VerifyRequest, reply: Reply<Verdict>) -> Answer<Verdict>;
+
+    /// The target's proof alone, where its secret is in memory: for another authenticator that has found the response
+    /// right and cannot answer the initiator's challenge itself.
+    ///
+    /// # Errors
+    /// There is no challenge, or no secret for it, or the response was made with that secret.
+    fn prove(&self, _request: &VerifyRequest) -> Result<MutualResponse, Refusal> {
+        Err(Refusal::MutualNotConfigured)
+    }
 }
 
 /// The way back for an answer that comes later. Dropped unused, it says "no answer", so that a login whose helper died

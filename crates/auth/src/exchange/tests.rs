@@ -275,6 +275,10 @@ fn respond_right_keys_ask_the_authenticator_everything() {
 
 #[test]
 fn settle_verdicts_end_the_exchange_once() {
+    const ALLOW: Verdict = Verdict::Allow {
+        mutual: None,
+        acl: None,
+    };
     let answer = |bytes: usize, name: &str| MutualResponse {
         name: name.to_owned(),
         response: vec![1; bytes],
@@ -284,18 +288,16 @@ fn settle_verdicts_end_the_exchange_once() {
             true,
             Verdict::Allow {
                 mutual: Some(answer(16, "target")),
+                acl: None,
             },
             Ok(true),
         ),
-        (
-            true,
-            Verdict::Allow { mutual: None },
-            Err(ChapError::UnusableAnswer),
-        ),
+        (true, ALLOW, Err(ChapError::UnusableAnswer)),
         (
             true,
             Verdict::Allow {
                 mutual: Some(answer(15, "target")),
+                acl: None,
             },
             Err(ChapError::UnusableAnswer),
         ),
@@ -303,15 +305,17 @@ fn settle_verdicts_end_the_exchange_once() {
             true,
             Verdict::Allow {
                 mutual: Some(answer(16, "a\0b=c")),
+                acl: None,
             },
             Err(ChapError::UnusableAnswer),
         ),
-        (false, Verdict::Allow { mutual: None }, Ok(false)),
+        (false, ALLOW, Ok(false)),
         // An answer nobody asked for is not sent.
         (
             false,
             Verdict::Allow {
                 mutual: Some(answer(16, "target")),
+                acl: None,
             },
             Ok(false),
         ),
@@ -340,4 +344,20 @@ fn settle_verdicts_end_the_exchange_once() {
         assert_eq!(end.map(|end| end.mutual.is_some()), expected, "{verdict:?}");
         assert_eq!(exchange.settle(verdict), Err(ChapError::OutOfTurn));
     }
+}
+
+#[test]
+fn settle_acl_of_the_verdict_is_in_the_answer() {
+    let acl = Some(request().initiator);
+    let right = hex(&[7; 16]);
+    let mut exchange = challenged(Mutual::Never, "5");
+    exchange
+        .respond(one_way(&right), request())
+        .expect("well formed");
+    let verdict = Verdict::Allow {
+        mutual: None,
+        acl: acl.clone(),
+    };
+    let answer = exchange.settle(verdict).expect("allowed");
+    assert_eq!(answer.acl, acl);
 }

@@ -184,7 +184,11 @@ fn verify_each_user_with_its_own_secret_only() {
     let store = store(chap_rule());
     let verify = |request: &VerifyRequest| now(store.verify(request, unused()));
     for user in &chap_rule().users {
-        assert_eq!(verify(&proof(user, None)), Verdict::Allow { mutual: None });
+        let allow = Verdict::Allow {
+            mutual: None,
+            acl: None,
+        };
+        assert_eq!(verify(&proof(user, None)), allow);
     }
     let swapped = VerifyRequest {
         name: "bob".to_owned(),
@@ -224,7 +228,8 @@ fn verify_mutual_is_answered_with_the_targets_own_secret() {
     assert_eq!(
         verdict,
         Verdict::Allow {
-            mutual: Some(expected)
+            mutual: Some(expected),
+            acl: None,
         }
     );
 
@@ -358,4 +363,52 @@ fn new_entries_that_cannot_work_are_refused_by_place() {
         ChapStore::new(twice, Rule::Deny).err(),
         Some(StoreError::Duplicate(1))
     );
+}
+
+#[test]
+fn prove_answers_the_challenge_whoever_the_user_is() {
+    let rule = chap_rule();
+    let asked = MutualChallenge {
+        identifier: 7,
+        challenge: vec![1, 2, 3],
+    };
+    let ours = rule.mutual.clone().expect("configured");
+    let stranger = user("carol", "carol's long secret");
+    let table = [
+        (
+            Some(rule.clone()),
+            proof(&stranger, Some(asked.clone())),
+            Ok(ours.answer(ChapAlgorithm::Sha256, &asked)),
+        ),
+        (
+            Some(rule.clone()),
+            proof(&stranger, None),
+            Err(Refusal::MutualNotConfigured),
+        ),
+        (
+            Some(rule.clone()),
+            proof(&ours, Some(asked.clone())),
+            Err(Refusal::SameSecret),
+        ),
+        (
+            Some(ChapRule {
+                mutual: None,
+                ..rule
+            }),
+            proof(&stranger, Some(asked.clone())),
+            Err(Refusal::MutualNotConfigured),
+        ),
+        (
+            None,
+            proof(&stranger, Some(asked)),
+            Err(Refusal::MutualNotConfigured),
+        ),
+    ];
+    for (rule, request, expected) in table {
+        let store = rule.map_or_else(
+            || ChapStore::new(Vec::new(), Rule::Open).expect("legal"),
+            store,
+        );
+        assert_eq!(store.prove(&request), expected);
+    }
 }

@@ -304,11 +304,13 @@ impl Login {
             dialogue,
             authorised,
         } = operating;
+        let (authenticated_as, acl) = authorised.into_parts();
         let outcome = CommitRequest {
             params: dialogue.negotiation.finish()?,
             identity: dialogue.identity,
             portal_group_tag: dialogue.portal_group_tag,
-            authenticated_as: authorised.into_user(),
+            authenticated_as,
+            acl,
         };
         self.event = Some(LoginEvent::Commit(outcome.clone()));
         let text = self.outbound.last_piece();

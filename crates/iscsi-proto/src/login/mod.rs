@@ -188,6 +188,7 @@ impl Login {
             identity,
             portal_group_tag,
             authenticated_as,
+            acl,
             params,
         } = committing.outcome;
         Established {
@@ -195,6 +196,7 @@ impl Login {
             tsih,
             portal_group_tag,
             authenticated_as,
+            acl,
             params,
             exp_cmd_sn: request.cmd_sn,
             max_cmd_sn: request.cmd_sn,

@@ -6,6 +6,7 @@ use auth::{
     ChapError, ChapExchange, ChapPolicy, ChapResponse, Policy, PolicyRequest, RANDOM_BYTES,
     Verdict, VerifyRequest,
 };
+use iscsi_wire::IscsiName;
 use iscsi_wire::keys::Key;
 use iscsi_wire::number::encode_hex;
 use iscsi_wire::text::{TextWriter, split_list};
@@ -17,6 +18,7 @@ use crate::negotiate::Pair;
 #[derive(Clone)]
 pub(super) struct Authorised {
     user: Option<String>,
+    acl: Option<IscsiName>,
 }
 
 /// What the policy demands of this login.
@@ -52,9 +54,15 @@ struct SecurityKeys<'a> {
 }
 
 impl Authorised {
-    /// The CHAP_N that proved itself, or `None` where the policy asked for no proof.
-    pub(super) fn into_user(self) -> Option<String> {
-        self.user
+    const UNPROVEN: Self = Self {
+        user: None,
+        acl: None,
+    };
+
+    /// The CHAP_N that proved itself, or `None` where the policy asked for no proof; and the node ACL that the verdict
+    /// names.
+    pub(super) fn into_parts(self) -> (Option<String>, Option<IscsiName>) {
+        (self.user, self.acl)
     }
 }
 
@@ -82,7 +90,7 @@ impl Demand {
     // RFC 7143 §6.3.2: an initiator may skip the security stage; a target that requires authentication then refuses.
     pub(super) fn skip(&self) -> Result<Authorised, LoginError> {
         if self.none_allowed {
-            Ok(Authorised { user: None })
+            Ok(Authorised::UNPROVEN)
         } else {
             Err(LoginError::AuthenticationRequired)
         }
@@ -158,6 +166,7 @@ impl Security {
         }
         *self = Self::Settled(Authorised {
             user: Some(proven.user),
+            acl: proven.acl,
         });
         Ok(())
     }
@@ -180,7 +189,7 @@ fn choose(
     for method in split_list(list) {
         match (method, &demand.chap) {
             ("None", _) if demand.none_allowed => {
-                return Ok(("None", Security::Settled(Authorised { user: None })));
+                return Ok(("None", Security::Settled(Authorised::UNPROVEN)));
             }
             ("CHAP", Some(policy)) => {
                 let exchange = ChapExchange::new(policy.clone(), *random);

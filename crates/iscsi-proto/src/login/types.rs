@@ -92,6 +92,8 @@ pub struct CommitRequest {
     pub portal_group_tag: u16,
     /// The CHAP_N that proved itself, or `None` where the policy asked for no proof.
     pub authenticated_as: Option<String>,
+    /// The node ACL that the verdict names for this initiator in place of its own.
+    pub acl: Option<IscsiName>,
     /// What was negotiated.
     pub params: NegotiatedParams,
 }
@@ -122,6 +124,8 @@ pub struct Established {
     pub portal_group_tag: u16,
     /// The CHAP_N that proved itself, or `None` where the policy asked for no proof.
     pub authenticated_as: Option<String>,
+    /// The node ACL that the verdict names for this initiator in place of its own.
+    pub acl: Option<IscsiName>,
     /// What was negotiated.
     pub params: NegotiatedParams,
     /// CmdSN of the first command to come: login requests are immediate and use up none.

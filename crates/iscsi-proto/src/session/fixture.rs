@@ -59,6 +59,7 @@ pub(crate) fn established(kind: SessionType, params: NegotiatedParams) -> Establ
         tsih: Tsih(1),
         portal_group_tag: 1,
         authenticated_as: None,
+        acl: None,
         params,
         exp_cmd_sn: SerialNumber(1),
         max_cmd_sn: SerialNumber(8),

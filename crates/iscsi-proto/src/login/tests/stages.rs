@@ -191,9 +191,10 @@ fn answers_nobody_asked_for_are_ignored() {
         &named(&names, &[]),
     );
     bench.login.policy_is(None);
-    bench
-        .login
-        .verdict_is(Some(Verdict::Allow { mutual: None }));
+    bench.login.verdict_is(Some(Verdict::Allow {
+        mutual: None,
+        acl: None,
+    }));
     bench.login.refuse(LoginStatus::TARGET_REMOVED);
     assert_eq!(bench.login.poll_event(), None);
     assert_eq!(bench.login.error(), None);

@@ -391,7 +391,7 @@ fn deadline_closes_without_a_response_wherever_the_login_stands() {
 
 #[test]
 fn authenticator_that_fails_at_the_verdict_has_its_status() {
-    let allow = |mutual| Some(Verdict::Allow { mutual });
+    let allow = |mutual| Some(Verdict::Allow { mutual, acl: None });
     let short = auth::MutualResponse {
         name: "target".to_owned(),
         response: vec![1; 3],

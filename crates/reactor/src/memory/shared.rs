@@ -6,7 +6,8 @@
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Span, checked_range};
 use crate::sys::mapping::Mapping;
@@ -14,10 +15,44 @@ use crate::sys::mapping::Mapping;
 /// Copies with a visitor go in pieces of this size, which stay in the first-level cache.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Anonymous memory, zero at first, that takes pages as it is written. `Send` and `Sync`.
+/// Anonymous memory, zero at first, that takes pages as it is written, and can grow while it is used. `Send` and `Sync`.
 pub struct SharedMemory {
+    first: Segment,
+    /// How much may be used: what is mapped behind it waits for [`Self::grow`].
+    len_bytes: AtomicU64,
+    /// Who grows it, one at a time.
+    growing: Mutex<()>,
+}
+
+/// One mapping, which stays where it is for as long as the memory lives, and the one behind it.
+struct Segment {
     mapping: Mapping,
-    len_bytes: usize,
+    next: OnceLock<Box<Segment>>,
+}
+
+impl Segment {
+    /// Whole pages, so that no page, and no block of a disk, lies in two segments.
+    fn new(len: usize) -> io::Result<Self> {
+        let len = len
+            .checked_next_multiple_of(rustix::param::page_size())
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self {
+            mapping: Mapping::anonymous(len)?,
+            next: OnceLock::new(),
+        })
+    }
+
+    /// The segment that has the byte at `offset`, and where in it; the last segment for a byte behind the end.
+    fn find(&self, offset: usize) -> (&Self, usize) {
+        let (mut segment, mut at) = (self, offset);
+        while at >= segment.mapping.len()
+            && let Some(next) = segment.next.get()
+        {
+            at -= segment.mapping.len();
+            segment = next;
+        }
+        (segment, at)
+    }
 }
 
 /// A range reached beyond the end of the memory.
@@ -49,14 +84,41 @@ impl SharedMemory {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         Ok(Self {
-            mapping: Mapping::anonymous(len)?,
-            len_bytes: len,
+            first: Segment::new(len)?,
+            len_bytes: AtomicU64::new(len_bytes),
+            growing: Mutex::new(()),
         })
     }
 
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
-        self.len_bytes as u64
+        self.len_bytes.load(Ordering::Acquire)
+    }
+
+    /// Makes it `len_bytes` long; what is added is zero. Nothing that is there moves, so pins stay good. Without effect
+    /// where it is that long already.
+    ///
+    /// The new bytes may lie apart from the old ones: no [`Pin`] reaches across such a place, and there are at most as many
+    /// as the length has been doubled (more where the system counts reserved memory and refuses to reserve on).
+    ///
+    /// # Errors
+    /// What `mmap` answers; `InvalidInput` for a length that does not fit the address space. Nothing has changed then.
+    pub fn grow(&self, len_bytes: u64) -> io::Result<()> {
+        let wanted = usize::try_from(len_bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // A panic elsewhere leaves nothing half done: each change below is one step.
+        let growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, at) = self.first.find(wanted.saturating_sub(1));
+        if let Some(missing) = (at + 1).checked_sub(last.mapping.len())
+            && missing > 0
+        {
+            let mapped = wanted - missing;
+            // As much again, so that many small steps do not make many segments.
+            let segment = Segment::new(missing.max(mapped)).or_else(|_| Segment::new(missing))?;
+            let _ = last.next.set(Box::new(segment));
+        }
+        self.len_bytes.fetch_max(len_bytes, Ordering::Release);
+        drop(growing);
+        Ok(())
     }
 
     /// Never: memory of no bytes cannot be made.
@@ -68,14 +130,16 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`OutOfRange`]; nothing is copied then.
-    pub fn copy_out(&self, offset: u64, into: &mut [u8]) -> Result<(), OutOfRange> {
-        let span = self.span(offset, into.len() as u64)?;
-        // SAFETY: `span` lies in this live mapping, `into` is a Rust slice and so elsewhere. Other threads may write
-        // the source meanwhile; no reference to it exists, and the bytes mean nothing to this program.
-        unsafe {
-            std::ptr::copy_nonoverlapping(span.ptr.cast_const(), into.as_mut_ptr(), span.len)
-        };
-        Ok(())
+    pub fn copy_out(&self, offset: u64, mut into: &mut [u8]) -> Result<(), OutOfRange> {
+        self.each_span(offset, into.len() as u64, |span| {
+            let (piece, rest) = std::mem::take(&mut into).split_at_mut(span.len);
+            into = rest;
+            // SAFETY: `span` lies in this live mapping, `piece` is a Rust slice and so elsewhere. Other threads may write
+            // the source meanwhile; no reference to it exists, and the bytes mean nothing to this program.
+            unsafe {
+                std::ptr::copy_nonoverlapping(span.ptr.cast_const(), piece.as_mut_ptr(), span.len);
+            }
+        })
     }
 
     /// Copies out as [`Self::copy_out`] does, and shows each piece of the copy while it is in the cache: for a
@@ -89,7 +153,7 @@ impl SharedMemory {
         into: &mut [u8],
         mut each: impl FnMut(&[u8]),
     ) -> Result<(), OutOfRange> {
-        self.span(offset, into.len() as u64)?;
+        self.check(offset, into.len() as u64)?;
         let mut at = offset;
         for piece in into.chunks_mut(PIECE_BYTES) {
             self.copy_out(at, piece)?;
@@ -103,11 +167,13 @@ impl SharedMemory {
     ///
     /// # Errors
     /// [`OutOfRange`]; nothing is copied then.
-    pub fn copy_in(&self, offset: u64, from: &[u8]) -> Result<(), OutOfRange> {
-        let span = self.span(offset, from.len() as u64)?;
-        // SAFETY: as in `copy_out`, the other way round.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), span.ptr, span.len) };
-        Ok(())
+    pub fn copy_in(&self, offset: u64, mut from: &[u8]) -> Result<(), OutOfRange> {
+        self.each_span(offset, from.len() as u64, |span| {
+            let (piece, rest) = from.split_at(span.len);
+            from = rest;
+            // SAFETY: as in `copy_out`, the other way round.
+            unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), span.ptr, span.len) };
+        })
     }
 
     /// Sets `len_bytes` bytes from `offset` to `byte`.
@@ -115,10 +181,10 @@ impl SharedMemory {
     /// # Errors
     /// [`OutOfRange`]; nothing is written then.
     pub fn fill(&self, offset: u64, len_bytes: u64, byte: u8) -> Result<(), OutOfRange> {
-        let span = self.span(offset, len_bytes)?;
-        // SAFETY: `span` lies in this live mapping; no reference to it exists.
-        unsafe { std::ptr::write_bytes(span.ptr, byte, span.len) };
-        Ok(())
+        self.each_span(offset, len_bytes, |span| {
+            // SAFETY: `span` lies in this live mapping; no reference to it exists.
+            unsafe { std::ptr::write_bytes(span.ptr, byte, span.len) };
+        })
     }
 
     /// Makes the range read as zero, and gives its whole pages back to the kernel.
@@ -126,39 +192,105 @@ impl SharedMemory {
     /// # Errors
     /// [`OutOfRange`]; nothing is changed then.
     pub fn release(&self, offset: u64, len_bytes: u64) -> Result<(), OutOfRange> {
-        let span = self.span(offset, len_bytes)?;
-        let start = usize::try_from(offset).map_err(|_| OutOfRange)?;
-        let end = start + span.len;
-        let page = rustix::param::page_size();
-        let (first, last) = (start.next_multiple_of(page).min(end), end / page * page);
-        if first >= last {
-            return self.fill(offset, len_bytes, 0);
-        }
-        self.fill(offset, (first - start) as u64, 0)?;
-        self.fill(last as u64, (end - last) as u64, 0)?;
-        if !self.mapping.discard(first, last - first) {
-            self.fill(first as u64, (last - first) as u64, 0)?;
+        self.each_piece(offset, len_bytes, |segment, start, len| {
+            segment.release(start, len);
+        })
+    }
+
+    /// The range as it lies in memory, piece by piece.
+    fn each_span(
+        &self,
+        offset: u64,
+        len_bytes: u64,
+        mut each: impl FnMut(Span),
+    ) -> Result<(), OutOfRange> {
+        self.each_piece(offset, len_bytes, |segment, start, len| {
+            each(segment.span(start, len));
+        })
+    }
+
+    fn each_piece(
+        &self,
+        offset: u64,
+        len_bytes: u64,
+        mut each: impl FnMut(&Segment, usize, usize),
+    ) -> Result<(), OutOfRange> {
+        let (start, len) = self.check(offset, len_bytes)?;
+        let (mut segment, mut at) = self.first.find(start);
+        let mut left = len;
+        while left > 0 {
+            let here = left.min(segment.mapping.len() - at);
+            each(segment, at, here);
+            left -= here;
+            (segment, at) = segment.find(at + here);
         }
         Ok(())
     }
 
+    /// The range as one run of addresses; also out of range where it lies in two.
     fn span(&self, offset: u64, len_bytes: u64) -> Result<Span, OutOfRange> {
+        let (start, len) = self.check(offset, len_bytes)?;
+        let (segment, at) = self.first.find(start);
+        if at + len > segment.mapping.len() {
+            return Err(OutOfRange);
+        }
+        Ok(segment.span(at, len))
+    }
+
+    /// The range as offset and length, where all of it may be used: both then are within what is mapped.
+    fn check(&self, offset: u64, len_bytes: u64) -> Result<(usize, usize), OutOfRange> {
         let end = offset.checked_add(len_bytes).ok_or(OutOfRange)?;
         if end > self.len() {
             return Err(OutOfRange);
         }
         let start = usize::try_from(offset).map_err(|_| OutOfRange)?;
         let len = usize::try_from(len_bytes).map_err(|_| OutOfRange)?;
-        Ok(Span {
+        Ok((start, len))
+    }
+}
+
+impl Segment {
+    fn span(&self, start: usize, len: usize) -> Span {
+        Span {
             ptr: self.mapping.at(start).as_ptr(),
             len,
-        })
+        }
+    }
+
+    fn fill_zero(&self, start: usize, end: usize) {
+        let span = self.span(start, end - start);
+        // SAFETY: `span` lies in this live mapping; no reference to it exists.
+        unsafe { std::ptr::write_bytes(span.ptr, 0, span.len) };
+    }
+
+    fn release(&self, start: usize, len: usize) {
+        let end = start + len;
+        let page = rustix::param::page_size();
+        let (first, last) = (start.next_multiple_of(page).min(end), end / page * page);
+        if first >= last {
+            return self.fill_zero(start, end);
+        }
+        self.fill_zero(start, first);
+        self.fill_zero(last, end);
+        if !self.mapping.discard(first, last - first) {
+            self.fill_zero(first, last);
+        }
+    }
+}
+
+impl Drop for SharedMemory {
+    /// One segment after the other, however many there are: nested drops would need a stack as deep.
+    fn drop(&mut self) {
+        let mut next = self.first.next.take();
+        while let Some(mut segment) = next {
+            next = segment.next.take();
+        }
     }
 }
 
 impl std::fmt::Debug for SharedMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SharedMemory({} bytes)", self.len_bytes)
+        write!(f, "SharedMemory({} bytes)", self.len())
     }
 }
 
@@ -185,7 +317,8 @@ impl LocalShared {
         &self.memory
     }
 
-    /// The right to send from, or receive into, a range. `None` beyond the end.
+    /// The right to send from, or receive into, a range. `None` beyond the end, and where the memory has grown in the midst
+    /// of the range and does not lie in one piece there.
     pub fn pin(&self, offset: u64, len_bytes: u32) -> Option<Pin> {
         self.memory.span(offset, u64::from(len_bytes)).ok()?;
         Some(Pin {

@@ -1,3 +1,5 @@
+#![allow(clippy::cast_possible_truncation)]
+
 use super::*;
 
 fn memory() -> SharedMemory {
@@ -129,5 +131,112 @@ fn several_threads_write_their_own_parts() {
             bytes(&shared, u64::from(who) * 25_000, 25_000),
             vec![who + 1; 25_000]
         );
+    }
+}
+
+/// Memory of many segments, and how long it is: each step doubles what is mapped.
+fn grown() -> (SharedMemory, u64) {
+    let memory = SharedMemory::new(5000).unwrap();
+    for len in [20_000, 60_000, 200_000] {
+        memory.grow(len).unwrap();
+    }
+    (memory, 200_000)
+}
+
+#[test]
+fn grow_adds_zeros_behind_what_was_there_and_never_cuts() {
+    let memory = SharedMemory::new(5000).unwrap();
+    memory.fill(0, 5000, 7).unwrap();
+    for len in [6000, 8192, 8193, 100_000] {
+        memory.grow(len).unwrap();
+        assert_eq!(memory.len(), len);
+        assert_eq!(memory.copy_in(len - 1, b"xy"), Err(OutOfRange));
+        assert_eq!(bytes(&memory, 0, 5000), [7; 5000]);
+        assert!(
+            bytes(&memory, 5000, len as usize - 5000)
+                .iter()
+                .all(|byte| *byte == 0)
+        );
+    }
+    memory.grow(5).unwrap();
+    memory.grow(0).unwrap();
+    assert_eq!(memory.len(), 100_000);
+    memory.grow(u64::MAX).unwrap_err();
+    assert_eq!(memory.len(), 100_000, "a failure changes nothing");
+}
+
+#[test]
+fn access_across_segments_is_that_of_one_memory() {
+    let (memory, len) = grown();
+    let pattern = (0..251).cycle().take(len as usize).collect::<Vec<u8>>();
+    memory.copy_in(0, &pattern).unwrap();
+    assert!(bytes(&memory, 0, len as usize) == pattern);
+    let mut model = pattern;
+    for (offset, count) in [(4000, 10_000), (8191, 2), (0, 200_000), (150_000, 50_000)] {
+        let (start, end) = (offset as usize, (offset + count) as usize);
+        memory.fill(offset, count, 0x5a).unwrap();
+        model[start..end].fill(0x5a);
+        assert!(
+            bytes(&memory, 0, len as usize) == model,
+            "fill {offset}+{count}"
+        );
+        memory.release(offset + 1, count - 2).unwrap();
+        model[start + 1..end - 1].fill(0);
+        assert!(
+            bytes(&memory, 0, len as usize) == model,
+            "release {offset}+{count}"
+        );
+    }
+}
+
+#[test]
+fn pin_across_segments_is_not_lent_and_the_others_stay_where_they_are() {
+    let shared = Arc::new(SharedMemory::new(8192).unwrap());
+    let local = LocalShared::new(Arc::clone(&shared));
+    let before = local.pin(4096, 4096).unwrap();
+    let address = before.span().ptr;
+    shared.grow(1 << 20).unwrap();
+    assert!(local.pin(4096, 4097).is_none());
+    assert!(local.pin((1 << 20) - 1, 2).is_none(), "beyond the end");
+    let behind = local.pin(8192, 1 << 19).unwrap();
+    behind.copy_in(0, b"new").unwrap();
+    before.copy_in(4093, b"old").unwrap();
+    assert_eq!(before.span().ptr, address);
+    assert_eq!(bytes(&shared, 8189, 6), b"oldnew");
+}
+
+#[test]
+fn grow_in_small_steps_makes_few_segments() {
+    let memory = SharedMemory::new(4096).unwrap();
+    for pages in 2..=512 {
+        memory.grow(pages * 4096).unwrap();
+    }
+    let segments = std::iter::successors(Some(&memory.first), |one| {
+        one.next.get().map(|next| &**next)
+    });
+    assert_eq!(segments.count(), 10, "4096 bytes doubled nine times");
+}
+
+#[test]
+fn grow_while_others_write_loses_nothing() {
+    let shared = Arc::new(SharedMemory::new(4096).unwrap());
+    std::thread::scope(|scope| {
+        for who in 1..=2_u8 {
+            let shared = &shared;
+            scope.spawn(move || {
+                for at in 0..256_u64 {
+                    // As long as it takes until somebody has made room.
+                    while shared.copy_in(at * 4096 + u64::from(who), &[who]).is_err() {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+        for pages in 2..=256 {
+            shared.grow(pages * 4096).unwrap();
+        }
+    });
+    for at in 0..256 {
+        assert_eq!(bytes(&shared, at * 4096, 4), [0, 1, 2, 0]);
     }
 }

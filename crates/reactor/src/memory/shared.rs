@@ -27,7 +27,7 @@ pub struct SharedMemory {
 /// One mapping, which stays where it is for as long as the memory lives, and the one behind it.
 struct Segment {
     mapping: Mapping,
-    next: OnceLock<Box<Segment>>,
+    next: OnceLock<Box<Self>>,
 }
 
 impl Segment {

@@ -123,16 +123,24 @@ pub enum Refusal {
     Unavailable,
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Refusal {
+    /// What it says, for people.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
             Self::NotAuthorized => "this initiator is not allowed here",
             Self::UnknownUser => "unknown CHAP user",
             Self::WrongResponse => "wrong CHAP response",
             Self::SameSecret => "one CHAP secret is used in both directions",
             Self::MutualNotConfigured => "no secret for mutual CHAP",
             Self::Unavailable => "authentication is not available now",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }
 

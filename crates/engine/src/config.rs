@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reactor::DriverChoice;
 
+use crate::control::ApplyError;
 use crate::credentials::Helpers;
+use crate::observe::Observer;
 
 /// How the engine runs. `Default` suits every machine; nothing here is part of the object tree.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct EngineConfig {
     pub tcp_congestion: Option<String>,
     /// Where authentication helpers are found; `None`: a portal group that names one lets nobody in.
     pub helpers: Option<Arc<dyn Helpers>>,
+    /// Who hears of logins and sessions.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for EngineConfig {
@@ -52,6 +55,7 @@ impl Default for EngineConfig {
             transfer_timeout: Duration::from_secs(60),
             tcp_congestion: None,
             helpers: None,
+            observer: None,
         }
     }
 }
@@ -59,64 +63,45 @@ impl Default for EngineConfig {
 /// Why the engine did not start. Nothing is left behind.
 #[derive(Debug)]
 pub enum StartError {
-    /// A backstore could not be opened.
-    Backstore(backstores::OpenError),
-    /// A portal could not be bound.
-    Portal {
-        address: SocketAddr,
-        source: io::Error,
-    },
+    /// Something that the tree names could not be had.
+    Apply(ApplyError),
     /// No driver of the kind asked for can be had on this system.
     Driver(io::Error),
-    /// The tree contradicts itself.
-    Tree(Vec<model::ConfigError>),
     /// A thread could not be started.
     Thread(io::Error),
-    /// A file could not be created.
-    Create { path: PathBuf, source: io::Error },
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Backstore(error) => error.fmt(f),
-            Self::Portal { address, source } => match source.kind() {
-                io::ErrorKind::AddrInUse => {
-                    write!(
-                        f,
-                        "{address}: the address is in use; stop its user or choose another port"
-                    )
-                }
-                io::ErrorKind::AddrNotAvailable => {
-                    write!(
-                        f,
-                        "{address}: this machine has no such address; choose one of its own"
-                    )
-                }
-                io::ErrorKind::PermissionDenied => {
-                    write!(
-                        f,
-                        "{address}: not allowed to listen here; choose a port above 1023"
-                    )
-                }
-                _ => write!(f, "{address}: cannot listen: {source}"),
-            },
+            // The reason names the file; the path in a tree that nobody wrote says nothing more.
+            Self::Apply(ApplyError::Object { reason, .. }) => f.write_str(reason),
+            Self::Apply(error) => error.fmt(f),
             Self::Driver(source) => {
                 write!(
                     f,
                     "the I/O driver cannot start: {source}; try --driver auto"
                 )
             }
-            Self::Tree(errors) => {
-                let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                f.write_str(&text.join("\n"))
-            }
             Self::Thread(source) => write!(f, "a worker thread cannot start: {source}"),
-            Self::Create { path, source } => {
-                write!(f, "{}: cannot create: {source}", path.display())
-            }
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+/// Why nobody can be served at an address, and what to do.
+pub(crate) fn portal_problem(address: SocketAddr, source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{address}: the address is in use; stop its user or choose another port")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{address}: this machine has no such address; choose one of its own")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{address}: not allowed to listen here; choose a port above 1023")
+        }
+        _ => format!("{address}: cannot listen: {source}"),
+    }
+}

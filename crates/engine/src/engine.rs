@@ -1,33 +1,31 @@
 //! The engine's handle: start, look, drain.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use auth::Authenticator;
-use model::{ObjectPath, Tree};
+use imbl::OrdMap;
+use model::{ObjectId, Plan, Tree};
 use reactor::mailbox::{self, Receiver, Sender};
-use reactor::socket::{self, ListenOptions};
 use reactor::{DriverReport, DriverSettings, Slab, choose_driver_with};
-use scsi::{LuSnapshot, TargetPort};
 
 use crate::config::{EngineConfig, StartError};
+use crate::control::{ApplyError, ControlPlane, Missing, Release, Remnant, TouchedSession};
 use crate::counters::{Counters, WorkerCounters};
 use crate::credentials::TreeAuthenticator;
-use crate::open::{OpenedUnit, open_units};
-use crate::registry::Registry;
-use crate::shared::{Group, Message, Shared, UnitIndex, UnitSeed, WorkerId, World};
+use crate::directory::SessionInfo;
+use crate::drain::{Drain, Leaving};
+use crate::shared::{Message, SessionId, Shared, WorkerId, World};
 use crate::worker::Worker;
 
 /// A running engine. Dropping it without [`Engine::drain`] leaves its workers running.
 pub struct Engine {
     shared: Arc<Shared>,
+    control: ControlPlane,
     threads: Vec<JoinHandle<()>>,
-    portals: Vec<SocketAddr>,
     driver: DriverReport,
     units: Vec<UnitReport>,
 }
@@ -61,8 +59,7 @@ impl Engine {
     /// # Errors
     /// What could not be had, by name; then nothing is left open or running.
     pub fn start(config: EngineConfig, tree: Tree) -> Result<Self, StartError> {
-        let authenticator: Arc<dyn Authenticator> =
-            Arc::new(TreeAuthenticator::new(tree.clone(), config.helpers.clone()));
+        let authenticator = None;
         Self::start_with(config, tree, authenticator)
     }
 
@@ -73,12 +70,30 @@ impl Engine {
     pub fn start_with(
         config: EngineConfig,
         tree: Tree,
-        authenticator: Arc<dyn Authenticator>,
+        authenticator: Option<Arc<dyn Authenticator>>,
+    ) -> Result<Self, StartError> {
+        let mut engine = Self::idle(config, authenticator)?;
+        let plan = Plan::start(tree);
+        let save = &mut |_: &Plan| Ok(());
+        match engine.apply(&plan, Missing::Refuse, Duration::ZERO, save) {
+            Ok(release) => engine.units = release.units,
+            Err(error) => {
+                engine.drain(Duration::ZERO);
+                return Err(StartError::Apply(error));
+            }
+        }
+        Ok(engine)
+    }
+
+    /// Starts workers with nothing to serve yet: [`Self::apply`] gives them something.
+    ///
+    /// # Errors
+    /// A driver or a thread that cannot be had; then nothing is left running.
+    pub fn idle(
+        config: EngineConfig,
+        authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, StartError> {
         let count = config.workers.unwrap_or_else(available_workers).max(1);
-        let mut tree = tree;
-        // What leaves nothing behind when it fails comes first; opening a backstore may create a file.
-        let (listeners, portals) = bind_portals(&mut tree)?;
         let mut pending = Vec::new();
         for worker in 0..count {
             pending.push(spawn(worker, &config)?);
@@ -94,35 +109,106 @@ impl Engine {
             driver = Some(started.report);
         }
         let driver = driver.ok_or_else(|| StartError::Thread(std::io::ErrorKind::Other.into()))?;
-        let opened = open_units(&tree, count)?;
-        let units = opened.iter().map(|unit| unit.report.clone()).collect();
-        let world = world(tree, authenticator, opened, count);
         let counters = (0..count)
             .map(|_| Arc::new(WorkerCounters::default()))
             .collect();
-        let shared = Arc::new(Shared::new(config, world, mailboxes, counters));
-        // No portal answers before all that stands behind it does.
-        for (fd, address) in listeners.iter().zip(&portals) {
-            let error = |source| StartError::Portal {
-                address: *address,
-                source,
-            };
-            socket::start_listening(fd, ListenOptions::default().backlog).map_err(error)?;
-        }
-        let threads = start_workers(pending, &shared, listeners)?;
+        let fixed = authenticator.is_some();
+        let world = World {
+            tree: Tree::default(),
+            authenticator: authenticator.unwrap_or_else(|| {
+                let helpers = config.helpers.clone();
+                Arc::new(TreeAuthenticator::new(Tree::default(), helpers))
+            }),
+            groups: OrdMap::new(),
+            units: OrdMap::new(),
+            unit_of: OrdMap::new(),
+        };
+        let shared = Arc::new(Shared::new(config, world, fixed, mailboxes, counters));
+        let threads = start_workers(pending, &shared)?;
         Ok(Self {
+            control: ControlPlane::new(Arc::clone(&shared), count),
             shared,
             threads,
-            portals,
             driver,
-            units,
+            units: Vec::new(),
         })
+    }
+
+    /// The tree in force.
+    #[must_use]
+    pub fn tree(&self) -> Tree {
+        self.control.tree()
+    }
+
+    /// Which sessions a plan would touch, if it were carried out now.
+    #[must_use]
+    pub fn touches(&self, plan: &Plan) -> Vec<TouchedSession> {
+        self.control.touches(plan)
+    }
+
+    /// Carries a plan out: whole, or not at all. `save` makes its record durable and is called when everything that can fail
+    /// has been done; what goes has `within` to finish. Blocks while stores are opened; the release that it returns goes on by
+    /// itself.
+    ///
+    /// # Errors
+    /// Why it was not carried out; then the world is as it was.
+    pub fn apply(
+        &self,
+        plan: &Plan,
+        missing: Missing,
+        within: Duration,
+        save: &mut dyn FnMut(&Plan) -> Result<(), String>,
+    ) -> Result<Release, ApplyError> {
+        self.control.apply(plan, missing, within, save)
+    }
+
+    /// Tries once more to open a backstore that is degraded; with its report, where its LUNs are ready now.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub fn reopen(&self, backstore: ObjectId) -> Result<Option<UnitReport>, ApplyError> {
+        self.control.reopen(backstore)
+    }
+
+    /// Backstores whose device is not there.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<ObjectId> {
+        self.control.degraded()
+    }
+
+    /// What was removed and is still in a backstore.
+    #[must_use]
+    pub fn remnants(&self) -> Vec<Remnant> {
+        self.control.remnants()
+    }
+
+    /// Who is logged in.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        let now = self.shared.now();
+        let records = self.shared.directory.all();
+        records.iter().map(|record| record.info(now)).collect()
+    }
+
+    /// Asks a session to log out, and cuts it off after `within`. False: there is none of this number.
+    pub fn end_session(&self, id: SessionId, within: Duration) -> bool {
+        let Some(record) = self.shared.directory.find(id) else {
+            return false;
+        };
+        record.draining.store(true, Ordering::Relaxed);
+        let message = Message::DrainSession {
+            session: id,
+            deadline: self.shared.now().saturating_add(within),
+            hold: Drain::default().hold(Leaving::Session),
+        };
+        let worker = self.shared.mailboxes.get(usize::from(record.worker.0));
+        worker.is_some_and(|worker| worker.send(message).is_ok())
     }
 
     /// Where it listens, with real ports.
     #[must_use]
-    pub fn portals(&self) -> &[SocketAddr] {
-        &self.portals
+    pub fn portals(&self) -> Vec<SocketAddr> {
+        self.control.listeners()
     }
 
     /// Which driver runs, and what the machine refused.
@@ -131,7 +217,7 @@ impl Engine {
         &self.driver
     }
 
-    /// The backstores as they were opened, in the tree's order.
+    /// The backstores as they were opened at the start, in the order they were made.
     #[must_use]
     pub fn units(&self) -> &[UnitReport] {
         &self.units
@@ -188,24 +274,21 @@ impl Engine {
     }
 }
 
-/// Gives the workers what they share, and the first one the listeners: the kernel would not spread connections evenly, and sessions
-/// are placed by load anyway.
+/// Gives the workers what they share.
 fn start_workers(
     pending: Vec<(Start, Ready, JoinHandle<()>)>,
     shared: &Arc<Shared>,
-    listeners: Vec<OwnedFd>,
 ) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let mut listeners = Some(listeners);
     let mut threads = Vec::new();
     for (start, _, thread) in pending {
-        let sent = start.send((Arc::clone(shared), listeners.take().unwrap_or_default()));
+        let sent = start.send(Arc::clone(shared));
         sent.map_err(|_| StartError::Thread(std::io::ErrorKind::BrokenPipe.into()))?;
         threads.push(thread);
     }
     Ok(threads)
 }
 
-type Start = mpsc::Sender<(Arc<Shared>, Vec<OwnedFd>)>;
+type Start = mpsc::Sender<Arc<Shared>>;
 type Ready = mpsc::Receiver<std::io::Result<Started>>;
 
 /// Starts a worker's thread: its driver belongs to that thread, so it is made there.
@@ -213,7 +296,7 @@ fn spawn(
     worker: usize,
     config: &EngineConfig,
 ) -> Result<(Start, Ready, JoinHandle<()>), StartError> {
-    let (start, started) = mpsc::channel::<(Arc<Shared>, Vec<OwnedFd>)>();
+    let (start, started) = mpsc::channel::<Arc<Shared>>();
     let (tell, ready) = mpsc::channel();
     let (choice, budget) = (config.driver, config.memory_budget_bytes);
     let id = WorkerId(u16::try_from(worker).unwrap_or(u16::MAX));
@@ -238,16 +321,11 @@ fn spawn(
         if tell.send(Ok(Started { mailbox, report })).is_err() {
             return;
         }
-        let Ok((shared, listeners)) = started.recv() else {
+        let Ok(shared) = started.recv() else {
             return;
         };
         let counters = Arc::clone(&shared.counters[worker]);
-        let mut worker = Worker::new(shared, id, driver, slab, receiver, counters);
-        for listener in listeners {
-            if let Err(error) = worker.add_listener(listener) {
-                tracing::error!(%error, "a portal cannot be watched");
-            }
-        }
+        let worker = Worker::new(shared, id, driver, slab, receiver, counters);
         run_or_abort(worker);
     };
     let name = format!("worker-{worker}");
@@ -271,33 +349,6 @@ fn available_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Binds each address once, not yet listening. A portal with port 0 gets the port that the system chose.
-fn bind_portals(tree: &mut Tree) -> Result<(Vec<OwnedFd>, Vec<SocketAddr>), StartError> {
-    let mut listeners = Vec::new();
-    let mut bound: Vec<SocketAddr> = Vec::new();
-    let whole = tree.clone();
-    for (target, group) in whole.groups() {
-        for address in group.portals.keys().copied() {
-            let shared = address.port() != 0 && bound.contains(&address);
-            if shared || covered_by_wildcard(&whole, address) {
-                continue;
-            }
-            let error = |source| StartError::Portal { address, source };
-            let bind = || socket::bind(address, ListenOptions::default());
-            let busy = |e: &std::io::Error| e.kind() == std::io::ErrorKind::AddrInUse;
-            let fd = patiently(bind, busy).map_err(error)?;
-            let real = socket::local_addr(&fd).map_err(error)?;
-            if address.port() == 0 {
-                let path = ObjectPath::Portal(target.name.clone(), group.tag, address);
-                *tree = tree.with_port(&path, real.port());
-            }
-            bound.push(real);
-            listeners.push(fd);
-        }
-    }
-    Ok((listeners, bound))
-}
-
 /// Tries again for a moment: a killed process' ring lets go of its sockets and files a little after the process has gone, and its
 /// successor is to serve at once.
 pub(crate) fn patiently<T, E>(
@@ -315,69 +366,3 @@ pub(crate) fn patiently<T, E>(
 
 const RETRIES: u32 = 40;
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
-
-/// Where a wildcard and a specific address share a port, only the wildcard is bound.
-fn covered_by_wildcard(tree: &Tree, address: SocketAddr) -> bool {
-    let wildcard: std::net::IpAddr = match address {
-        SocketAddr::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
-    };
-    !address.ip().is_unspecified() && tree.has_portal(&SocketAddr::new(wildcard, address.port()))
-}
-
-fn world(
-    tree: Tree,
-    authenticator: Arc<dyn Authenticator>,
-    opened: Vec<OpenedUnit>,
-    workers: usize,
-) -> World {
-    let ports = target_ports(&tree);
-    let mut unit_of = HashMap::new();
-    let mut units = Vec::new();
-    for (index, unit) in opened.into_iter().enumerate() {
-        let at = UnitIndex(u32::try_from(index).unwrap_or(u32::MAX));
-        unit_of.insert(unit.report.backstore, at);
-        let snapshot = LuSnapshot::new(unit.store.caps(), unit.identity, Arc::clone(&ports));
-        units.push(UnitSeed {
-            store: unit.store,
-            home: WorkerId(u16::try_from(index % workers).unwrap_or(0)),
-            snapshot: Arc::new(snapshot),
-        });
-    }
-    let groups = tree
-        .groups()
-        .map(|(_, g)| {
-            (
-                g.id,
-                Arc::new(Group {
-                    registry: Registry::new(),
-                }),
-            )
-        })
-        .collect();
-    World {
-        tree,
-        authenticator,
-        groups,
-        units,
-        unit_of,
-    }
-}
-
-/// Every portal group is a SCSI target port (SAM-5, "SCSI target port"); the group ids of ALUA are the same numbers until groups
-/// can be set.
-fn target_ports(tree: &Tree) -> Arc<[TargetPort]> {
-    let mut ports = Vec::new();
-    for target in tree.targets() {
-        for group in target.tpgs.values() {
-            ports.push(TargetPort {
-                relative_id: group.relative_target_port(),
-                group_id: 1,
-                // SPC-5 "SCSI name string designator format", RFC 7143 §4.4.4: name, "t", group tag.
-                name: format!("{},t,0x{:04x}", target.name, group.tag).into(),
-                device_name: target.name.to_string().into(),
-            });
-        }
-    }
-    ports.into()
-}

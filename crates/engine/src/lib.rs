@@ -6,9 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod control;
 mod counters;
 mod credentials;
+mod directory;
+mod drain;
 mod engine;
+mod observe;
 mod open;
 mod panics;
 mod registry;
@@ -18,7 +22,11 @@ mod timers;
 mod worker;
 
 pub use config::{EngineConfig, StartError};
+pub use control::{ApplyError, Missing, Release, Remnant, SessionEffect, TouchedSession};
 pub use counters::Counters;
 pub use credentials::Helpers;
+pub use directory::SessionInfo;
+pub use drain::Left;
 pub use engine::{Engine, UnitReport};
+pub use observe::{Observer, RefusedLogin};
 pub use shared::SessionId;

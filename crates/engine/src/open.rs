@@ -1,6 +1,6 @@
-//! Opens a tree's backstores. May wait for disks: never called by a worker.
+//! Opens a backstore of the tree. May wait for disks: never called by a worker.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,15 +8,10 @@ use backstores::{
     Backstore, Expect, Identity, IdentityHints, MachineId, OpenError, OpenProblem, Opened,
     PathOptions, open_null, open_path, open_ram,
 };
-use model::{Backing, ConfigCode, ConfigError, ObjectId, Tree};
+use model::Backing;
 use scsi::LuIdentity;
 
-use crate::config::StartError;
 use crate::engine::{UnitReport, patiently};
-
-/// Who made the disk, as INQUIRY says (SPC-5 "Standard INQUIRY data"; T10 vendor identification, 8 bytes).
-const VENDOR: [u8; 8] = *b"QUINTAIN";
-const REVISION: [u8; 4] = *b"0001";
 
 /// A backstore, open and locked.
 pub(crate) struct OpenedUnit {
@@ -25,51 +20,57 @@ pub(crate) struct OpenedUnit {
     pub(crate) report: UnitReport,
 }
 
-/// Opens all of them, in the tree's order, each for this many workers.
-pub(crate) fn open_units(tree: &Tree, workers: usize) -> Result<Vec<OpenedUnit>, StartError> {
-    let machine_id = MachineId::read();
-    let mut serials: BTreeMap<String, String> = BTreeMap::new();
-    let mut units = Vec::new();
-    for backstore in tree.backstores() {
-        let locked = |error: &OpenError| matches!(error.problem, OpenProblem::Locked);
-        let open = || open(backstore, machine_id.clone(), workers);
-        let opened = patiently(open, locked).map_err(StartError::Backstore)?;
-        let serial = opened.store.identity().serial().to_owned();
-        if let Some(other) = serials.insert(serial, backstore.reference()) {
-            // Two disks of one identity look like two paths to one disk, and multipath would write one's data to the other.
-            return Err(StartError::Tree(vec![ConfigError::new(
-                format!(
-                    "/backstores/{} and /backstores/{other}",
-                    backstore.reference()
-                ),
-                ConfigCode::Conflict,
-                "both disks have the same serial",
-                "give one of them a serial of its own",
-            )]));
+/// Why one is not.
+#[derive(Debug)]
+pub(crate) enum OpenFailure {
+    Open(OpenError),
+    /// The device does not answer.
+    NoAnswer,
+}
+
+impl fmt::Display for OpenFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(error) => error.fmt(f),
+            Self::NoAnswer => {
+                f.write_str("it does not answer; see to the device or the network behind it")
+            }
         }
-        units.push(unit(backstore.id, &opened));
     }
-    Ok(units)
+}
+
+/// Whether a missing file is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Create {
+    /// It is: the backstore is new.
+    IfMissing,
+    /// It is not: what was there once has to come back, or an empty disk would stand in its place.
+    Never,
+}
+
+/// Opens one, for this many workers.
+pub(crate) fn open_unit(
+    backstore: &model::Backstore,
+    workers: usize,
+    create: Create,
+) -> Result<OpenedUnit, OpenFailure> {
+    let machine_id = MachineId::read();
+    let locked = |error: &OpenError| matches!(error.problem, OpenProblem::Locked);
+    let open = || open(backstore, machine_id.clone(), workers, create);
+    let opened = patiently(open, locked).map_err(OpenFailure::Open)?;
+    Ok(unit(backstore, &opened))
 }
 
 fn open(
     backstore: &model::Backstore,
     machine_id: Option<MachineId>,
     workers: usize,
+    create: Create,
 ) -> Result<Opened, OpenError> {
-    let mut entropy = [0; 8];
-    getrandom::fill(&mut entropy).map_err(|_| OpenError {
-        path: backstore.name.clone().into(),
-        problem: OpenProblem::SerialNeeded,
-    })?;
-    let hints = IdentityHints {
-        serial: backstore.serial().map(str::to_owned),
-        entropy,
-        machine_id,
-    };
+    let hints = hints(backstore, machine_id)?;
     let block_size = backstore.block_size_bytes();
     let options = |expect, create_bytes, direct| PathOptions {
-        name: Some(backstore.reference()),
+        name: Some(backstore.name.clone()),
         expect,
         create_bytes,
         block_size_bytes: block_size,
@@ -85,18 +86,38 @@ fn open(
             path,
             create_bytes,
             direct,
-        } => at(&path, options(Expect::File, create_bytes, direct)),
+        } => {
+            let create_bytes = create_bytes.filter(|_| create == Create::IfMissing);
+            at(&path, options(Expect::File, create_bytes, direct))
+        }
         Backing::Block { path, direct } => at(&path, options(Expect::BlockDevice, None, direct)),
         Backing::Ram { bytes } => open_ram(&backstore.name, bytes, block_size, &hints),
         Backing::Null { bytes } => open_null(&backstore.name, bytes, block_size, &hints),
     }
 }
 
-fn unit(id: ObjectId, opened: &Opened) -> OpenedUnit {
+/// What identifies the store, where the tree says it or the machine does.
+pub(crate) fn hints(
+    backstore: &model::Backstore,
+    machine_id: Option<MachineId>,
+) -> Result<IdentityHints, OpenError> {
+    let mut entropy = [0; 8];
+    getrandom::fill(&mut entropy).map_err(|_| OpenError {
+        path: backstore.name.clone().into(),
+        problem: OpenProblem::SerialNeeded,
+    })?;
+    Ok(IdentityHints {
+        serial: backstore.serial().map(str::to_owned),
+        entropy,
+        machine_id,
+    })
+}
+
+pub(crate) fn unit(backstore: &model::Backstore, opened: &Opened) -> OpenedUnit {
     let caps = opened.store.caps();
     let identity = opened.store.identity();
     let report = UnitReport {
-        backstore: id,
+        backstore: backstore.id,
         serial: identity.serial().to_owned(),
         naa: identity.naa(),
         size_bytes: caps.geometry.size_bytes(),
@@ -105,20 +126,31 @@ fn unit(id: ObjectId, opened: &Opened) -> OpenedUnit {
     };
     OpenedUnit {
         store: Arc::clone(&opened.store),
-        identity: Arc::new(lu_identity(identity)),
+        identity: Arc::new(lu_identity(backstore, identity)),
         report,
     }
 }
 
-fn lu_identity(identity: &Identity) -> LuIdentity {
+/// What INQUIRY tells of a store.
+pub(crate) fn lu_identity(backstore: &model::Backstore, identity: &Identity) -> LuIdentity {
     // SPC-5 "NAA Locally Assigned designator format": 8 bytes; the rest of the field is for longer formats.
     let mut naa = [0; 16];
     naa[..8].copy_from_slice(&identity.naa().to_be_bytes());
     LuIdentity {
-        vendor: VENDOR,
-        product: *b"VIRTUAL-DISK    ",
-        revision: REVISION,
+        vendor: padded(&backstore.inquiry_text("vendor")),
+        product: padded(&backstore.inquiry_text("product")),
+        revision: padded(&backstore.inquiry_text("revision")),
         serial: identity.serial().to_owned(),
         naa,
     }
+}
+
+/// SPC-5 "Left justified, right padded with spaces": printable ASCII only.
+fn padded<const N: usize>(text: &str) -> [u8; N] {
+    let mut field = [b' '; N];
+    let printable = text.bytes().filter(|byte| (0x20..0x7f).contains(byte));
+    for (to, from) in field.iter_mut().zip(printable) {
+        *to = from;
+    }
+    field
 }

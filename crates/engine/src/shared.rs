@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,14 +10,17 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use auth::{Authenticator, Policy, Verdict};
 use backstores::Backstore;
+use imbl::OrdMap;
 use iscsi_proto::login::Established;
-use model::{LogicalUnitNumber, ObjectId, Tree};
+use model::{Admission, LogicalUnitNumber, NodeAcl, ObjectId, PortalGroup, Requirement, Tree};
 use reactor::mailbox::Sender;
 use scsi::LuSnapshot;
-use scsi::lu::{ShardId, ToHome, ToShard};
+use scsi::lu::{HomeAction, ShardId, ToHome, ToShard};
 
 use crate::config::EngineConfig;
 use crate::counters::WorkerCounters;
+use crate::directory::Directory;
+use crate::drain::{Drain, Hold};
 use crate::registry::{Claim, ClaimEvent, Registry};
 use crate::slots::Key;
 
@@ -35,16 +39,18 @@ impl WorkerId {
 pub struct SessionId(pub u64);
 
 /// A logical unit's place in [`World::units`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct UnitIndex(pub(crate) u32);
 
-/// One generation of what is served, with the runtime side of its objects.
+/// One generation of what is served, with the runtime side of its objects. Serves look-ups only: what an I/O needs it holds
+/// itself.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) tree: Tree,
     pub(crate) authenticator: Arc<dyn Authenticator>,
-    pub(crate) groups: HashMap<ObjectId, Arc<Group>>,
-    pub(crate) units: Vec<UnitSeed>,
-    pub(crate) unit_of: HashMap<ObjectId, UnitIndex>,
+    pub(crate) groups: OrdMap<ObjectId, Arc<Group>>,
+    pub(crate) units: OrdMap<UnitIndex, Arc<UnitSeed>>,
+    pub(crate) unit_of: OrdMap<ObjectId, UnitIndex>,
 }
 
 /// The runtime side of a portal group.
@@ -53,24 +59,28 @@ pub(crate) struct Group {
 }
 
 /// What a worker needs to serve a logical unit.
+#[derive(Clone)]
 pub(crate) struct UnitSeed {
+    pub(crate) backstore: ObjectId,
     pub(crate) store: Arc<dyn Backstore>,
     pub(crate) home: WorkerId,
-    /// The LU at its start. What it became is the home's to say.
+    /// The LU as its home begins. What it became is the home's to say.
     pub(crate) snapshot: Arc<LuSnapshot>,
 }
 
 /// An initiator's view of one logical unit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LunEntry {
     pub(crate) lun: LogicalUnitNumber,
     pub(crate) unit: UnitIndex,
+    /// What is meant to be behind the unit: its place may be another's by the time it is used.
+    pub(crate) backstore: ObjectId,
     pub(crate) write_protect: bool,
 }
 
 /// A session on its way from the worker that its connection logged in on to its own.
 pub(crate) struct Adopted {
-    pub(crate) fd: std::os::fd::OwnedFd,
+    pub(crate) fd: OwnedFd,
     pub(crate) established: Established,
     /// What the initiator sent behind its last Login Request.
     pub(crate) unread: Vec<u8>,
@@ -82,11 +92,15 @@ pub(crate) struct Adopted {
 pub(crate) struct Place {
     /// `None` in a discovery session.
     pub(crate) group: Option<Arc<Group>>,
+    /// What it was admitted by; checked again when the session starts on its own worker.
+    pub(crate) admitted: Option<Admitted>,
+    /// The generation that it was admitted in.
+    pub(crate) generation: u64,
     pub(crate) queue_depth: u16,
     /// The relative target port identifier of the group.
     pub(crate) relative_target_port: u16,
-    /// By number.
-    pub(crate) luns: Vec<LunEntry>,
+    /// By number; shared by all sessions that see the same.
+    pub(crate) luns: Arc<[LunEntry]>,
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
     /// Its claim on the nexus, until it is made live.
@@ -126,10 +140,86 @@ pub(crate) enum Message {
     Replace(SessionId),
     /// TARGET COLD RESET: end every session of this group.
     EndSessionsOf(ObjectIdOfGroup),
+    /// Its initiator may not use it any more: ask for logout, and cut it off at the deadline (a time since the start).
+    DrainSession {
+        session: SessionId,
+        deadline: Duration,
+        hold: Hold,
+    },
+    /// It sees these LUNs from now on. What commands on LUNs that went may take is until the deadline.
+    Remap {
+        session: SessionId,
+        luns: Arc<[LunEntry]>,
+        deadline: Duration,
+        drain: Drain,
+    },
+    /// To the home of a logical unit, from the control plane.
+    Change {
+        unit: UnitIndex,
+        action: HomeAction,
+        hold: Hold,
+    },
+    /// No LUN shows this unit any more: let go of it when its last command has left.
+    RetireUnit {
+        unit: UnitIndex,
+        holds: Vec<Hold>,
+    },
+    /// Every worker has let go of this unit: its home, which is here, goes too.
+    ForgetHome(UnitIndex),
+    /// Accept connections here. Sent to one worker only.
+    Listen {
+        fd: OwnedFd,
+        address: SocketAddr,
+    },
+    /// Close this listener, but go on accepting for a while where another socket takes over from it.
+    Unlisten {
+        address: SocketAddr,
+        linger: Duration,
+        hold: Hold,
+    },
     /// Stop accepting, ask sessions to log out; at the deadline (a time since the start) abort and drop what is left.
     Drain {
         deadline: Duration,
     },
+}
+
+/// The objects that a login was admitted by, and what it had to prove: checked again at its commit, and when its session
+/// starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    pub(crate) target: ObjectId,
+    pub(crate) group: ObjectId,
+    pub(crate) acl: Option<ObjectId>,
+    pub(crate) authentication: Requirement,
+}
+
+impl Admitted {
+    pub(crate) fn by(admission: &Admission, tree: &Tree) -> Self {
+        Self {
+            target: admission.target.id,
+            group: admission.group.id,
+            acl: admission.acl.as_ref().map(|acl| acl.id),
+            authentication: tree.requirement(&admission.group, admission.acl.as_deref()),
+        }
+    }
+}
+
+impl World {
+    /// The LUNs of an initiator that was admitted so, as sessions keep them: by number.
+    pub(crate) fn luns(&self, group: &PortalGroup, acl: Option<&NodeAcl>) -> Arc<[LunEntry]> {
+        let entry = |lun: model::VisibleLun| {
+            Some(LunEntry {
+                lun: lun.number,
+                unit: *self.unit_of.get(&lun.backstore)?,
+                backstore: lun.backstore,
+                write_protect: lun.write_protect,
+            })
+        };
+        model::visible_luns(group, acl)
+            .into_iter()
+            .filter_map(entry)
+            .collect()
+    }
 }
 
 /// The identity of a [`Group`], by address of its runtime object.
@@ -151,7 +241,10 @@ pub(crate) struct Shared {
     /// Sessions on each worker, placed or on their way.
     pub(crate) load: Vec<AtomicUsize>,
     pub(crate) draining: AtomicBool,
+    /// The caller's own authenticator is asked, whatever the tree says.
+    pub(crate) fixed_authenticator: bool,
     pub(crate) logins: Mutex<LoginSlots>,
+    pub(crate) directory: Directory,
     next_session: AtomicU64,
     start: Instant,
 }
@@ -160,6 +253,7 @@ impl Shared {
     pub(crate) fn new(
         config: EngineConfig,
         world: World,
+        fixed_authenticator: bool,
         mailboxes: Vec<Sender<Message>>,
         counters: Vec<Arc<WorkerCounters>>,
     ) -> Self {
@@ -177,7 +271,9 @@ impl Shared {
             counters,
             load,
             draining: AtomicBool::new(false),
+            fixed_authenticator,
             logins: Mutex::new(logins),
+            directory: Directory::default(),
             next_session: AtomicU64::new(1),
             start: Instant::now(),
         }

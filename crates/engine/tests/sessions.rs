@@ -2,16 +2,16 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use initiator::{Config, Delivery, Event};
 use iscsi_wire::{
     Isid, LoginStatus, LogoutReason, TaskManagementFunction, TaskManagementResponseCode,
 };
-use model::{ChapCredential, Credentials};
+use model::Change;
 use support::{
-    Client, HOST, PATIENCE, TARGET, config, on_each_driver, pattern, ram, read10, tree, wire_lun,
+    Client, HOST, PATIENCE, TARGET, changed, config, group, on_each_driver, pattern, ram, read10,
+    tree, wire_lun,
 };
 
 #[test]
@@ -202,18 +202,15 @@ fn chap(secret: &str) -> initiator::Chap {
 
 #[test]
 fn login_where_chap_is_required_needs_the_right_secret() {
-    let mut tree = tree(vec![ram(1 << 20)]);
-    let target = tree.targets.values_mut().next().unwrap();
-    let target = Arc::make_mut(target);
-    let group = Arc::make_mut(target.tpgs.get_mut(&1).unwrap());
-    group.authentication.required = true;
-    group.authentication.credentials = Some(Credentials {
-        chap: ChapCredential {
-            user: "host".into(),
-            secret: b"0123456789abcdef".to_vec(),
-        },
-        mutual: None,
-    });
+    let chap_required = Change::set(
+        group(),
+        [
+            ("authentication", "chap".into()),
+            ("chap.user", "host".into()),
+            ("chap.secret", "0123456789abcdef".into()),
+        ],
+    );
+    let tree = changed(&tree(vec![ram(1 << 20)]), &[chap_required]);
     let config = config(reactor::DriverChoice::Auto, 1);
     let engine = engine::Engine::start(config, tree).unwrap();
     let portal = engine.portals()[0];

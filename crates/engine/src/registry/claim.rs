@@ -38,8 +38,10 @@ pub(crate) enum ClaimOutcome {
 /// Why a claim cannot be made live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClaimLost {
-    /// It was taken over by a newer login, or cancelled.
+    /// It was taken over by a newer login.
     Superseded,
+    /// The group takes no logins any more.
+    Cancelled,
     /// A session of the nexus has not ended yet.
     NotReady,
 }

@@ -141,7 +141,7 @@ impl Registry {
     /// calls this for its own session knows it by then.
     ///
     /// # Errors
-    /// When the claim was taken over or cancelled, or has still to wait; it is given back.
+    /// When the claim was taken over, the group takes no logins any more, or it has still to wait; it is given back.
     pub(crate) fn make_live(&self, claim: Claim, session: SessionRef) -> Result<Tsih, ClaimLost> {
         let tsih = claim.tsih();
         // Dropped when the mutex is free again: a claim given back takes it too.
@@ -165,15 +165,21 @@ impl Registry {
 
     /// Refuses new claims, cancels those there are, and returns the sessions that nobody has been told to end yet: the
     /// caller has each ended.
-    #[allow(
-        dead_code,
-        reason = "a group can be closed on its own once the tree can change"
-    )]
     pub(crate) fn close_all(&self) -> Vec<SessionRef> {
         let mut news = News::new();
         let sessions = self.shared.lock().close_all(&mut news);
         tell(news);
         sessions
+    }
+
+    /// Takes logins again after [`close_all`](Self::close_all). Sessions that are still closing stay registered.
+    pub(crate) fn reopen(&self) {
+        self.shared.lock().closed = false;
+    }
+
+    /// Whether a nexus is claimed, live or closing.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.shared.lock().slots.is_empty()
     }
 
     /// The live session with this TSIH, and its nexus (RFC 7143 §6.3.1: a login with a TSIH is for an existing session of
@@ -266,6 +272,7 @@ impl State {
                 Ok(())
             }
             Some(slot) if slot.is_claimed_by(claim) => Err(ClaimLost::NotReady),
+            _ if self.closed => Err(ClaimLost::Cancelled),
             _ => Err(ClaimLost::Superseded),
         }
     }

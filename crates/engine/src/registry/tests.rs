@@ -176,7 +176,7 @@ fn close_all_cancels_claims_and_names_each_session_to_end_once() {
     assert_eq!(heard(&claimed_heard), [ClaimEvent::Cancelled]);
     assert_eq!(
         registry.make_live(claimed, session(40)),
-        Err(ClaimLost::Superseded)
+        Err(ClaimLost::Cancelled)
     );
     for isid in [1, 5] {
         assert!(matches!(claim(&registry, isid).0, ClaimOutcome::Closed));
@@ -186,7 +186,7 @@ fn close_all_cancels_claims_and_names_each_session_to_end_once() {
     }
     assert_eq!(
         registry.make_live(waiting, session(21)),
-        Err(ClaimLost::Superseded)
+        Err(ClaimLost::Cancelled)
     );
     assert_eq!(sizes(&registry), (0, 0, 0));
 }

@@ -10,6 +10,7 @@ use reactor::{AcceptedSocket, Op, SocketId};
 use super::cx::{Kind, token};
 use super::login::LoginLink;
 use super::{Link, Worker};
+use crate::drain::Hold;
 use crate::slots::Key;
 
 /// How long a listener rests when the process is out of descriptors or memory, instead of spinning.
@@ -17,21 +18,60 @@ const REST: Duration = Duration::from_millis(100);
 
 pub(super) struct Listener {
     socket: SocketId,
+    address: SocketAddr,
+    /// It takes its last connections, until then.
+    closes: Option<(Duration, Hold)>,
     armed: bool,
     /// Resting until then.
     rests_until: Option<Duration>,
 }
 
 impl Worker {
-    /// Takes a listening socket. Call before [`Worker::run`].
-    pub(crate) fn add_listener(&mut self, fd: std::os::fd::OwnedFd) -> io::Result<()> {
+    /// Takes a listening socket.
+    pub(super) fn add_listener(
+        &mut self,
+        fd: std::os::fd::OwnedFd,
+        address: SocketAddr,
+    ) -> io::Result<()> {
         let socket = self.cx.driver.add_listener(fd)?;
+        if self.drain.is_some() {
+            self.cx.driver.close_socket(socket);
+            return Ok(());
+        }
         self.listeners.insert(Listener {
             socket,
+            address,
+            closes: None,
             armed: false,
             rests_until: None,
         });
+        self.arm_listeners();
         Ok(())
+    }
+
+    /// Closes a listener; with `linger`, once the connections that are on their way to it have been accepted.
+    pub(super) fn close_listener(&mut self, address: SocketAddr, linger: Duration, hold: Hold) {
+        let at = self.cx.now.saturating_add(linger);
+        for key in self.listeners.keys() {
+            let Some(listener) = self.listeners.find_mut(key) else {
+                continue;
+            };
+            if listener.address == address && listener.closes.is_none() {
+                listener.closes = Some((at, hold));
+                self.look_again_at(at);
+                return self.listener_timers();
+            }
+        }
+    }
+
+    /// Has the listeners looked at when this time has come.
+    fn look_again_at(&mut self, at: Duration) {
+        self.listeners_rest = Some(self.listeners_rest.map_or(at, |rest| rest.min(at)));
+        let nobody = Key {
+            index: u32::MAX,
+            generation: 0,
+        };
+        self.cx.timers.insert(at, nobody);
     }
 
     pub(super) fn arm_listeners(&mut self) {
@@ -59,6 +99,10 @@ impl Worker {
 
     pub(super) fn accepted(&mut self, key: Key, result: io::Result<AcceptedSocket>) {
         let Some(listener) = self.listeners.find_mut(key) else {
+            // Accepted as its listener was closed: another portal may serve the address, and the login tells.
+            if let (Ok(accepted), None) = (result, self.drain) {
+                self.start_login(accepted);
+            }
             return;
         };
         listener.armed = false;
@@ -69,14 +113,7 @@ impl Worker {
                 tracing::warn!(%error, "cannot accept connections now");
                 let until = self.cx.now.saturating_add(REST);
                 listener.rests_until = Some(until);
-                self.listeners_rest = Some(until);
-                let nobody = Key {
-                    index: u32::MAX,
-                    generation: 0,
-                };
-                self.cx
-                    .timers
-                    .insert(self.cx.now.saturating_add(REST), nobody);
+                self.look_again_at(until);
             }
         }
         self.arm_listeners();
@@ -88,18 +125,31 @@ impl Worker {
             return;
         }
         self.listeners_rest = None;
-        let mut woke = false;
+        let mut next: Option<Duration> = None;
         for key in self.listeners.keys() {
-            if let Some(listener) = self.listeners.find_mut(key)
-                && listener.rests_until.is_some_and(|at| at <= now)
-            {
-                listener.rests_until = None;
-                woke = true;
+            let Some(listener) = self.listeners.find_mut(key) else {
+                continue;
+            };
+            if listener.closes.as_ref().is_some_and(|(at, _)| *at <= now) {
+                let socket = listener.socket;
+                self.listeners.remove(key);
+                self.cx.driver.close_socket(socket);
+                continue;
             }
+            if listener.rests_until.is_some_and(|at| at <= now) {
+                listener.rests_until = None;
+            }
+            let times = listener.closes.as_ref().map(|(at, _)| *at);
+            next = times
+                .into_iter()
+                .chain(listener.rests_until)
+                .chain(next)
+                .min();
         }
-        if woke {
-            self.arm_listeners();
+        if let Some(at) = next {
+            self.look_again_at(at);
         }
+        self.arm_listeners();
     }
 
     fn start_login(&mut self, accepted: AcceptedSocket) {

@@ -2,6 +2,7 @@
 
 use iscsi_proto::session::TmfHandle;
 
+use crate::shared::UnitIndex;
 use crate::slots::Key;
 
 /// Who waits for the home's answer.
@@ -11,6 +12,8 @@ pub(super) enum Control {
     Tmf { link: Key, handle: TmfHandle },
     /// A read is sent from the store's own memory: an I/O until the socket has taken it.
     Pin,
+    /// The session `link` may not use this unit any more, and the unit has let go of it.
+    Unmap { link: Key, unit: UnitIndex },
     /// The session `link` ends, and one of its logical units has let go of it.
     Detach { link: Key },
 }

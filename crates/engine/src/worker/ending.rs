@@ -30,9 +30,30 @@ pub(super) enum EndReason {
     Stalled,
     /// TARGET COLD RESET.
     Reset,
-    /// The daemon is shutting down.
+    /// The daemon is shutting down, or its initiator may not use the target any more.
     Drained,
+    /// What it was admitted by changed before it began.
+    Refused,
     Panicked,
+}
+
+impl EndReason {
+    /// For people.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Protocol(DropReason::LoggedOut) => "logged out",
+            Self::Protocol(_) => "the initiator broke the protocol",
+            Self::Closed => "the connection was closed",
+            Self::Replaced => "a newer login of the same nexus took its place",
+            Self::Stalled => {
+                "the initiator neither sent what it was asked for nor read its answers"
+            }
+            Self::Reset => "a target cold reset",
+            Self::Drained => "it did not log out in time",
+            Self::Refused => "what it was admitted by changed before it began",
+            Self::Panicked => "an internal failure",
+        }
+    }
 }
 
 impl SessionLink {
@@ -61,7 +82,8 @@ impl SessionLink {
         }
     }
 
-    fn log_end(&self, reason: EndReason) {
+    fn log_end(&mut self, reason: EndReason) {
+        self.end_reason = reason.text();
         let (initiator, peer) = (&self.initiator, self.place.peer);
         match reason {
             EndReason::Protocol(DropReason::LoggedOut) | EndReason::Drained => {
@@ -185,6 +207,10 @@ impl SessionLink {
         let attached = self.units();
         self.ending = Some(Ending::Detaching(attached.len()));
         for index in attached {
+            if self.leaving.get(&index.0).is_some_and(|one| one.detaching) {
+                // It is letting go already, and says so.
+                continue;
+            }
             let control = cx.controls.insert(Control::Detach { link: self.key });
             match units.find(index) {
                 Some(unit) if !unit.offline => {
@@ -279,6 +305,10 @@ impl SessionLink {
             now.saturating_sub(self.progress) >= stall && self.tasks.iter().flatten().any(waits);
         // A discovery session is not pinged: it ends when nothing more is asked.
         let idle = self.discovery && now.saturating_sub(self.progress) >= stall;
+        if self.draining.is_some_and(|at| at <= now) {
+            return self.end(EndReason::Drained, false, units, cx);
+        }
+        self.cut_off_leaving(units, cx);
         if stuck_sending || stuck_receiving || idle {
             return self.end(EndReason::Stalled, false, units, cx);
         }
@@ -300,10 +330,14 @@ impl SessionLink {
     /// Sets the timer for whatever comes first.
     pub(super) fn arm_timer(&mut self, cx: &mut Cx) {
         let look_again = cx.now.saturating_add(cx.shared.config.ping_interval);
+        let leaving = self.leaving.values().filter(|one| !one.cut_off);
+        let others = leaving.map(|one| one.deadline).chain(self.draining);
         let at = self
             .proto
             .poll_timeout()
-            .map_or(look_again, |at| at.min(look_again));
+            .into_iter()
+            .chain(others)
+            .fold(look_again, Duration::min);
         // A deadline in the past would come up for ever within one turn.
         let at = at.max(cx.now.saturating_add(Duration::from_millis(1)));
         self.want_timer(at, cx);
@@ -313,7 +347,9 @@ impl SessionLink {
 /// The link that a news' key belongs to.
 pub(super) fn link_of(control: Control) -> Option<Key> {
     match control {
-        Control::Tmf { link, .. } | Control::Detach { link } => Some(link),
+        Control::Tmf { link, .. } | Control::Detach { link } | Control::Unmap { link, .. } => {
+            Some(link)
+        }
         Control::Pin => None,
     }
 }

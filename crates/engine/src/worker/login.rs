@@ -8,15 +8,16 @@ use iscsi_proto::login::{
     CommitRequest, Login, LoginConfig, LoginEvent, LoginIdentity, LoginLimits, SessionType,
     TargetOffer,
 };
-use iscsi_proto::negotiate::OfferedParams;
+use iscsi_proto::negotiate::{DigestChoice, OfferedParams};
 use iscsi_wire::{LoginStatus, Tsih};
-use model::{Admission, ObjectId, Requirement, Rule, SessionSettings, Tree};
+use model::{Admission, Digests, Rule, SessionSettings};
 use reactor::{Op, RecvInto, SendPiece, SocketId};
 
 use super::cx::{Cx, Kind, token};
+use crate::observe::RefusedLogin;
 use crate::panics::guard;
 use crate::registry::{Claim, ClaimEvent, ClaimOutcome, NexusKey};
-use crate::shared::{LunEntry, Message, Place, Shared, WorkerId, World};
+use crate::shared::{Admitted, Message, Place, Shared, WorkerId, World};
 use crate::slots::Key;
 
 /// A discovery session takes one request at a time.
@@ -42,26 +43,8 @@ pub(super) struct LoginLink {
     deadline: Duration,
     closed: bool,
     became_session: bool,
-}
-
-/// The objects that a login was admitted by; checked again at its commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Admitted {
-    target: ObjectId,
-    group: ObjectId,
-    acl: Option<ObjectId>,
-    authentication: Requirement,
-}
-
-impl Admitted {
-    fn by(admission: &Admission, tree: &Tree) -> Self {
-        Self {
-            target: admission.target.id,
-            group: admission.group.id,
-            acl: admission.acl.as_ref().map(|acl| acl.id),
-            authentication: tree.requirement(&admission.group, admission.acl.as_deref()),
-        }
-    }
+    /// Who it says it is.
+    identity: Option<LoginIdentity>,
 }
 
 /// A login that has a claim on its nexus, and waits for the session before it to end.
@@ -124,6 +107,7 @@ impl LoginLink {
             deadline,
             closed: false,
             became_session: false,
+            identity: None,
         };
         link.arm(cx);
         link
@@ -249,10 +233,11 @@ impl LoginLink {
         match event {
             LoginEvent::Resolve(identity) => {
                 let answer = self.resolve(&identity, cx);
-                if let Err(status) = answer {
-                    self.log_refusal(&identity, status, cx);
+                if let Err(why) = &answer {
+                    self.log_refusal(&identity, why, cx);
                 }
-                self.proto.resolved(answer);
+                self.identity = Some(identity);
+                self.proto.resolved(answer.map_err(|why| why.status));
             }
             LoginEvent::Policy(request) => {
                 let world = cx.shared.world.load_full();
@@ -261,7 +246,7 @@ impl LoginLink {
                     let _gone = to.send(Message::Policy { login, answer });
                 });
                 if let Answer::Now(policy) = world.authenticator.policy(&request, reply) {
-                    self.proto.policy_is(Some(policy));
+                    self.policy(Some(policy), cx);
                 }
             }
             LoginEvent::Verify(request) => {
@@ -286,17 +271,44 @@ impl LoginLink {
     }
 
     fn verdict(&mut self, verdict: Option<Verdict>, cx: &Cx) {
-        if let Some(Verdict::Deny(reason)) = &verdict {
-            cx.counters.logins_refused.add(1);
-            if cx.may_log_peer() {
-                tracing::warn!(peer = %self.peer, %reason, "login refused");
-            }
-        }
+        let refusal = match &verdict {
+            Some(Verdict::Deny(reason)) => Some(*reason),
+            None => Some(auth::Refusal::Unavailable),
+            Some(Verdict::Allow { .. }) => None,
+        };
+        self.log_denial(refusal, cx);
         self.proto.verdict_is(verdict);
     }
 
+    fn policy(&mut self, policy: Option<Policy>, cx: &Cx) {
+        let refusal = match &policy {
+            Some(Policy::Deny(reason)) => Some(*reason),
+            None => Some(auth::Refusal::Unavailable),
+            Some(_) => None,
+        };
+        self.log_denial(refusal, cx);
+        self.proto.policy_is(policy);
+    }
+
+    /// Tells the operator, where the authenticator said no.
+    fn log_denial(&self, refusal: Option<auth::Refusal>, cx: &Cx) {
+        let (Some(refusal), Some(identity)) = (refusal, &self.identity) else {
+            return;
+        };
+        let status = match refusal {
+            auth::Refusal::Unavailable => LoginStatus::SERVICE_UNAVAILABLE,
+            _ => LoginStatus::AUTHENTICATION_FAILURE,
+        };
+        let why = Why {
+            status,
+            rule: "authentication",
+            text: refusal.text(),
+        };
+        self.log_refusal(identity, &why, cx);
+    }
+
     pub(super) fn policy_answer(&mut self, answer: Option<Policy>, cx: &mut Cx) -> Fate {
-        self.proto.policy_is(answer);
+        self.policy(answer, cx);
         self.advance(cx)
     }
 
@@ -305,9 +317,9 @@ impl LoginLink {
         self.advance(cx)
     }
 
-    fn resolve(&mut self, identity: &LoginIdentity, cx: &Cx) -> Result<TargetOffer, LoginStatus> {
+    fn resolve(&mut self, identity: &LoginIdentity, cx: &Cx) -> Result<TargetOffer, Why> {
         if cx.shared.is_draining() {
-            return Err(LoginStatus::SERVICE_UNAVAILABLE);
+            return Err(Why::DRAINING);
         }
         let world = cx.shared.world.load();
         if identity.session_type == SessionType::Discovery {
@@ -335,17 +347,36 @@ impl LoginLink {
         identity: &LoginIdentity,
         admission: &Admission,
         world: &World,
-    ) -> LoginStatus {
+    ) -> Why {
         let group = world.groups.get(&admission.group.id);
         match group.and_then(|group| group.registry.find(identity.tsih)) {
-            Some((nexus, _)) if nexus == nexus_key(identity) => LoginStatus::TOO_MANY_CONNECTIONS,
+            Some((nexus, _)) if nexus == nexus_key(identity) => Why {
+                status: LoginStatus::TOO_MANY_CONNECTIONS,
+                rule: "max_connections",
+                text: "the session has as many connections as it may",
+            },
             // RFC 7143 §6.3.1: another nexus' session is not this initiator's to join.
-            _ => LoginStatus::SESSION_DOES_NOT_EXIST,
+            _ => Why {
+                status: LoginStatus::SESSION_DOES_NOT_EXIST,
+                rule: "no_session",
+                text: "the session that it asks to join is not there",
+            },
         }
     }
 
-    fn log_refusal(&self, identity: &LoginIdentity, status: LoginStatus, cx: &Cx) {
+    fn log_refusal(&self, identity: &LoginIdentity, why: &Why, cx: &Cx) {
         cx.counters.logins_refused.add(1);
+        if let Some(observer) = &cx.shared.config.observer {
+            observer.login_refused(RefusedLogin {
+                local: self.local,
+                peer: self.peer,
+                initiator: identity.initiator_name.clone(),
+                target: identity.target_name.clone(),
+                status: why.status,
+                rule: why.rule,
+                text: why.text.to_owned(),
+            });
+        }
         if !cx.may_log_peer() {
             return;
         }
@@ -358,8 +389,10 @@ impl LoginLink {
             peer = %self.peer,
             initiator = %identity.initiator_name,
             %target,
-            status = ?status,
-            "login refused"
+            status = ?why.status,
+            rule = why.rule,
+            "login refused: {}",
+            why.text
         );
     }
 
@@ -371,10 +404,10 @@ impl LoginLink {
         }
         let place = match self.place(&request.identity, cx) {
             Ok(place) => place,
-            Err(status) => return self.refuse(status, &request.identity, cx),
+            Err(why) => return self.refuse(&why, &request.identity, cx),
         };
         let Some(group) = place.group.clone() else {
-            return self.refuse(LoginStatus::SERVICE_UNAVAILABLE, &request.identity, cx);
+            return self.refuse(&Why::CHANGED, &request.identity, cx);
         };
         let nexus = nexus_key(&request.identity);
         let (to, login) = (self.mailbox(cx), self.key);
@@ -398,9 +431,7 @@ impl LoginLink {
                 }
                 Fate::Goes
             }
-            ClaimOutcome::Closed => {
-                self.refuse(LoginStatus::SERVICE_UNAVAILABLE, &request.identity, cx)
-            }
+            ClaimOutcome::Closed => self.refuse(&Why::CHANGED, &request.identity, cx),
         }
     }
 
@@ -416,8 +447,7 @@ impl LoginLink {
             // A newer login of the nexus has taken over: this connection is dropped unanswered.
             ClaimEvent::Superseded => self.close(cx),
             ClaimEvent::Cancelled => {
-                let status = LoginStatus::SERVICE_UNAVAILABLE;
-                let fate = self.refuse(status, &commit.request.identity, cx);
+                let fate = self.refuse(&Why::CHANGED, &commit.request.identity, cx);
                 self.after_commit(fate, cx)
             }
         }
@@ -441,9 +471,9 @@ impl LoginLink {
                 let claim = Some(claim);
                 self.become_session(tsih, Place { claim, ..place }, cx)
             }
-            Err(status) => {
+            Err(why) => {
                 drop(claim);
-                self.refuse(status, &request.identity, cx)
+                self.refuse(&why, &request.identity, cx)
             }
         }
     }
@@ -470,32 +500,34 @@ impl LoginLink {
         }))
     }
 
-    fn refuse(&mut self, status: LoginStatus, identity: &LoginIdentity, cx: &Cx) -> Fate {
-        self.log_refusal(identity, status, cx);
-        self.proto.refuse(status);
+    fn refuse(&mut self, why: &Why, identity: &LoginIdentity, cx: &Cx) -> Fate {
+        self.log_refusal(identity, why, cx);
+        self.proto.refuse(why.status);
         Fate::Goes
     }
 
     /// Admits once more, by the tree as it is now, and finds what the session will work with.
-    fn place(&self, identity: &LoginIdentity, cx: &Cx) -> Result<Place, LoginStatus> {
+    fn place(&self, identity: &LoginIdentity, cx: &Cx) -> Result<Place, Why> {
         if cx.shared.is_draining() {
-            return Err(LoginStatus::SERVICE_UNAVAILABLE);
+            return Err(Why::DRAINING);
         }
         let world = cx.shared.world.load();
-        let admission = admission(&world, identity, self.local)
-            .map_err(|_| LoginStatus::SERVICE_UNAVAILABLE)?;
-        if self.admitted.as_ref() != Some(&Admitted::by(&admission, &world.tree)) {
+        let admission = admission(&world, identity, self.local).map_err(|_| Why::CHANGED)?;
+        let admitted = Admitted::by(&admission, &world.tree);
+        if self.admitted.as_ref() != Some(&admitted) {
             // Another object of the same name, or another policy: start again.
-            return Err(LoginStatus::SERVICE_UNAVAILABLE);
+            return Err(Why::CHANGED);
         }
         Ok(Place {
             group: world.groups.get(&admission.group.id).cloned(),
+            admitted: Some(admitted),
+            generation: world.tree.generation,
             queue_depth: admission
                 .group
                 .settings(admission.acl.as_deref())
                 .queue_depth,
             relative_target_port: admission.group.relative_target_port(),
-            luns: luns(&world, &admission),
+            luns: world.luns(&admission.group, admission.acl.as_deref()),
             local: self.local,
             peer: self.peer,
             claim: None,
@@ -505,9 +537,11 @@ impl LoginLink {
     fn discovery_place(&self) -> Place {
         Place {
             group: None,
+            admitted: None,
+            generation: 0,
             queue_depth: DISCOVERY_QUEUE_DEPTH,
             relative_target_port: 0,
-            luns: Vec::new(),
+            luns: Vec::new().into(),
             local: self.local,
             peer: self.peer,
             claim: None,
@@ -521,11 +555,7 @@ impl LoginLink {
         if let Some(commit) = self.commit.take_if(|c| c.deadline <= cx.now) {
             // The old session's I/O has not left in time. Initiators try again after this status.
             drop(commit.claim);
-            let _goes = self.refuse(
-                LoginStatus::SERVICE_UNAVAILABLE,
-                &commit.request.identity,
-                cx,
-            );
+            let _goes = self.refuse(&Why::OLD_SESSION, &commit.request.identity, cx);
             return self.advance(cx);
         }
         if self.deadline <= cx.now && self.commit.is_none() {
@@ -567,22 +597,54 @@ impl LoginLink {
     }
 }
 
-fn admission(
-    world: &World,
-    identity: &LoginIdentity,
-    local: SocketAddr,
-) -> Result<Admission, LoginStatus> {
-    let target = identity
-        .target_name
-        .as_ref()
-        .ok_or(LoginStatus::MISSING_PARAMETER)?;
-    model::admit(&world.tree, &identity.initiator_name, target, local).map_err(|refusal| {
-        match refusal.0 {
+/// Why a login is refused: what the initiator is told, and what the operator is.
+struct Why {
+    status: LoginStatus,
+    rule: &'static str,
+    text: &'static str,
+}
+
+impl Why {
+    const DRAINING: Self = Self {
+        status: LoginStatus::SERVICE_UNAVAILABLE,
+        rule: "draining",
+        text: "the daemon is shutting down",
+    };
+    const CHANGED: Self = Self {
+        status: LoginStatus::SERVICE_UNAVAILABLE,
+        rule: "changed",
+        text: "what it was admitted by changed while it logged in; trying again decides anew",
+    };
+    const OLD_SESSION: Self = Self {
+        status: LoginStatus::SERVICE_UNAVAILABLE,
+        rule: "reinstatement",
+        text: "the session that it replaces still waits for a backstore",
+    };
+    const NO_TARGET: Self = Self {
+        status: LoginStatus::MISSING_PARAMETER,
+        rule: "no_target_name",
+        text: "it names no target",
+    };
+
+    /// The status for each rule: class 02h only for what an operator must change.
+    fn by(rule: Rule) -> Self {
+        let status = match rule {
             Rule::UnknownTarget | Rule::NoPortal => LoginStatus::NOT_FOUND,
             Rule::NoAcl => LoginStatus::AUTHORIZATION_FAILURE,
             _ => LoginStatus::SERVICE_UNAVAILABLE,
+        };
+        Self {
+            status,
+            rule: rule.as_str(),
+            text: rule.text(),
         }
-    })
+    }
+}
+
+fn admission(world: &World, identity: &LoginIdentity, local: SocketAddr) -> Result<Admission, Why> {
+    let target = identity.target_name.as_ref().ok_or(Why::NO_TARGET)?;
+    model::admit(&world.tree, &identity.initiator_name, target, local)
+        .map_err(|refusal| Why::by(refusal.0))
 }
 
 fn nexus_key(identity: &LoginIdentity) -> NexusKey {
@@ -590,17 +652,6 @@ fn nexus_key(identity: &LoginIdentity) -> NexusKey {
         initiator: identity.initiator_name.clone(),
         isid: identity.isid,
     }
-}
-
-fn luns(world: &World, admission: &Admission) -> Vec<LunEntry> {
-    let entry = |lun: model::VisibleLun| {
-        Some(LunEntry {
-            lun: lun.number,
-            unit: *world.unit_of.get(&lun.backstore)?,
-            write_protect: lun.write_protect,
-        })
-    };
-    admission.luns().into_iter().filter_map(entry).collect()
 }
 
 fn offered(settings: &SessionSettings) -> OfferedParams {
@@ -612,7 +663,19 @@ fn offered(settings: &SessionSettings) -> OfferedParams {
         initial_r2t: settings.initial_r2t,
         immediate_data: settings.immediate_data,
         max_outstanding_r2t: settings.max_outstanding_r2t,
+        header_digest: digest(settings.header_digest),
+        data_digest: digest(settings.data_digest),
+        default_time2wait: settings.default_time2wait,
+        default_time2retain: settings.default_time2retain,
         ..OfferedParams::default()
+    }
+}
+
+fn digest(allowed: Digests) -> DigestChoice {
+    match allowed {
+        Digests::None => DigestChoice::None,
+        Digests::Crc32c => DigestChoice::Crc32c,
+        Digests::Either => DigestChoice::Either,
     }
 }
 

@@ -4,6 +4,7 @@
 //! moves, answers are gathered, and everything is submitted at once. Nothing here waits but the driver.
 
 mod accept;
+mod change;
 mod control;
 mod cx;
 mod ending;
@@ -11,6 +12,7 @@ mod io;
 mod login;
 mod peer_log;
 mod receive;
+mod remap;
 mod session;
 mod step;
 mod task;
@@ -107,6 +109,9 @@ impl Worker {
             self.go_on_yielded();
             self.settle();
             self.flush();
+            if self.units.has_retiring() {
+                self.units.let_go_of_retired(&mut self.cx);
+            }
             self.cx.driver.submit();
         }
         self.units.detach_all(&mut self.cx);
@@ -331,9 +336,11 @@ impl Worker {
         let Some(Link::Session(link)) = links.find_mut(key) else {
             return;
         };
-        if !link.make_live(cx.id) {
-            // Taken over by a newer login while it moved: the connection is dropped unanswered.
-            return link.end(EndReason::Replaced, false, units, cx);
+        if let Err(why) = link.start(cx) {
+            return self.not_started(key, why);
+        }
+        if let Some(observer) = &cx.shared.config.observer {
+            observer.session_started(link.record.info(cx.now));
         }
         link.mark_dirty(cx);
         link.arm_timer(cx);
@@ -354,6 +361,7 @@ impl Worker {
         if let Some(group) = group {
             group.registry.closed(id.0);
         }
+        self.cx.shared.directory.remove(id);
         self.cx.shared.session_left(worker);
     }
 
@@ -395,6 +403,7 @@ impl Worker {
             }
             Message::EndSessionsOf(group) => self.end_sessions_of(group),
             Message::Drain { deadline } => self.start_drain(deadline),
+            change => self.change(change),
         }
     }
 
@@ -544,6 +553,7 @@ impl Worker {
         match control {
             Control::Tmf { handle, .. } => link.home_answered(handle, cx),
             Control::Detach { .. } => link.detached(cx),
+            Control::Unmap { unit, .. } => link.unmapped(unit, cx),
             Control::Pin => {}
         }
     }
@@ -575,6 +585,9 @@ impl Worker {
             return;
         };
         self.sessions.remove(&link.id);
+        if let Some(observer) = &self.cx.shared.config.observer {
+            observer.session_ended(link.record.info(self.cx.now), link.end_reason);
+        }
         self.cx.counters.sessions.subtract(1);
         self.session_over(link.group(), link.id, self.cx.id);
     }
@@ -620,6 +633,7 @@ impl Worker {
             } = self;
             if let Some(Link::Session(link)) = links.find_mut(key) {
                 link.flush(units, cx);
+                link.look_at_leaving(units, cx);
             }
         }
         // Flushing may have marked others; they keep their place for the next turn.

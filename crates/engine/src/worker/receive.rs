@@ -11,6 +11,7 @@ use super::session::{C0, Luns, SessionLink};
 use super::step::internal_failure;
 use super::task::{Placing, State, Task, WindowMemory};
 use super::unit::Units;
+use crate::directory::count;
 use crate::panics::guard;
 
 impl SessionLink {
@@ -121,6 +122,7 @@ impl SessionLink {
 
     fn command(&mut self, event: &CommandEvent, units: &mut Units, cx: &mut Cx) {
         cx.counters.commands.add(1);
+        count(&self.record.counters.commands, 1);
         let bytes = event.expected_data_transfer_length;
         let command = Command {
             cdb: Cdb(event.cdb),
@@ -133,6 +135,13 @@ impl SessionLink {
         let Some((entry, unit)) = attached else {
             return self.missing_unit(event, &command, cx);
         };
+        if self.leaving.contains_key(&entry.unit.0) {
+            // It was taken away and given back, and its last commands of before are still under way.
+            if event.brings_data() {
+                self.proto.discard_data(event.task);
+            }
+            return self.answer(event.task, &Done::status(Status::Busy), None, cx);
+        }
         if unit.offline {
             if event.brings_data() {
                 self.proto.discard_data(event.task);
@@ -140,7 +149,11 @@ impl SessionLink {
             let done = internal_failure();
             return self.answer(event.task, &done, None, cx);
         }
-        if self.attached.insert(entry.unit.0) {
+        if !self.attached.contains(&entry.unit.0) {
+            if unit.backstore != entry.backstore {
+                return self.missing_unit(event, &command, cx);
+            }
+            self.attached.insert(entry.unit.0);
             unit.shard
                 .attach_nexus(self.nexus(), &[UnitAttention::PowerOn]);
         }

@@ -1,6 +1,6 @@
 //! A session on its worker: the protocol's state, its socket, and its tasks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +16,10 @@ use scsi::{Lun, LunList, LunView};
 
 use super::cx::{Cx, Kind, from_task_key, token};
 use super::task::{Placing, Task};
-use crate::registry::SessionRef;
-use crate::shared::{Group, LunEntry, Place, SessionId, UnitIndex};
+use crate::directory::Record;
+use crate::drain::Hold;
+use crate::registry::{ClaimLost, SessionRef};
+use crate::shared::{Admitted, Group, LunEntry, Place, SessionId, UnitIndex};
 use crate::slots::Key;
 
 /// The one connection that a session has while MaxConnections is 1.
@@ -48,6 +50,17 @@ pub(super) struct SessionLink {
     pub(super) dirty: bool,
     /// Bytes to send before anything else: the last Login Response.
     pub(super) preface: Vec<u8>,
+    /// What goes out in the preface's place where the session cannot be after all.
+    refusal: Vec<u8>,
+    /// As the rest of the process knows it.
+    pub(super) record: Arc<Record>,
+    /// It is asked to log out, until when; the holds are given back with the session.
+    pub(super) draining: Option<Duration>,
+    pub(super) holds: Vec<Hold>,
+    /// Why it ends, for people.
+    pub(super) end_reason: &'static str,
+    /// Units that it may not use any more, with tasks still in them.
+    pub(super) leaving: BTreeMap<u32, LeavingUnit>,
     pub(super) tasks: Vec<Option<Task>>,
     pub(super) serial: u32,
     /// Payload memory of its tasks, in bytes.
@@ -67,6 +80,27 @@ pub(super) struct SessionLink {
     pub(super) timer: Option<Duration>,
     /// When a Data-Out sequence that was asked for has to have made progress.
     pub(super) progress: Duration,
+}
+
+/// A unit that the session may not use any more.
+#[derive(Debug)]
+pub(super) struct LeavingUnit {
+    /// Tasks still in it then are aborted.
+    pub(super) deadline: Duration,
+    /// Its nexus is being detached.
+    pub(super) detaching: bool,
+    /// Its tasks have been aborted.
+    pub(super) cut_off: bool,
+    pub(super) holds: Vec<Hold>,
+}
+
+/// Why a session that was committed does not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotStarted {
+    /// Taken over by a newer login: the connection is dropped unanswered.
+    Replaced,
+    /// What it was admitted by is gone, or has changed: it is told to try again.
+    Refused,
 }
 
 /// A task management function that waits for tasks, or for homes.
@@ -109,6 +143,9 @@ impl SessionLink {
             ..SessionLimits::default()
         };
         let proto = Session::new(&established, limits, cx.now);
+        let admitted = place.admitted.as_ref();
+        let by = (admitted.map(|a| a.group), admitted.and_then(|a| a.acl));
+        let record = Arc::new(Record::new(id, cx.id, &established, by, cx.now));
         let identity = established.identity;
         Self {
             key,
@@ -126,6 +163,12 @@ impl SessionLink {
             sending: None,
             dirty: false,
             preface: established.final_response,
+            refusal: established.refusal,
+            record,
+            draining: None,
+            holds: Vec::new(),
+            end_reason: "",
+            leaving: BTreeMap::new(),
             tasks: Vec::new(),
             serial: 0,
             held_bytes: 0,
@@ -141,16 +184,59 @@ impl SessionLink {
         }
     }
 
-    /// Turns its claim into a registered session. False: the claim was lost.
-    pub(super) fn make_live(&mut self, worker: crate::shared::WorkerId) -> bool {
+    /// Makes it known, and turns its claim into a registered session. It was admitted on another worker perhaps, and in an
+    /// older world: what a change would have told it by now, it looks up itself, since the change could not know it yet.
+    ///
+    /// Whoever publishes a world looks for sessions afterwards: a session that is not found there finds that world here.
+    pub(super) fn start(&mut self, cx: &Cx) -> Result<(), NotStarted> {
+        cx.shared.directory.enter(Arc::clone(&self.record));
+        let started = self.admit_again(cx).and_then(|()| self.make_live(cx));
+        if started.is_err() {
+            cx.shared.directory.remove(self.id);
+        }
+        self.record
+            .luns
+            .store(self.place.luns.len(), std::sync::atomic::Ordering::Relaxed);
+        started
+    }
+
+    fn admit_again(&mut self, cx: &Cx) -> Result<(), NotStarted> {
+        let (Some(admitted), Some(target)) = (&self.place.admitted, &self.target_name) else {
+            return Ok(());
+        };
+        let world = cx.shared.world.load();
+        if world.tree.generation == self.place.generation {
+            return Ok(());
+        }
+        let admission = model::admit(&world.tree, &self.initiator_name, target, self.place.local);
+        match admission {
+            Ok(now) if Admitted::by(&now, &world.tree) == *admitted => {
+                self.place.luns = world.luns(&now.group, now.acl.as_deref());
+                self.place.generation = world.tree.generation;
+                Ok(())
+            }
+            _ => Err(NotStarted::Refused),
+        }
+    }
+
+    fn make_live(&mut self, cx: &Cx) -> Result<(), NotStarted> {
         let (Some(group), Some(claim)) = (&self.place.group, self.place.claim.take()) else {
-            return true;
+            return Ok(());
         };
         let session = SessionRef {
-            worker: worker.0,
+            worker: cx.id.0,
             session: self.id.0,
         };
-        group.registry.make_live(claim, session).is_ok()
+        match group.registry.make_live(claim, session) {
+            Ok(_) => Ok(()),
+            Err(ClaimLost::Cancelled) => Err(NotStarted::Refused),
+            Err(ClaimLost::Superseded | ClaimLost::NotReady) => Err(NotStarted::Replaced),
+        }
+    }
+
+    /// Sends the refusal in place of the last Login Response.
+    pub(super) fn refuse(&mut self) {
+        self.preface = std::mem::take(&mut self.refusal);
     }
 
     pub(super) fn nexus(&self) -> NexusId {

@@ -8,6 +8,7 @@ use super::cx::Cx;
 use super::session::{Luns, SessionLink};
 use super::task::{ReadData, ReadWindow, State};
 use super::unit::Units;
+use crate::directory::count;
 use crate::panics::guard;
 use crate::shared::UnitIndex;
 
@@ -109,6 +110,9 @@ impl SessionLink {
         };
         let mut pieces = 0;
         loop {
+            if !matches!(step, Step::Done(_)) && self.is_leaving(unit) {
+                step = Step::Done(not_supported());
+            }
             let progress = match step {
                 Step::Done(done) => {
                     self.finish(id, &done, units, cx);
@@ -234,8 +238,10 @@ impl SessionLink {
         );
         if done.status == Status::Good && wrote {
             cx.counters.written_bytes.add(moved);
+            count(&self.record.counters.written_bytes, moved);
         } else if done.status == Status::Good && read {
             cx.counters.read_bytes.add(moved);
+            count(&self.record.counters.read_bytes, moved);
         }
         self.answer(id, done, last, cx);
     }
@@ -326,6 +332,11 @@ impl SessionLink {
             task.reads = [Some(window), None];
         }
     }
+}
+
+/// The LUN went while the command was under way.
+pub(super) fn not_supported() -> Done {
+    Done::check_condition(Sense::LOGICAL_UNIT_NOT_SUPPORTED, SenseFormat::Fixed)
 }
 
 /// HARDWARE ERROR, INTERNAL TARGET FAILURE: the unit is not fit to work on.

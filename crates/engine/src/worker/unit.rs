@@ -1,11 +1,14 @@
 //! A logical unit on this worker: its shard, its backstore's local part, and its home where that is here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use backstores::LocalStore;
-use scsi::lu::{LuHome, LuShard, ShardAction, ShardId, ToHome, ToShard};
+use backstores::{Backstore, LocalStore};
+use model::ObjectId;
+use scsi::lu::{HomeAction, LuHome, LuShard, ShardAction, ShardId, ToHome, ToShard};
 
 use super::cx::{Cx, News};
+use crate::drain::Hold;
 use crate::panics::guard;
 use crate::shared::{Message, UnitIndex, WorkerId, World};
 
@@ -13,6 +16,8 @@ pub(super) struct Unit {
     pub(super) index: UnitIndex,
     pub(super) shard: LuShard,
     pub(super) store: Box<dyn LocalStore>,
+    backing: Arc<dyn Backstore>,
+    pub(super) backstore: ObjectId,
     pub(super) home: WorkerId,
     /// A panic went through the shard: every command is answered HARDWARE ERROR from now on.
     pub(super) offline: bool,
@@ -22,6 +27,9 @@ pub(super) struct Unit {
 struct Home {
     home: LuHome,
     offline: bool,
+    /// Changes of the control plane that are under way.
+    changes: BTreeMap<u64, Hold>,
+    last_change: u64,
 }
 
 /// The logical units that this worker uses, and those whose home it is.
@@ -32,6 +40,8 @@ pub(super) struct Units {
     /// Distinguishes a shard from an earlier one of the same unit.
     epoch: u64,
     outgoing: Vec<(ShardId, ToShard)>,
+    /// Units to be let go of, when their last command has left.
+    retiring: Vec<(UnitIndex, Vec<Hold>)>,
 }
 
 impl Units {
@@ -57,7 +67,7 @@ impl Units {
     }
 
     fn attach(&mut self, index: UnitIndex, world: &World, cx: &mut Cx) -> Option<Unit> {
-        let seed = world.units.get(index.0 as usize)?;
+        let seed = world.units.get(&index)?;
         self.epoch += 1;
         let shard = LuShard::new(cx.id.shard(), self.epoch, &seed.snapshot);
         let store = Arc::clone(&seed.store).attach(&mut *cx.driver);
@@ -65,6 +75,8 @@ impl Units {
             index,
             shard,
             store,
+            backing: Arc::clone(&seed.store),
+            backstore: seed.backstore,
             home: seed.home,
             offline: false,
         })
@@ -93,17 +105,41 @@ impl Units {
         message: ToHome,
         cx: &mut Cx,
     ) {
+        self.at_home(index, cx, |home, out| home.home.handle(from, message, out));
+    }
+
+    /// Asks the home of a unit, which is here, for a change that no initiator asked for.
+    pub(super) fn change(&mut self, index: UnitIndex, action: HomeAction, hold: Hold, cx: &mut Cx) {
+        self.at_home(index, cx, |home, out| {
+            home.last_change += 1;
+            home.changes.insert(home.last_change, hold);
+            home.home.submit(home.last_change, action, out);
+        });
+    }
+
+    fn at_home(
+        &mut self,
+        index: UnitIndex,
+        cx: &mut Cx,
+        work: impl FnOnce(&mut Home, &mut Vec<(ShardId, ToShard)>),
+    ) {
         let mut outgoing = std::mem::take(&mut self.outgoing);
         if let Some(home) = self.home(index, cx)
             && !home.offline
-            && guard(|| home.home.handle(from, message, &mut outgoing)).is_err()
         {
-            home.offline = true;
-            cx.counters.panics.add(1);
-            tracing::error!(
-                unit = index.0,
-                "the home of a logical unit panicked; it is offline until it is reset"
-            );
+            if guard(|| work(home, &mut outgoing)).is_err() {
+                home.offline = true;
+                home.changes.clear();
+                cx.counters.panics.add(1);
+                tracing::error!(
+                    unit = index.0,
+                    "the home of a logical unit panicked; it is offline until it is reset"
+                );
+            } else {
+                for (id, _) in home.home.take_completed() {
+                    home.changes.remove(&id);
+                }
+            }
         }
         for (shard, message) in outgoing.drain(..) {
             cx.send(
@@ -117,6 +153,42 @@ impl Units {
         self.outgoing = outgoing;
     }
 
+    /// No LUN shows a unit any more: it is let go of as soon as nothing of it is left here.
+    pub(super) fn retire(&mut self, index: UnitIndex, holds: Vec<Hold>) {
+        if self.find(index).is_some() {
+            self.retiring.push((index, holds));
+        }
+    }
+
+    /// Lets go of units that are to go and rest. Once per turn: nobody waits for it by the microsecond.
+    pub(super) fn let_go_of_retired(&mut self, cx: &mut Cx) {
+        for (index, holds) in std::mem::take(&mut self.retiring) {
+            let Some(unit) = self.find(index) else {
+                continue;
+            };
+            if !unit.offline && !unit.shard.retire() {
+                self.retiring.push((index, holds));
+                continue;
+            }
+            self.settle(index, cx);
+            if let Some(unit) = self.units.get_mut(index.0 as usize).and_then(Option::take) {
+                unit.store.detach(&mut *cx.driver);
+            }
+        }
+    }
+
+    /// Whether units wait to be let go of.
+    pub(super) fn has_retiring(&self) -> bool {
+        !self.retiring.is_empty()
+    }
+
+    /// Every worker has let go of the unit.
+    pub(super) fn forget_home(&mut self, index: UnitIndex) {
+        if let Some(slot) = self.homes.get_mut(index.0 as usize) {
+            *slot = None;
+        }
+    }
+
     fn home(&mut self, index: UnitIndex, cx: &Cx) -> Option<&mut Home> {
         let at = index.0 as usize;
         if self.homes.len() <= at {
@@ -125,10 +197,12 @@ impl Units {
         let slot = self.homes.get_mut(at)?;
         if slot.is_none() {
             let world = cx.shared.world.load();
-            let snapshot = Arc::clone(&world.units.get(at)?.snapshot);
+            let snapshot = Arc::clone(&world.units.get(&index)?.snapshot);
             *slot = Some(Home {
                 home: LuHome::new(snapshot),
                 offline: false,
+                changes: BTreeMap::new(),
+                last_change: 0,
             });
         }
         slot.as_mut()
@@ -141,7 +215,7 @@ impl Units {
         let home = unit.home;
         // WCE is the store's to obey: it is told before any command runs under the new snapshot.
         if let ToShard::Publish(publication) = &message {
-            unit.sync_write_cache(&publication.snapshot, cx);
+            unit.sync_write_cache(&publication.snapshot);
         }
         if !unit.offline && guard(|| unit.shard.handle(message, &mut actions)).is_err() {
             unit.go_offline(cx);
@@ -170,12 +244,9 @@ impl Unit {
         );
     }
 
-    fn sync_write_cache(&self, snapshot: &scsi::LuSnapshot, cx: &Cx) {
+    fn sync_write_cache(&self, snapshot: &scsi::LuSnapshot) {
         if snapshot.mode.write_cache != self.shard.snapshot().mode.write_cache {
-            let world = cx.shared.world.load();
-            if let Some(seed) = world.units.get(self.index.0 as usize) {
-                seed.store.set_write_cache(snapshot.mode.write_cache);
-            }
+            self.backing.set_write_cache(snapshot.mode.write_cache);
         }
     }
 }

@@ -1,23 +1,19 @@
 //! A real engine on loopback, and clients that block.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
-use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{Engine, EngineConfig};
 use initiator::{CommandDone, Config, Event, Initiator};
 use iscsi_wire::{IscsiName, Itt, Lun64};
-use model::{
-    Authentication, Backstore, BackstoreKind, LogicalUnitNumber, Lun, ObjectId, Portal,
-    PortalGroup, SessionSettings, Target, Tree,
-};
+use model::{Backing, BackstoreType, Change, LogicalUnitNumber, ObjectPath, Raw, Tree};
 use reactor::DriverChoice;
 
 pub const TARGET: &str = "iqn.2026-11.org.example:disk";
+pub const GROUP_TAG: u16 = 1;
 pub const HOST: &str = "iqn.2026-11.org.example:host";
 
 /// Both drivers: whatever holds on one holds on the other.
@@ -30,66 +26,85 @@ pub const DRIVERS: [DriverChoice; 3] = [
 /// How long anything may take before a test fails instead of hanging.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-pub fn ram(bytes: u64) -> BackstoreKind {
-    BackstoreKind::Ram { bytes }
+pub fn ram(bytes: u64) -> Backing {
+    Backing::Ram { bytes }
 }
 
-pub fn file(path: PathBuf, bytes: u64) -> BackstoreKind {
-    BackstoreKind::File {
+pub fn file(path: PathBuf, bytes: u64) -> Backing {
+    Backing::File {
         path,
         create_bytes: Some(bytes),
         direct: false,
     }
 }
 
-pub fn tree(kinds: Vec<BackstoreKind>) -> Tree {
-    let mut tree = Tree::default();
-    let mut luns = BTreeMap::new();
-    for (index, kind) in kinds.into_iter().enumerate() {
-        let id = ObjectId(100 + index as u64);
-        let backstore = Backstore {
-            id,
-            name: format!("disk{index}"),
-            kind,
-            block_size_bytes: 512,
-            write_cache: true,
-            read_only: false,
-            thin: true,
-            serial: None,
-        };
-        tree.backstores.insert(id, Arc::new(backstore));
+/// One target with one portal group, open to everybody, on a port that the system chooses: a LUN for each backing.
+pub fn tree(backings: Vec<Backing>) -> Tree {
+    let target = IscsiName::parse(TARGET).expect("a name");
+    let portal = "127.0.0.1:0".parse().expect("an address");
+    let mut changes = vec![
+        Change::create(
+            ObjectPath::Target(target.clone()),
+            [("alias", "test".into())],
+        ),
+        Change::create(group(), [("generate_node_acls", true.into())]),
+        Change::create(ObjectPath::Portal(target.clone(), GROUP_TAG, portal), []),
+    ];
+    for (index, backing) in backings.into_iter().enumerate() {
         let number = LogicalUnitNumber(u16::try_from(index).expect("few LUNs"));
-        let lun = Lun {
-            id: ObjectId(200 + index as u64),
-            backstore: id,
-            write_protect: false,
-        };
-        luns.insert(number, lun);
+        let (kind, attributes) = attributes(backing);
+        let name = format!("disk{index}");
+        let reference = format!("{kind}/{name}");
+        changes.push(Change::create(
+            ObjectPath::Backstore(kind, name),
+            attributes,
+        ));
+        changes.push(Change::create(
+            ObjectPath::Lun(target.clone(), GROUP_TAG, number),
+            [("backstore", reference.into())],
+        ));
     }
-    let group = PortalGroup {
-        id: ObjectId(2),
-        tag: 1,
-        relative_target_port: 1,
-        enabled: true,
-        portals: vec![Portal {
-            address: "127.0.0.1:0".parse().expect("an address"),
-            advertise: None,
-        }],
-        luns,
-        acls: BTreeMap::new(),
-        generate_node_acls: true,
-        authentication: Authentication::default(),
-        settings: SessionSettings::default(),
+    changed(&Tree::default(), &changes)
+}
+
+/// The path of the portal group of [`tree`].
+pub fn group() -> ObjectPath {
+    ObjectPath::Tpg(IscsiName::parse(TARGET).expect("a name"), GROUP_TAG)
+}
+
+/// The tree after changes that are legal.
+pub fn changed(tree: &Tree, changes: &[Change]) -> Tree {
+    match tree.plan(changes) {
+        Ok(plan) => plan.tree,
+        Err(mistakes) => panic!("{mistakes:#?}"),
+    }
+}
+
+fn attributes(backing: Backing) -> (BackstoreType, Vec<(&'static str, Raw)>) {
+    let path = |path: PathBuf| Raw::from(path.into_os_string().into_string().expect("UTF-8"));
+    let size = |bytes: u64| {
+        (
+            "size",
+            Raw::from(i64::try_from(bytes).expect("a small disk")),
+        )
     };
-    let name = IscsiName::parse(TARGET).expect("a name");
-    let target = Target {
-        id: ObjectId(1),
-        name: name.clone(),
-        alias: Some("test".into()),
-        tpgs: BTreeMap::from([(1, Arc::new(group))]),
-    };
-    tree.targets.insert(name, Arc::new(target));
-    tree
+    match backing {
+        Backing::File {
+            path: at,
+            create_bytes,
+            direct,
+        } => {
+            let mut attributes = vec![("path", path(at)), ("direct", direct.into())];
+            attributes.extend(create_bytes.map(size));
+            (BackstoreType::File, attributes)
+        }
+        Backing::Block { path: at, direct } => {
+            let attributes = vec![("path", path(at)), ("direct", direct.into())];
+            (BackstoreType::Block, attributes)
+        }
+        Backing::Ram { bytes } => (BackstoreType::Ram, vec![size(bytes)]),
+        Backing::Null { bytes } => (BackstoreType::Null, vec![size(bytes)]),
+    }
 }
 
 pub fn config(driver: DriverChoice, workers: usize) -> EngineConfig {
@@ -269,11 +284,11 @@ pub fn pattern(seed: u64, bytes: usize) -> Vec<u8> {
 /// Starts an engine, runs `test` on each driver, and sees that the drain ends and gives everything back.
 pub fn on_each_driver(
     workers: usize,
-    kinds: impl Fn() -> Vec<BackstoreKind>,
+    backings: impl Fn() -> Vec<Backing>,
     test: impl Fn(SocketAddr, &Engine),
 ) {
     for driver in DRIVERS {
-        let engine = match Engine::start(config(driver, workers), tree(kinds())) {
+        let engine = match Engine::start(config(driver, workers), tree(backings())) {
             Ok(engine) => engine,
             Err(error) if driver != DriverChoice::Epoll && error.to_string().contains("driver") => {
                 // A machine without io_uring: the first driver has shown what can be shown here.

@@ -1,0 +1,349 @@
+//! What a plan means for groups, logical units and sessions: each told only where the plan touches it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use iscsi_wire::IscsiName;
+use model::{Admission, Node, ObjectId, ObjectPath, Plan, Tree};
+use scsi::TargetPort;
+use scsi::lu::HomeAction;
+
+use super::stores::{Acquired, backstore};
+use super::{SessionEffect, TouchedSession};
+use crate::directory::Record;
+use crate::drain::{Drain, Leaving};
+use crate::open::lu_identity;
+use crate::registry::Registry;
+use crate::shared::{Group, LunEntry, Message, Shared, UnitSeed, World};
+
+type GroupName = (IscsiName, u16);
+
+/// Makes the runtime side of groups that come, and takes that of groups that go out of the world.
+pub(super) fn enter_groups(
+    world: &mut World,
+    plan: &Plan,
+    lingering: &mut BTreeMap<GroupName, Arc<Group>>,
+) {
+    for touched in plan.touched.iter().filter(|t| t.is_other_object()) {
+        let ObjectPath::Tpg(target, tag) = &touched.path else {
+            continue;
+        };
+        let name = (target.clone(), *tag);
+        if let Some(Node::Tpg(gone)) = &touched.before
+            && let Some(group) = world.groups.remove(&gone.id)
+        {
+            lingering.insert(name.clone(), group);
+        }
+        if let Some(Node::Tpg(fresh)) = &touched.after {
+            let group = lingering.remove(&name).unwrap_or_else(|| {
+                Arc::new(Group {
+                    registry: Registry::new(),
+                })
+            });
+            world.groups.insert(fresh.id, group);
+        }
+    }
+}
+
+/// Enters stores that were acquired.
+pub(super) fn enter_units(world: &mut World, acquired: &Acquired) {
+    for fresh in &acquired.fresh {
+        if let Some((index, seed)) = &fresh.place {
+            world.units.insert(*index, Arc::clone(seed));
+            world.unit_of.insert(fresh.id, *index);
+        }
+    }
+}
+
+/// Takes units that went out of the world, and gives those that changed a seed that says so: a home that is made later begins
+/// with it.
+pub(super) fn update_seeds(world: &mut World, plan: &Plan) {
+    for touched in plan.touched.iter().filter(|t| t.is_other_object()) {
+        if let Some(gone) = backstore(touched.before.as_ref())
+            && let Some(index) = world.unit_of.remove(&gone.id)
+        {
+            world.units.remove(&index);
+        }
+    }
+    for id in units_touched(plan) {
+        let Some(index) = world.unit_of.get(&id).copied() else {
+            continue;
+        };
+        if let (Some(seed), Some(store)) = (world.units.get(&index), world.tree.backstore_by_id(id))
+        {
+            let mut snapshot = scsi::LuSnapshot::clone(&seed.snapshot);
+            snapshot.target_ports = ports_of(&world.tree, id);
+            snapshot.identity = Arc::new(lu_identity(store, seed.store.identity()));
+            snapshot.caps.geometry = seed.store.caps().geometry;
+            let seed = UnitSeed {
+                snapshot: Arc::new(snapshot),
+                ..UnitSeed::clone(seed)
+            };
+            world.units.insert(index, Arc::new(seed));
+        }
+    }
+}
+
+/// Backstores that the plan changes, or shows in another place.
+fn units_touched(plan: &Plan) -> BTreeSet<ObjectId> {
+    let mut ids = BTreeSet::new();
+    for touched in &plan.touched {
+        for node in [&touched.before, &touched.after].into_iter().flatten() {
+            match node {
+                Node::Lun(lun) => {
+                    ids.insert(lun.backstore);
+                }
+                Node::Backstore(store) if !touched.is_other_object() => {
+                    ids.insert(store.id);
+                }
+                _ => {}
+            }
+        }
+    }
+    ids
+}
+
+/// The ports that a logical unit can be reached through: the portal groups that show it (SAM-5, "SCSI target port").
+pub(super) fn ports_of(tree: &Tree, backstore: ObjectId) -> Arc<[TargetPort]> {
+    let groups: BTreeSet<(&IscsiName, u16)> = tree
+        .luns_of(backstore)
+        .map(|(target, tag, _)| (target, *tag))
+        .collect();
+    let mut ports: Vec<TargetPort> = groups
+        .into_iter()
+        .filter_map(|(target, tag)| {
+            let group = tree.group(target, tag)?;
+            Some(TargetPort {
+                relative_id: group.relative_target_port(),
+                group_id: 1,
+                // SPC-5 "SCSI name string designator format", RFC 7143 §4.4.4: name, "t", group tag.
+                name: format!("{target},t,0x{tag:04x}").into(),
+                device_name: target.to_string().into(),
+            })
+        })
+        .collect();
+    ports.sort_by_key(|port| port.relative_id);
+    ports.into()
+}
+
+/// Tells logical units what is different about them.
+pub(super) fn changes_of_units(
+    shared: &Shared,
+    world: &World,
+    plan: &Plan,
+    acquired: &Acquired,
+    drain: &Drain,
+) {
+    let tell = |id: ObjectId, action: HomeAction| {
+        let Some(index) = world.unit_of.get(&id) else {
+            return;
+        };
+        let Some(seed) = world.units.get(index) else {
+            return;
+        };
+        if let Some(home) = shared.mailboxes.get(usize::from(seed.home.0)) {
+            let hold = drain.hold(Leaving::Change);
+            let _gone = home.send(Message::Change {
+                unit: *index,
+                action,
+                hold,
+            });
+        }
+    };
+    for id in units_touched(plan) {
+        let Some(seed) = world.unit_of.get(&id).and_then(|at| world.units.get(at)) else {
+            continue;
+        };
+        let _ = seed; // TEMP
+    }
+    for (id, geometry) in &acquired.resized {
+        tell(*id, HomeAction::Resize(*geometry));
+    }
+}
+
+/// Groups that are gone or disabled take no login any more; those that are enabled again do.
+pub(super) fn close_groups(before: &World, now: &World, plan: &Plan) {
+    for touched in &plan.touched {
+        if let Some(Node::Tpg(old)) = &touched.before {
+            let open =
+                matches!(&touched.after, Some(Node::Tpg(new)) if new.id == old.id && new.enabled());
+            if let (false, Some(group)) = (open, before.groups.get(&old.id)) {
+                // Claims that wait are told; the sessions are found in the directory.
+                let _sessions = group.registry.close_all();
+            }
+        }
+        if let Some(Node::Tpg(new)) = &touched.after
+            && let (true, Some(group)) = (new.enabled(), now.groups.get(&new.id))
+        {
+            group.registry.reopen();
+        }
+    }
+}
+
+/// Groups whose sessions the plan may touch.
+fn groups_touched(plan: &Plan) -> BTreeSet<GroupName> {
+    let mut names = BTreeSet::new();
+    for touched in &plan.touched {
+        if let Some((target, tag)) = touched.path.group() {
+            names.insert((target.clone(), tag));
+        }
+    }
+    names
+}
+
+/// Sessions that a plan touches, and what becomes of each in `world`, which has the plan's tree.
+pub(super) fn touched_sessions(
+    shared: &Shared,
+    world: &World,
+    plan: &Plan,
+) -> Vec<(Arc<Record>, TouchedSession)> {
+    let names = groups_touched(plan);
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let mut touched = Vec::new();
+    for record in shared.directory.all() {
+        let Some(target) = &record.target else {
+            continue;
+        };
+        if !names.contains(&(target.clone(), record.tag)) {
+            continue;
+        }
+        let told = |effect| TouchedSession {
+            id: record.id,
+            initiator: record.initiator.clone(),
+            target: target.clone(),
+            tag: record.tag,
+            effect,
+        };
+        let before = shared.world.load();
+        let effect = match admission(&world.tree, &record) {
+            None => SessionEffect::Ends,
+            Some(now) if sees_the_same(&before.tree, &record, &now) => continue,
+            Some(_) => SessionEffect::SeesOtherLuns,
+        };
+        touched.push((Arc::clone(&record), told(effect)));
+    }
+    touched
+}
+
+fn sees_the_same(before: &Tree, record: &Record, now: &Admission) -> bool {
+    admission(before, record).is_some_and(|then| then.luns() == now.luns())
+}
+
+/// The admission of a session by a tree, if that tree still admits it as it logged in: to the same group, by the same ACL.
+fn admission(tree: &Tree, record: &Record) -> Option<Admission> {
+    let target = record.target.as_ref()?;
+    let admission = model::admit(tree, &record.initiator, target, record.local).ok()?;
+    let acl = admission.acl.as_ref().map(|acl| acl.id);
+    // An initiator that was let in without an ACL, and has one now, stays.
+    let same_acl = record.acl.is_none() || acl == record.acl;
+    (Some(admission.group.id) == record.group && same_acl).then_some(admission)
+}
+
+/// Tells sessions what becomes of them.
+pub(super) fn release_sessions(
+    shared: &Shared,
+    (before, world): (&World, &World),
+    plan: &Plan,
+    deadline: Duration,
+    drain: &Drain,
+) -> Vec<TouchedSession> {
+    let names = groups_touched(plan);
+    let mut touched = Vec::new();
+    if names.is_empty() {
+        return touched;
+    }
+    // Sessions that see the same share one list.
+    let mut lists: Lists = BTreeMap::new();
+    for record in shared.directory.all() {
+        let Some(target) = &record.target else {
+            continue;
+        };
+        if !names.contains(&(target.clone(), record.tag)) {
+            continue;
+        }
+        let now = admission(&world.tree, &record);
+        if now.is_some_and(|now| sees_the_same(&before.tree, &record, &now)) {
+            continue;
+        }
+        let effect = tell(shared, world, &record, deadline, drain, &mut lists);
+        touched.push(TouchedSession {
+            id: record.id,
+            initiator: record.initiator.clone(),
+            target: target.clone(),
+            tag: record.tag,
+            effect,
+        });
+    }
+    touched
+}
+
+type Lists = BTreeMap<(ObjectId, Option<ObjectId>), Arc<[LunEntry]>>;
+
+fn tell(
+    shared: &Shared,
+    world: &World,
+    record: &Record,
+    deadline: Duration,
+    drain: &Drain,
+    lists: &mut Lists,
+) -> SessionEffect {
+    let worker = shared.mailboxes.get(usize::from(record.worker.0));
+    let session = record.id;
+    let (message, effect) = match admission(&world.tree, record) {
+        None => {
+            record.draining.store(true, Ordering::Relaxed);
+            let hold = drain.hold(Leaving::Session);
+            let message = Message::DrainSession {
+                session,
+                deadline,
+                hold,
+            };
+            (message, SessionEffect::Ends)
+        }
+        Some(admission) => {
+            let key = (admission.group.id, admission.acl.as_ref().map(|acl| acl.id));
+            let luns = lists
+                .entry(key)
+                .or_insert_with(|| world.luns(&admission.group, admission.acl.as_deref()));
+            let message = Message::Remap {
+                session,
+                luns: Arc::clone(luns),
+                deadline,
+                drain: drain.clone(),
+            };
+            (message, SessionEffect::SeesOtherLuns)
+        }
+    };
+    if let Some(worker) = worker {
+        let _gone = worker.send(message);
+    }
+    effect
+}
+
+/// Has every session that sees a backstore see it behind its new unit.
+pub(super) fn remap_users(
+    shared: &Shared,
+    world: &World,
+    backstore: ObjectId,
+    deadline: Duration,
+    drain: &Drain,
+) {
+    let names: BTreeSet<GroupName> = world
+        .tree
+        .luns_of(backstore)
+        .map(|(target, tag, _)| (target.clone(), *tag))
+        .collect();
+    let mut lists: Lists = BTreeMap::new();
+    for record in shared.directory.all() {
+        let Some(target) = &record.target else {
+            continue;
+        };
+        if names.contains(&(target.clone(), record.tag)) {
+            tell(shared, world, &record, deadline, drain, &mut lists);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Who is logged in: one record for each session of the process, for whoever lists sessions, and for a change that has to
+//! find those it touches. Written at login and logout only; no I/O looks at it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use iscsi_proto::login::{Established, SessionType};
+use iscsi_proto::negotiate::NegotiatedParams;
+use iscsi_wire::{IscsiName, Isid, Tsih};
+use model::ObjectId;
+
+use crate::shared::{SessionId, WorkerId};
+
+/// What a session counts; only its worker writes.
+#[derive(Debug, Default)]
+pub(crate) struct SessionCounters {
+    pub(crate) commands: AtomicU64,
+    pub(crate) read_bytes: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+}
+
+/// Adds to a counter that one thread writes: a load and a store need no locked instruction.
+pub(crate) fn count(counter: &AtomicU64, n: u64) {
+    let now = counter.load(Ordering::Relaxed);
+    counter.store(now.wrapping_add(n), Ordering::Relaxed);
+}
+
+/// A session, as the rest of the process knows it.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) id: SessionId,
+    pub(crate) worker: WorkerId,
+    pub(crate) initiator: IscsiName,
+    pub(crate) isid: Isid,
+    pub(crate) tsih: Tsih,
+    /// `None` in a discovery session.
+    pub(crate) target: Option<IscsiName>,
+    pub(crate) tag: u16,
+    /// The portal group that it logged in to.
+    pub(crate) group: Option<ObjectId>,
+    /// The ACL that it logged in by.
+    pub(crate) acl: Option<ObjectId>,
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    pub(crate) authenticated_as: Option<String>,
+    pub(crate) params: NegotiatedParams,
+    /// Since the start of the process.
+    pub(crate) since: Duration,
+    pub(crate) luns: AtomicUsize,
+    pub(crate) draining: AtomicBool,
+    pub(crate) counters: SessionCounters,
+}
+
+impl Record {
+    pub(crate) fn new(
+        id: SessionId,
+        worker: WorkerId,
+        established: &Established,
+        (group, acl): (Option<ObjectId>, Option<ObjectId>),
+        since: Duration,
+    ) -> Self {
+        let identity = &established.identity;
+        let normal = identity.session_type == SessionType::Normal;
+        Self {
+            id,
+            worker,
+            initiator: identity.initiator_name.clone(),
+            isid: identity.isid,
+            tsih: established.tsih,
+            target: identity.target_name.clone().filter(|_| normal),
+            tag: established.portal_group_tag,
+            group,
+            acl,
+            local: established.portal,
+            peer: established.peer,
+            authenticated_as: established.authenticated_as.clone(),
+            params: established.params.clone(),
+            since,
+            luns: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            counters: SessionCounters::default(),
+        }
+    }
+}
+
+/// A session at one moment, for people.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// Never reused in the life of the process.
+    pub id: SessionId,
+    /// The worker that it lives on.
+    pub worker: u16,
+    /// The initiator's name.
+    pub initiator: IscsiName,
+    /// RFC 7143 §11.12.5.
+    pub isid: Isid,
+    /// RFC 7143 §11.12.6.
+    pub tsih: Tsih,
+    /// `None` in a discovery session.
+    pub target: Option<IscsiName>,
+    /// The portal group tag; 0 in a discovery session.
+    pub tag: u16,
+    /// Our end of the connection.
+    pub local: SocketAddr,
+    /// The initiator's end.
+    pub peer: SocketAddr,
+    /// The CHAP name that was proved, where one was asked for.
+    pub authenticated_as: Option<String>,
+    /// What was negotiated.
+    pub params: NegotiatedParams,
+    /// How long it has been logged in.
+    pub age: Duration,
+    /// LUNs that it sees.
+    pub luns: usize,
+    /// It is asked to log out.
+    pub draining: bool,
+    /// Commands begun.
+    pub commands: u64,
+    /// Bytes read by the initiator.
+    pub read_bytes: u64,
+    /// Bytes written by it.
+    pub written_bytes: u64,
+}
+
+impl Record {
+    pub(crate) fn info(&self, now: Duration) -> SessionInfo {
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        SessionInfo {
+            id: self.id,
+            worker: self.worker.0,
+            initiator: self.initiator.clone(),
+            isid: self.isid,
+            tsih: self.tsih,
+            target: self.target.clone(),
+            tag: self.tag,
+            local: self.local,
+            peer: self.peer,
+            authenticated_as: self.authenticated_as.clone(),
+            params: self.params.clone(),
+            age: now.saturating_sub(self.since),
+            luns: self.luns.load(Ordering::Relaxed),
+            draining: self.draining.load(Ordering::Relaxed),
+            commands: value(&self.counters.commands),
+            read_bytes: value(&self.counters.read_bytes),
+            written_bytes: value(&self.counters.written_bytes),
+        }
+    }
+}
+
+/// All sessions of the process.
+#[derive(Debug, Default)]
+pub(crate) struct Directory(Mutex<BTreeMap<SessionId, Arc<Record>>>);
+
+impl Directory {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Arc<Record>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn enter(&self, record: Arc<Record>) {
+        self.lock().insert(record.id, record);
+    }
+
+    pub(crate) fn remove(&self, id: SessionId) {
+        self.lock().remove(&id);
+    }
+
+    pub(crate) fn find(&self, id: SessionId) -> Option<Arc<Record>> {
+        self.lock().get(&id).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Record>> {
+        self.lock().values().cloned().collect()
+    }
+}

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use block::{IoError, IoOpKind, Lba, StoreCaps};
+use block::{Geometry, IoError, IoOpKind, Lba, StoreCaps};
 use reactor::{Driver, Memory, Op, OpResult, Pin, Token};
 
+use crate::change::{ReadOnlyError, ResizeError};
 use crate::identity::{Identity, IdentityOrigin};
 
 /// A place where blocks are kept, as the whole process knows it.
@@ -16,7 +17,8 @@ pub trait Backstore: Send + Sync {
     /// Its name, for messages: the path, or what the operator called it.
     fn name(&self) -> &str;
 
-    /// What it is and can do now. `write_cache` follows [`Backstore::set_write_cache`].
+    /// What it is and can do now: `write_cache` follows [`Backstore::set_write_cache`], `read_only`
+    /// [`Backstore::set_read_only`], and the geometry [`Backstore::resize`].
     fn caps(&self) -> StoreCaps;
 
     /// Who it is.
@@ -28,6 +30,27 @@ pub trait Backstore: Send + Sync {
     /// Whether an acknowledged write may stand in a volatile cache (`true`), or every write is durable before it
     /// completes. Holds for requests submitted from now on; the caller flushes when it switches off.
     fn set_write_cache(&self, on: bool);
+
+    /// Makes the store larger: with `Some`, to so many bytes, sparse; with `None`, to what is found when it is looked at
+    /// again, for a file or device that has grown from outside. Then the new geometry, which every worker's requests are
+    /// checked against from now on; what is added reads as zeros where the store made it itself. The block size stays.
+    /// Asked for the size it has, a store says so and changes nothing.
+    ///
+    /// A store is never made smaller, since what stands behind the new end would be lost: where it *is* found smaller, it
+    /// takes no writes until [`Backstore::reset`], as after any other look that finds this, and keeps its geometry.
+    ///
+    /// May wait for the disk: not for a worker. Calls wait for each other.
+    ///
+    /// # Errors
+    /// [`ResizeError`] says what is wrong and what to do. The geometry is as it was then.
+    fn resize(&self, bytes: Option<u64>) -> Result<Geometry, ResizeError>;
+
+    /// Whether requests that would change the store are refused. Holds for requests submitted from now on; a caller that
+    /// wants what is under way to have ended waits for it. Flushes go on, for what was written before.
+    ///
+    /// # Errors
+    /// Where the store was opened for reading only, it cannot be made writable.
+    fn set_read_only(&self, on: bool) -> Result<(), ReadOnlyError>;
 
     /// The operator knows that a flush failed, or that the store shrank, and wants it back.
     fn reset(&self);
@@ -68,7 +91,7 @@ pub trait LocalStore {
     fn complete(&mut self, token: Token, result: OpResult, port: &mut dyn IoPort);
 
     /// The store's own memory for these blocks, to send from or receive into. `None` where the store has none, the range
-    /// is not inside it, or it is longer than a pin can be. What has been received into a pin is written: it is not
+    /// is not inside it or not in one piece, it is longer than a pin can be, or the store must not be written. What has been received into a pin is written: it is not
     /// submitted as a write as well.
     fn pin(&mut self, lba: Lba, blocks: u64) -> Option<Pin> {
         let _ = (lba, blocks);

@@ -6,16 +6,19 @@ use block::{Geometry, StoreCaps};
 use reactor::{Driver, Memory, OpResult, Token};
 
 use crate::api::{Backstore, IoDone, IoPort, IoRequest, LocalStore, Opened, StoreIo};
+use crate::change::{ReadOnlyError, ResizeError};
 use crate::check::range_of;
 use crate::error::{OpenError, OpenProblem};
 use crate::identity::{Identity, IdentityHints, IdentityOrigin};
+use crate::size::{ReadOnly, Size};
 
 /// A store that keeps nothing.
 #[derive(Debug)]
 pub struct NullStore {
     name: String,
-    geometry: Geometry,
+    size: Size,
     identity: Identity,
+    read_only: ReadOnly,
 }
 
 impl NullStore {
@@ -24,8 +27,9 @@ impl NullStore {
     pub fn new(name: String, geometry: Geometry, identity: Identity) -> Self {
         Self {
             name,
-            geometry,
+            size: Size::new(geometry),
             identity,
+            read_only: ReadOnly::default(),
         }
     }
 }
@@ -56,15 +60,20 @@ pub(crate) fn of_memory(
     if !bytes.is_multiple_of(u64::from(block_size_bytes)) {
         return Err(OpenProblem::PartBlock { block_size_bytes });
     }
+    let (identity, origin) = given_or_new(hints)?;
+    Ok((geometry, identity, origin))
+}
+
+/// The serial given, or a new identity, for a store that has no place to keep one.
+pub(crate) fn given_or_new(
+    hints: &IdentityHints,
+) -> Result<(Identity, IdentityOrigin), OpenProblem> {
     Ok(match &hints.serial {
         Some(serial) => {
             let identity = Identity::from_serial(serial).map_err(OpenProblem::Serial)?;
-            (geometry, identity, IdentityOrigin::Given)
+            (identity, IdentityOrigin::Given)
         }
-        None => {
-            let identity = Identity::random(hints.entropy);
-            (geometry, identity, IdentityOrigin::New)
-        }
+        None => (Identity::random(hints.entropy), IdentityOrigin::New),
     })
 }
 
@@ -78,7 +87,8 @@ impl Backstore for NullStore {
             unmap: true,
             unmap_zeroes: true,
             write_zeroes: true,
-            ..StoreCaps::plain(self.geometry)
+            read_only: self.read_only.is_on(),
+            ..StoreCaps::plain(self.size.geometry())
         }
     }
 
@@ -87,24 +97,39 @@ impl Backstore for NullStore {
     }
 
     fn attach(self: Arc<Self>, _driver: &mut dyn Driver) -> Box<dyn LocalStore> {
-        Box::new(LocalNull {
-            geometry: self.geometry,
-        })
+        Box::new(LocalNull { store: self })
     }
 
     /// There is no cache, and nothing to keep in one.
     fn set_write_cache(&self, _on: bool) {}
 
+    /// There is nothing outside to look at again.
+    fn resize(&self, bytes: Option<u64>) -> Result<Geometry, ResizeError> {
+        let resizing = self.size.lock();
+        let Some(bytes) = bytes else {
+            return Ok(resizing.now());
+        };
+        let wanted = resizing.check(bytes);
+        let wanted = wanted.map_err(|problem| ResizeError::new(&*self.name, problem))?;
+        Ok(resizing.set(wanted))
+    }
+
+    fn set_read_only(&self, on: bool) -> Result<(), ReadOnlyError> {
+        self.read_only.set(on);
+        Ok(())
+    }
+
     fn reset(&self) {}
 }
 
 struct LocalNull {
-    geometry: Geometry,
+    store: Arc<NullStore>,
 }
 
 impl LocalStore for LocalNull {
     fn submit(&mut self, mut request: IoRequest, port: &mut dyn IoPort) {
-        let result = range_of(&request, self.geometry, false).map(drop);
+        let store = &self.store;
+        let result = range_of(&request, store.size.geometry(), store.read_only.is_on()).map(drop);
         if let (Ok(()), StoreIo::Read { .. }) = (&result, request.io)
             && let Some(Memory::Owned(buffer)) = &mut request.memory
         {
@@ -122,4 +147,44 @@ impl LocalStore for LocalNull {
     }
 
     fn detach(self: Box<Self>, _driver: &mut dyn Driver) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use block::{IoErrorKind, Lba};
+
+    use super::*;
+    use crate::testing::{Bench, ScriptedDriver};
+
+    #[test]
+    fn resize_and_read_only_hold_for_an_attached_worker() {
+        let store = open_null("null", 4096, 512, &IdentityHints::default())
+            .unwrap()
+            .store;
+        let local = Arc::clone(&store).attach(&mut ScriptedDriver::default());
+        let mut bench = Bench::new(local, 0);
+        let mut kind = |lba| {
+            let io = StoreIo::Write {
+                lba: Lba(lba),
+                blocks: 1,
+                durable: false,
+            };
+            let memory = bench.buffer(512, 1);
+            let done = bench.call(io, Some(memory));
+            done.result.err().map(|error| error.kind)
+        };
+        assert_eq!(kind(8), Some(IoErrorKind::OutOfRange));
+        assert_eq!(store.resize(Some(512)).unwrap_err().code(), "shrink");
+        let geometry = store.resize(Some(8192)).unwrap();
+        assert_eq!(geometry.capacity_blocks, 16);
+        assert_eq!(store.resize(None).unwrap(), geometry);
+        assert_eq!(store.caps().geometry, geometry);
+        assert_eq!(kind(15), None);
+        assert_eq!(kind(16), Some(IoErrorKind::OutOfRange));
+        store.set_read_only(true).unwrap();
+        assert!(store.caps().read_only);
+        assert_eq!(kind(0), Some(IoErrorKind::ReadOnly));
+        store.set_read_only(false).unwrap();
+        assert_eq!(kind(0), None);
+    }
 }

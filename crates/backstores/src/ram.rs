@@ -8,19 +8,22 @@ use block::{BlockCount, Geometry, IoError, IoErrorKind, Lba, StoreCaps};
 use reactor::{Driver, LocalShared, Memory, OpResult, OutOfRange, Pin, SharedMemory, Token};
 
 use crate::api::{Backstore, IoDone, IoPort, IoRequest, LocalStore, Opened, StoreIo};
+use crate::change::{ReadOnlyError, ResizeError, ResizeProblem};
 use crate::check::range_of;
 use crate::error::{OpenError, OpenProblem};
 use crate::identity::{Identity, IdentityHints};
 use crate::null::of_memory;
+use crate::size::{ReadOnly, Size};
 
 /// A RAM disk. Its pages are taken when first written, and given back by unmapping.
 #[derive(Debug)]
 pub struct RamStore {
     name: String,
-    geometry: Geometry,
+    size: Size,
     identity: Identity,
     memory: Arc<SharedMemory>,
     write_cache: AtomicBool,
+    read_only: ReadOnly,
 }
 
 impl RamStore {
@@ -32,11 +35,20 @@ impl RamStore {
         let memory = Arc::new(SharedMemory::new(geometry.size_bytes())?);
         Ok(Self {
             name,
-            geometry,
+            size: Size::new(geometry),
             identity,
             memory,
             write_cache: AtomicBool::new(false),
+            read_only: ReadOnly::default(),
         })
+    }
+
+    fn grow(&self, bytes: u64) -> Result<Geometry, ResizeProblem> {
+        let resizing = self.size.lock();
+        let wanted = resizing.check(bytes)?;
+        let grown = self.memory.grow(bytes);
+        grown.map_err(|_| ResizeProblem::NoMemory)?;
+        Ok(resizing.set(wanted))
     }
 }
 
@@ -64,13 +76,15 @@ impl Backstore for RamStore {
     }
 
     fn caps(&self) -> StoreCaps {
+        let geometry = self.size.geometry();
         StoreCaps {
             unmap: true,
             unmap_zeroes: true,
             write_zeroes: true,
-            unmap_granularity_blocks: PAGE_BYTES / self.geometry.block_size_bytes,
+            unmap_granularity_blocks: PAGE_BYTES / geometry.block_size_bytes,
             write_cache: self.write_cache.load(Ordering::Relaxed),
-            ..StoreCaps::plain(self.geometry)
+            read_only: self.read_only.is_on(),
+            ..StoreCaps::plain(geometry)
         }
     }
 
@@ -80,14 +94,29 @@ impl Backstore for RamStore {
 
     fn attach(self: Arc<Self>, _driver: &mut dyn Driver) -> Box<dyn LocalStore> {
         Box::new(LocalRam {
-            geometry: self.geometry,
             memory: LocalShared::new(Arc::clone(&self.memory)),
+            store: self,
         })
     }
 
     /// Only what is told changes: memory is as durable as it gets, either way.
     fn set_write_cache(&self, on: bool) {
         self.write_cache.store(on, Ordering::Relaxed);
+    }
+
+    /// There is nothing outside to look at again.
+    fn resize(&self, bytes: Option<u64>) -> Result<Geometry, ResizeError> {
+        match bytes {
+            Some(bytes) => self
+                .grow(bytes)
+                .map_err(|problem| ResizeError::new(&*self.name, problem)),
+            None => Ok(self.size.geometry()),
+        }
+    }
+
+    fn set_read_only(&self, on: bool) -> Result<(), ReadOnlyError> {
+        self.read_only.set(on);
+        Ok(())
     }
 
     fn reset(&self) {}
@@ -97,13 +126,14 @@ impl Backstore for RamStore {
 const PAGE_BYTES: u32 = 4096;
 
 struct LocalRam {
-    geometry: Geometry,
+    store: Arc<RamStore>,
     memory: LocalShared,
 }
 
 impl LocalRam {
     fn run(&self, request: &mut IoRequest) -> Result<(), IoError> {
-        let range = range_of(request, self.geometry, false)?;
+        let store = &self.store;
+        let range = range_of(request, store.size.geometry(), store.read_only.is_on())?;
         let memory = self.memory.memory();
         let done: Result<(), OutOfRange> = match request.io {
             StoreIo::Read { .. } => match &mut request.memory {
@@ -131,14 +161,14 @@ impl LocalRam {
 
     /// From the memory of another store, in pieces.
     fn write_pinned(&self, offset: u64, pin: &Pin) -> Result<(), OutOfRange> {
-        let here = self.memory.pin(offset, pin.len()).ok_or(OutOfRange)?;
+        let here = self.memory.memory();
         let mut piece = [0; PAGE_BYTES as usize];
         let mut at = 0;
         while at < pin.len() {
             let bytes = (pin.len() - at).min(PAGE_BYTES);
             let piece = &mut piece[..bytes as usize];
             pin.copy_out(at, piece)?;
-            here.copy_in(at, piece)?;
+            here.copy_in(offset.saturating_add(u64::from(at)), piece)?;
             at += bytes;
         }
         Ok(())
@@ -160,7 +190,12 @@ impl LocalStore for LocalRam {
     }
 
     fn pin(&mut self, lba: Lba, blocks: u64) -> Option<Pin> {
-        let (offset, bytes) = self.geometry.byte_range(lba, BlockCount(blocks))?;
+        // Nothing keeps a pin from being written.
+        if self.store.read_only.is_on() {
+            return None;
+        }
+        let geometry = self.store.size.geometry();
+        let (offset, bytes) = geometry.byte_range(lba, BlockCount(blocks))?;
         self.memory.pin(offset, u32::try_from(bytes).ok()?)
     }
 
@@ -244,5 +279,98 @@ mod tests {
         let mut expected = vec![0; 24 * 512];
         expected[2 * 512..22 * 512].fill(0x33);
         assert!(seen == expected);
+    }
+
+    fn store_and_bench() -> (Arc<RamStore>, Bench) {
+        let geometry = Geometry::new(512, 64).unwrap();
+        let identity = Identity::from_serial("grows").unwrap();
+        let store = Arc::new(RamStore::new("grows".to_owned(), geometry, identity).unwrap());
+        let local = Arc::clone(&store).attach(&mut ScriptedDriver::default());
+        (store, Bench::new(local, 0))
+    }
+
+    #[test]
+    fn resize_adds_zeros_that_attached_workers_reach_and_keeps_pins() {
+        let (store, mut bench) = store_and_bench();
+        let memory = bench.buffer(64 * 512, 0x11);
+        bench.call(write(0, 64), Some(memory)).result.unwrap();
+        let pin = bench.store.pin(Lba(60), 4).unwrap();
+        let geometry = store.resize(Some(1 << 20)).unwrap();
+        assert_eq!(geometry, Geometry::new(512, 2048).unwrap());
+        assert_eq!(store.caps().geometry, geometry);
+        assert_eq!(store.resize(None).unwrap(), geometry);
+        // Across the old end, where no pin reaches.
+        assert!(bench.store.pin(Lba(60), 8).is_none());
+        let read = StoreIo::Read {
+            lba: Lba(60),
+            blocks: 8,
+        };
+        let memory = bench.buffer(8 * 512, 0xee);
+        let memory = bench.call(read, Some(memory)).memory.unwrap();
+        let bytes = memory.as_slice().unwrap();
+        assert!(bytes[..2048] == [0x11; 2048] && bytes[2048..] == [0; 2048]);
+        let memory = bench.buffer(8 * 512, 0x22);
+        bench.call(write(60, 8), Some(memory)).result.unwrap();
+        let mut seen = [0; 2048];
+        pin.copy_out(0, &mut seen).unwrap();
+        assert_eq!(seen, [0x22; 2048], "the pin shows the same blocks");
+        bench
+            .store
+            .pin(Lba(64), 4)
+            .unwrap()
+            .copy_out(0, &mut seen)
+            .unwrap();
+        assert_eq!(seen, [0x22; 2048]);
+        let (mut other, memory) = (self::bench("other"), bench.buffer(64 * 512, 0x33));
+        other.call(write(0, 64), Some(memory)).result.unwrap();
+        let pin = other.store.pin(Lba(0), 64).unwrap();
+        let io = write(40, 64);
+        bench.call(io, Some(Memory::Pinned(pin))).result.unwrap();
+        bench
+            .store
+            .pin(Lba(64), 4)
+            .unwrap()
+            .copy_out(0, &mut seen)
+            .unwrap();
+        assert_eq!(
+            seen, [0x33; 2048],
+            "another store's memory, across the old end"
+        );
+    }
+
+    #[test]
+    fn resize_to_what_cannot_be_is_refused_and_changes_nothing() {
+        let (store, mut bench) = store_and_bench();
+        for (bytes, code) in [
+            (512, "shrink"),
+            (64 * 512 + 1, "part_block"),
+            (0, "geometry"),
+            (u64::MAX, "geometry"),
+            (1 << 62, "no_memory"),
+        ] {
+            let error = store.resize(Some(bytes)).unwrap_err();
+            assert_eq!(error.code(), code, "{bytes}");
+            assert!(error.to_string().starts_with("grows: "), "{error}");
+        }
+        assert_eq!(store.caps().geometry.capacity_blocks, 64);
+        let memory = bench.buffer(512, 1);
+        let done = bench.call(write(64, 1), Some(memory));
+        assert_eq!(done.result.unwrap_err().kind, IoErrorKind::OutOfRange);
+    }
+
+    #[test]
+    fn read_only_refuses_changes_and_lends_no_pin() {
+        let (store, mut bench) = store_and_bench();
+        store.set_read_only(true).unwrap();
+        assert!(store.caps().read_only);
+        let memory = bench.buffer(512, 1);
+        let done = bench.call(write(0, 1), Some(memory));
+        assert_eq!(done.result.unwrap_err().kind, IoErrorKind::ReadOnly);
+        assert!(bench.store.pin(Lba(0), 1).is_none());
+        bench.call(StoreIo::Flush, None).result.unwrap();
+        store.set_read_only(false).unwrap();
+        assert!(bench.store.pin(Lba(0), 1).is_some());
+        let memory = bench.buffer(512, 1);
+        bench.call(write(0, 1), Some(memory)).result.unwrap();
     }
 }

@@ -11,7 +11,7 @@ use backstores::{
     Backstore, IdentityHints, IoDone, IoPort, IoRequest, LocalStore, MachineId, PathOptions,
     StoreIo, open_path, open_ram,
 };
-use block::{IoErrorKind, Lba};
+use block::{Geometry, IoErrorKind, Lba};
 use reactor::{Completion, Driver, DriverChoice, Memory, Op, Slab, Token, Wait, choose_driver};
 
 /// One worker: a driver, a store attached to it, and what came of requests.
@@ -415,4 +415,136 @@ fn workers_with_descriptions_of_their_own_see_one_file() {
     // The lock is the first description's, and holds as long as the store does.
     let taken = open_path(&path, &PathOptions::default(), &hints()).unwrap_err();
     assert_eq!(taken.code(), "already_open");
+}
+
+/// Writes and reads far into what was not there, while requests within the old size are under way.
+fn grow_under_io(worker: &mut Worker, store: &Arc<dyn Backstore>, grow: &dyn Fn() -> Geometry) {
+    worker.attach(store);
+    let before = store.caps().geometry;
+    let size = before.block_size_bytes as usize;
+    let behind = before.capacity_blocks;
+    assert_eq!(worker.read(behind, 1, size), Err(IoErrorKind::OutOfRange));
+    let submit = |worker: &mut Worker, lba: u64, seed: u64, durable| {
+        let mut buffer = worker.buffer(8 * size);
+        buffer.copy_from_slice(&pattern(seed, 8 * size));
+        let (lba, blocks) = (Lba(lba), 8);
+        let io = StoreIo::Write {
+            lba,
+            blocks,
+            durable,
+        };
+        worker.submit(io, Some(Memory::Owned(buffer)));
+    };
+    for number in 0..16 {
+        submit(worker, number * 8, number, number % 2 == 0);
+    }
+    let now = grow();
+    assert_eq!(store.caps().geometry, now);
+    assert_eq!(now.block_size_bytes, before.block_size_bytes);
+    assert!(now.capacity_blocks >= 2 * behind);
+    // Across the old end, and the last blocks.
+    submit(worker, behind - 4, 100, false);
+    submit(worker, now.capacity_blocks - 8, 101, true);
+    worker.submit(StoreIo::Flush, None);
+    worker.wait_for(19);
+    for done in worker.done.drain(..) {
+        assert_eq!(done.result, Ok(()));
+    }
+    let written = (0..16).map(|number| (number * 8, number));
+    let across = [(behind - 4, 100), (now.capacity_blocks - 8, 101)];
+    for (lba, seed) in written.chain(across) {
+        let data = worker.read(lba, 8, 8 * size).unwrap();
+        assert!(data == pattern(seed, 8 * size), "block {lba}");
+    }
+    let zeros = worker.read(behind + 4, 8, 8 * size).unwrap();
+    assert!(zeros == vec![0; 8 * size], "what was added reads as zeros");
+    let unmap = StoreIo::Unmap {
+        lba: Lba(behind - 4),
+        blocks: 8,
+    };
+    worker.simple(unmap);
+    let beyond = worker.read(now.capacity_blocks, 1, size);
+    assert_eq!(beyond, Err(IoErrorKind::OutOfRange));
+    assert_eq!(worker.slab.used_bytes(), 0, "all memory came back");
+}
+
+#[test]
+fn file_grows_under_io_by_us_and_from_outside() {
+    for (block_size, from_outside) in [(512, false), (4096, false), (512, true)] {
+        each_driver(|worker| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("disk.img");
+            let options = file_options(block_size);
+            let store = open_path(&path, &options, &hints()).unwrap().store;
+            grow_under_io(worker, &store, &|| {
+                if from_outside {
+                    cut(&path, 8 << 20);
+                    return store.resize(None).unwrap();
+                }
+                store.resize(Some(8 << 20)).unwrap()
+            });
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), 8 << 20);
+        });
+    }
+}
+
+#[test]
+fn file_that_grows_step_by_step_under_another_workers_io_loses_nothing() {
+    each_driver(|worker| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.img");
+        let store = open_path(&path, &file_options(512), &hints()).unwrap();
+        let store = store.store;
+        worker.attach(&store);
+        std::thread::scope(|scope| {
+            let grower = scope.spawn(|| {
+                for mib in 5..=64 {
+                    store.resize(Some(mib << 20)).unwrap();
+                }
+            });
+            let mut round = 0;
+            // Plain writes too: they look at the file's size now and then.
+            while !grower.is_finished() || round < 100 {
+                let data = pattern(round, 4096);
+                worker.write(round % 1000 * 8, 8, &data, round % 3 == 0);
+                assert!(worker.read(round % 1000 * 8, 8, 4096).unwrap() == data);
+                round += 1;
+            }
+        });
+        assert_eq!(store.caps().geometry.size_bytes(), 64 << 20);
+        worker.simple(StoreIo::Flush);
+    });
+}
+
+#[test]
+fn ram_grows_under_io() {
+    for block_size in [512, 4096] {
+        each_driver(|worker| {
+            let store = open_ram("ram", 4 << 20, block_size, &hints()).unwrap();
+            let store = store.store;
+            grow_under_io(worker, &store, &|| store.resize(Some(8 << 20)).unwrap());
+        });
+    }
+}
+
+#[test]
+fn block_device_grows_from_outside_under_io() {
+    each_driver(|worker| {
+        // Each driver grows a device of its own.
+        let Some(device) = support::LoopDevice::new() else {
+            return;
+        };
+        let store = open_path(&device.path, &PathOptions::default(), &hints());
+        let store = store.unwrap().store;
+        let same = store.caps().geometry;
+        assert_eq!(store.resize(None).unwrap(), same);
+        let refused = store.resize(Some(16 << 20)).unwrap_err();
+        assert_eq!(refused.code(), "block_device");
+        grow_under_io(worker, &store, &|| {
+            device.grow(16 << 20);
+            store.resize(None).unwrap()
+        });
+        worker.store.take().unwrap().detach(worker.driver.as_mut());
+        drop(store);
+    });
 }

@@ -91,7 +91,7 @@ impl LocalStore for LocalFile {
             Err(error) => return end(port, token, Err(error), request.memory),
         };
         let nothing_to_do = match request.io {
-            // What cannot be written has nothing to make durable.
+            // What could never be written has nothing to make durable.
             StoreIo::Flush => self.store.caps.read_only,
             _ => range.bytes == 0,
         };
@@ -196,12 +196,12 @@ impl LocalFile {
     }
 
     fn check(&self, request: &IoRequest) -> Result<ByteRange, IoError> {
-        let range = range_of(request, self.store.geometry(), self.store.caps.read_only)?;
+        let state = &self.store.state;
+        let range = range_of(request, state.size.geometry(), state.read_only.is_on())?;
         let kind = request.io.kind();
         if kind == IoOpKind::Read {
             return Ok(range);
         }
-        let state = &self.store.state;
         let refusal = if state.flush_failed.load(Ordering::Acquire) {
             IoErrorKind::FlushFailed
         } else if state.shrunk.load(Ordering::Acquire) {

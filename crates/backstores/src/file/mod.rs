@@ -11,6 +11,7 @@ mod flush;
 mod local;
 mod open;
 mod ranges;
+mod resize;
 mod sync;
 mod tokens;
 
@@ -23,8 +24,10 @@ use reactor::{Driver, StoreFile};
 use rustix::fs::{AtFlags, StatxFlags};
 
 use crate::api::{Backstore, LocalStore};
+use crate::change::{ReadOnlyError, ResizeError};
 use crate::claim::Claim;
 use crate::identity::Identity;
+use crate::size::{ReadOnly, Size};
 
 pub use open::{Expect, PathOptions, open_path};
 
@@ -33,7 +36,7 @@ pub use open::{Expect, PathOptions, open_path};
 pub struct FileStore {
     name: String,
     identity: Identity,
-    /// What was found when it was opened; the rest is in `state`.
+    /// What was found when it was opened; what has changed since is in `state`. `read_only`: the file cannot be written.
     caps: StoreCaps,
     is_block_device: bool,
     state: State,
@@ -46,6 +49,8 @@ pub struct FileStore {
 /// What changes while the store runs; all workers look at it.
 #[derive(Debug)]
 struct State {
+    size: Size,
+    read_only: ReadOnly,
     write_cache: AtomicBool,
     /// A flush failed: what was acknowledged may be lost, and no later flush can promise that it is not.
     flush_failed: AtomicBool,
@@ -57,9 +62,11 @@ struct State {
 }
 
 impl State {
-    fn new(write_cache: bool) -> Self {
+    fn new(caps: &StoreCaps) -> Self {
         Self {
-            write_cache: AtomicBool::new(write_cache),
+            size: Size::new(caps.geometry),
+            read_only: ReadOnly::new(caps.read_only),
+            write_cache: AtomicBool::new(caps.write_cache),
             flush_failed: AtomicBool::new(false),
             shrunk: AtomicBool::new(false),
             no_zero: AtomicBool::new(false),
@@ -70,7 +77,7 @@ impl State {
 
 impl FileStore {
     fn geometry(&self) -> Geometry {
-        self.caps.geometry
+        self.state.size.geometry()
     }
 
     /// Whether the file ends before the disk does; remembered until the store is reset.
@@ -80,9 +87,11 @@ impl FileStore {
         if self.is_block_device {
             return false;
         }
+        // Before the look: a disk that grows meanwhile must not be measured by its new size.
+        let size_bytes = self.geometry().size_bytes();
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let stat = rustix::fs::statx(file.as_fd(), c"", flags, StatxFlags::SIZE);
-        let shrunk = stat.is_ok_and(|stat| stat.stx_size < self.geometry().size_bytes());
+        let shrunk = stat.is_ok_and(|stat| stat.stx_size < size_bytes);
         if shrunk {
             self.state.shrunk.store(true, Ordering::Release);
         }
@@ -98,6 +107,8 @@ impl Backstore for FileStore {
     fn caps(&self) -> StoreCaps {
         let on = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         StoreCaps {
+            geometry: self.geometry(),
+            read_only: self.state.read_only.is_on(),
             write_cache: on(&self.state.write_cache),
             write_zeroes: self.caps.write_zeroes && !on(&self.state.no_zero),
             ..self.caps
@@ -116,6 +127,23 @@ impl Backstore for FileStore {
 
     fn set_write_cache(&self, on: bool) {
         self.state.write_cache.store(on, Ordering::Release);
+    }
+
+    fn resize(&self, bytes: Option<u64>) -> Result<Geometry, ResizeError> {
+        let resized = match bytes {
+            Some(bytes) => self.grow(bytes),
+            None => self.look_again(),
+        };
+        resized.map_err(|problem| ResizeError::new(&*self.name, problem))
+    }
+
+    fn set_read_only(&self, on: bool) -> Result<(), ReadOnlyError> {
+        if self.caps.read_only && !on {
+            let path = self.name.clone().into();
+            return Err(ReadOnlyError { path });
+        }
+        self.state.read_only.set(on);
+        Ok(())
     }
 
     fn reset(&self) {

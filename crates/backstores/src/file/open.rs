@@ -211,9 +211,9 @@ impl Opening<'_> {
         let store = FileStore {
             name: self.name,
             identity,
+            state: State::new(&caps),
             caps,
             is_block_device: block.is_some(),
-            state: State::new(self.options.write_cache),
             files: descriptions(file, self.options.workers, self.options.read_only),
             next_file: AtomicUsize::new(0),
             _claim: claim,
@@ -336,29 +336,31 @@ fn sync_folder(path: &Path) -> Result<(), Errno> {
 
 /// The file, and further open file descriptions of it, as far as the system gives them.
 fn descriptions(first: StoreFile, workers: usize, read_only: bool) -> Vec<Arc<StoreFile>> {
-    let again = PathBuf::from(format!("/proc/self/fd/{}", first.as_fd().as_raw_fd()));
-    let access = if read_only {
-        OFlags::RDONLY
-    } else {
-        OFlags::RDWR
-    };
-    let direct = if first.is_direct() {
-        OFlags::DIRECT
-    } else {
-        OFlags::empty()
-    };
     let mut files = vec![Arc::new(first)];
     while files.len() < workers.min(MOST_DESCRIPTIONS) {
-        let flags = access | direct | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let another = rustix::fs::open(&again, flags, Mode::empty())
-            .map_err(io::Error::from)
-            .and_then(StoreFile::new);
-        match another {
+        match another_description(&files[0], read_only) {
             Ok(file) => files.push(Arc::new(file)),
             Err(_) => break,
         }
     }
     files
+}
+
+/// A further open file description of the same file.
+pub(super) fn another_description(file: &StoreFile, read_only: bool) -> io::Result<StoreFile> {
+    let again = PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()));
+    let access = if read_only {
+        OFlags::RDONLY
+    } else {
+        OFlags::RDWR
+    };
+    let direct = if file.is_direct() {
+        OFlags::DIRECT
+    } else {
+        OFlags::empty()
+    };
+    let flags = access | direct | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    StoreFile::new(rustix::fs::open(&again, flags, Mode::empty())?)
 }
 
 impl Opened {

@@ -1,6 +1,8 @@
 #![allow(clippy::cast_possible_truncation)]
 //! What each request becomes, operation by operation, and what an operation that fails means.
 
+mod resize;
+
 use std::path::PathBuf;
 
 use block::{IoErrorKind, IoOpKind, Lba};

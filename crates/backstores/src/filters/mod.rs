@@ -63,6 +63,14 @@ macro_rules! hand_on {
             self.inner.set_write_cache(on);
         }
 
+        fn resize(&self, bytes: Option<u64>) -> Result<block::Geometry, $crate::ResizeError> {
+            self.inner.resize(bytes)
+        }
+
+        fn set_read_only(&self, on: bool) -> Result<(), $crate::ReadOnlyError> {
+            self.inner.set_read_only(on)
+        }
+
         fn reset(&self) {
             self.inner.reset();
         }

@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 /// A loop device on a file of the test's own; `None`, with a line, where this machine has none to give.
 pub struct LoopDevice {
     pub path: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl LoopDevice {
@@ -33,8 +33,17 @@ impl LoopDevice {
         let path = String::from_utf8(output.stdout).unwrap();
         Some(Self {
             path: PathBuf::from(path.trim()),
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// Makes the file larger, and then the device.
+    pub fn grow(&self, bytes: u64) {
+        let file = self.folder.path().join("disk.img");
+        let file = fs::File::options().write(true).open(file).unwrap();
+        file.set_len(bytes).unwrap();
+        let output = run("losetup", &["-c"], &self.path).unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 }
 

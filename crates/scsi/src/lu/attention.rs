@@ -15,6 +15,8 @@ pub enum UnitAttention {
     NexusLoss,
     /// COMMANDS CLEARED BY ANOTHER INITIATOR: CLEAR TASK SET of another nexus.
     CommandsCleared,
+    /// NOT READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED: the store was away and is there again.
+    MediumMayHaveChanged,
     /// MODE PARAMETERS CHANGED by another nexus, or by the operator.
     ModeParametersChanged,
     /// RESERVATIONS PREEMPTED.
@@ -47,6 +49,7 @@ impl UnitAttention {
             Self::BusDeviceReset => (0x29, 0x03),
             Self::NexusLoss => (0x29, 0x07),
             Self::CommandsCleared => (0x2f, 0x00),
+            Self::MediumMayHaveChanged => (0x28, 0x00),
             Self::ModeParametersChanged => (0x2a, 0x01),
             Self::ReservationsPreempted => (0x2a, 0x03),
             Self::ReservationsReleased => (0x2a, 0x04),
@@ -205,6 +208,7 @@ mod tests {
             BusDeviceReset,
             NexusLoss,
             CommandsCleared,
+            MediumMayHaveChanged,
             ModeParametersChanged,
             ReservationsPreempted,
             ReservationsReleased,
@@ -247,6 +251,7 @@ mod tests {
         assert_eq!(BusDeviceReset.additional_sense(), (0x29, 0x03));
         assert_eq!(NexusLoss.additional_sense(), (0x29, 0x07));
         assert_eq!(CommandsCleared.additional_sense(), (0x2f, 0x00));
+        assert_eq!(MediumMayHaveChanged.additional_sense(), (0x28, 0x00));
         assert_eq!(ModeParametersChanged.additional_sense(), (0x2a, 0x01));
         assert_eq!(ReservationsReleased.additional_sense(), (0x2a, 0x04));
         assert_eq!(CapacityDataChanged.additional_sense(), (0x2a, 0x09));

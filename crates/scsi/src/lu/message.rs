@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use block::{Geometry, Lba};
+use block::{Geometry, Lba, StoreCaps};
 
 use super::{Fence, FenceId, NexusId, ShardId, TaskKey, Ticket, UnitAttention};
-use crate::snapshot::{LuCondition, LuSnapshot, ModeValues};
+use crate::snapshot::{LuCondition, LuIdentity, LuSnapshot, ModeValues, TargetPort};
 
 /// What only the home may do, or allow. The nexus that asks goes with the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +33,15 @@ pub enum HomeAction {
     LogicalUnitReset,
     /// The nexus is gone: what it held is released. Asked for by [`super::LuShard::detach_nexus`].
     NexusLost(NexusId),
-    /// The store has another size.
+    /// The store has another size. When it is done no I/O checked against the old size is under way, and every nexus is told:
+    /// a store that grows does so before, one that shrinks after.
     Resize(Geometry),
+    /// The operator changes what the LU is.
+    Configure(Box<LuChange>),
     /// The operator turns the write cache on or off, also for after a reset.
     WriteCache(bool),
-    /// The store went, came back, failed, or was reset.
+    /// The store went, came back, failed, or was reset. When it is done no I/O from before is under way. Where the LU was
+    /// [`LuCondition::NotReady`] and is ready now, every nexus is told that the medium may be another.
     Condition(LuCondition),
     /// Establish a unit attention for every nexus.
     Establish(UnitAttention),
@@ -66,6 +70,48 @@ impl ModeChange {
                 .software_write_protect
                 .unwrap_or(to.software_write_protect),
         }
+    }
+}
+
+/// What of a logical unit the operator changes; `None` leaves a part as it is. What differs nowhere from what is there
+/// changes nothing and tells nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LuChange {
+    /// Other names: INQUIRY DATA HAS CHANGED for every nexus.
+    pub identity: Option<Arc<LuIdentity>>,
+    /// Other ports to reach it through. Nobody is told: no nexus loses or gains anything by it.
+    pub target_ports: Option<Arc<[TargetPort]>>,
+    /// Whether the store may be written: MODE PARAMETERS CHANGED for every nexus. When it is done no write from before is
+    /// under way. A store that refuses writes itself begins to after this, and ends before.
+    pub read_only: Option<bool>,
+    /// Facts of another store that stands behind the LU now, but for `read_only` (see above) and `write_cache`
+    /// ([`HomeAction::WriteCache`]), which stay: CAPACITY DATA HAS CHANGED for every nexus where the geometry differs,
+    /// INQUIRY DATA HAS CHANGED where anything else does. When it is done no I/O from before is under way.
+    pub caps: Option<StoreCaps>,
+}
+
+impl LuChange {
+    /// The LU after the change, still with the version from before.
+    #[must_use]
+    pub fn apply(&self, to: &LuSnapshot) -> LuSnapshot {
+        let mut next = to.clone();
+        if let Some(caps) = self.caps {
+            next.caps = StoreCaps {
+                read_only: to.caps.read_only,
+                write_cache: to.caps.write_cache,
+                ..caps
+            };
+        }
+        if let Some(read_only) = self.read_only {
+            next.caps.read_only = read_only;
+        }
+        if let Some(identity) = &self.identity {
+            next.identity = Arc::clone(identity);
+        }
+        if let Some(target_ports) = &self.target_ports {
+            next.target_ports = Arc::clone(target_ports);
+        }
+        next
     }
 }
 

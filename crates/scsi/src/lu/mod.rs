@@ -33,7 +33,8 @@ pub use fence::{Fence, FenceScope, Holds, IoKind};
 pub use home::LuHome;
 pub use ids::{FenceId, NexusId, ShardId, TaskKey, Ticket};
 pub use message::{
-    ActionResult, AttentionScope, HomeAction, ModeChange, Publication, ShardAction, ToHome, ToShard,
+    ActionResult, AttentionScope, HomeAction, LuChange, ModeChange, Publication, ShardAction,
+    ToHome, ToShard,
 };
 pub use nexus::NexusLu;
 pub use shard::{Admit, EnterError, LuShard};

@@ -2,11 +2,13 @@
 //!
 //! Pure: the present snapshot in, a decision out.
 
+use block::StoreCaps;
+
 use super::super::UnitAttention;
 use super::super::fence::{FenceScope, Holds};
-use super::super::message::{ActionResult, AttentionScope, HomeAction};
+use super::super::message::{ActionResult, AttentionScope, HomeAction, LuChange};
 use super::lane::{Request, Requester};
-use crate::snapshot::LuSnapshot;
+use crate::snapshot::{LuCondition, LuSnapshot};
 
 /// What an action needs.
 pub(super) enum Plan {
@@ -62,6 +64,7 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
         HomeAction::Resize(geometry) if *geometry == now.caps.geometry => done,
         HomeAction::WriteCache(on) if write_cache_is(now, *on) => done,
         HomeAction::Condition(condition) if *condition == now.condition => done,
+        HomeAction::Configure(change) => plan_configuration(now, change),
         HomeAction::Reserve | HomeAction::Resize(_) | HomeAction::Condition(_) => {
             Plan::Fence(hold(Holds::Everything))
         }
@@ -92,7 +95,18 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
             next.caps.geometry = *geometry;
             attentions.push((UnitAttention::CapacityDataChanged, AttentionScope::All));
         }
-        HomeAction::Condition(condition) => next.condition = *condition,
+        HomeAction::Configure(change) => {
+            next = change.apply(now);
+            attentions.extend(attentions_of(now, &next).map(|one| (one, AttentionScope::All)));
+        }
+        HomeAction::Condition(condition) => {
+            next.condition = *condition;
+            // SAM-5 "Unit attention conditions": the medium may have been changed. While it was not there, it was in
+            // nobody's sight.
+            if [now.condition, next.condition] == [LuCondition::NotReady, LuCondition::Ready] {
+                attentions.push((UnitAttention::MediumMayHaveChanged, AttentionScope::All));
+            }
+        }
         HomeAction::Establish(attention) => attentions.push((*attention, AttentionScope::All)),
         HomeAction::Range { .. } | HomeAction::Ordered | HomeAction::ClearTaskSet => {}
     }
@@ -111,6 +125,48 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
         snapshot: (next != *now).then_some(next),
         attentions,
     }
+}
+
+fn plan_configuration(now: &LuSnapshot, change: &LuChange) -> Plan {
+    let next = change.apply(now);
+    let [before, after] = [now, &next].map(|lu| StoreCaps {
+        read_only: false,
+        ..lu.caps
+    });
+    if next == *now {
+        Plan::Answer(ActionResult::Done)
+    } else if before != after {
+        Plan::Fence(hold(Holds::Everything))
+    } else if next.caps.read_only != now.caps.read_only {
+        Plan::Fence(hold(Holds::Changes))
+    } else {
+        Plan::Publish
+    }
+}
+
+/// What every nexus is told of a configuration.
+fn attentions_of(now: &LuSnapshot, next: &LuSnapshot) -> impl Iterator<Item = UnitAttention> {
+    // What is told in other ways than by INQUIRY.
+    let beside = |caps: StoreCaps| StoreCaps {
+        geometry: next.caps.geometry,
+        read_only: next.caps.read_only,
+        ..caps
+    };
+    let inquiry = next.identity != now.identity || beside(now.caps) != next.caps;
+    [
+        (
+            next.geometry() != now.geometry(),
+            UnitAttention::CapacityDataChanged,
+        ),
+        // SPC-5 "Mode parameter header formats": the DEVICE-SPECIFIC PARAMETER field has SBC-4's WP bit.
+        (
+            next.caps.read_only != now.caps.read_only,
+            UnitAttention::ModeParametersChanged,
+        ),
+        (inquiry, UnitAttention::InquiryDataChanged),
+    ]
+    .into_iter()
+    .filter_map(|(differs, attention)| differs.then_some(attention))
 }
 
 /// A fence over the whole LU.

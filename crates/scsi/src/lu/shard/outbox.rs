@@ -37,13 +37,25 @@ impl LuShard {
             .retain(|_, asked| asked.key != key || asked.what != AskedFor::Control);
     }
 
-    /// Says farewell to the home, when nothing is left here: no task, no nexus, no request. Returns whether it did; then
-    /// the value can be dropped once its actions are carried out.
+    /// Whether nothing is left here: no task, no nexus, and no request that the home has not answered (that of a nexus that
+    /// is gone among them). Only then [`retire`](Self::retire) does anything. It stays so until a nexus is attached or a
+    /// request is made, so a worker that is to let go of the LU first sees to it that none will be.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.tasks.len() == 0 && self.nexuses.is_empty() && self.requests.is_empty()
+    }
+
+    /// Says farewell to the home, when the shard [is idle](Self::is_idle). Returns whether it did, now or before: then its
+    /// last actions are to be carried out, and the value can be dropped. Also before the home's welcome has come.
+    ///
+    /// From then on the home waits for this shard in nothing, and it is not told of what changes: every command that enters
+    /// all the same is held for ever. What the home has sent meanwhile is of no effect, also where it reaches a successor: a
+    /// worker that takes the LU up again makes a new shard under the same name with another epoch.
     pub fn retire(&mut self) -> bool {
         if self.membership == Membership::Left {
             return true;
         }
-        let rests = self.tasks.len() == 0 && self.nexuses.is_empty() && self.requests.is_empty();
+        let rests = self.is_idle();
         if rests {
             self.membership = Membership::Left;
             self.actions.push(ShardAction::ToHome(ToHome::Leave));

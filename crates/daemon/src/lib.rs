@@ -4,3 +4,4 @@
 #[cfg(feature = "api")]
 pub mod api;
 pub mod control;
+pub mod state;

@@ -40,6 +40,8 @@ pub use nexus::NexusLu;
 pub use shard::{Admit, EnterError, LuShard};
 
 #[cfg(test)]
+mod change_tests;
+#[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod model_tests;

@@ -5,14 +5,17 @@
 
 #![allow(clippy::cast_possible_truncation)]
 
+mod submitted;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use block::{Geometry, Lba};
+use block::Lba;
 
 use super::lab::{Lab, Way};
 use super::*;
 use crate::command::TaskAttribute;
 use crate::snapshot::LuCondition;
+use submitted::Submitted;
 
 /// Where a task lives: shard and key.
 type Place = (usize, TaskKey);
@@ -27,6 +30,16 @@ enum Script {
     Reserve,
     Release,
     Protect(bool),
+}
+
+impl Script {
+    /// What the next I/O is where this many are left.
+    fn io_kind(self, left: u8) -> IoKind {
+        match (self, left) {
+            (Self::Read, _) | (Self::CompareAndWrite, 2) => IoKind::Read,
+            _ => IoKind::Write,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +112,12 @@ struct World {
     protecting: usize,
     /// What a task asked for was withdrawn, and may have been done, or may be done yet.
     murky: bool,
+    /// What the caller submitted and was not answered, in that order.
+    submitted: BTreeMap<u64, Submitted>,
+    /// The operator made the LU read-only, that was answered, and nothing that ends it is under way.
+    read_only: bool,
+    /// The store is away, likewise.
+    away: bool,
     /// How often things happened, so that a run that tests nothing is noticed.
     seen: Seen,
 }
@@ -114,6 +133,10 @@ struct Seen {
     ordered: u32,
     resets: u32,
     retired: u32,
+    configured: u32,
+    resized: u32,
+    came_back: u32,
+    refused_by_caller: u32,
 }
 
 impl World {
@@ -132,6 +155,9 @@ impl World {
             protected: false,
             protecting: 0,
             murky: false,
+            submitted: BTreeMap::new(),
+            read_only: false,
+            away: false,
             seen: Seen::default(),
         }
     }
@@ -301,17 +327,18 @@ impl World {
             .reservation
             .is_some_and(|holder| holder != task.nexus);
         let writes = matches!(task.script, Script::Write(_) | Script::CompareAndWrite);
+        let touches = writes || task.script == Script::Read;
+        let by_caller = (snapshot.caps.read_only && writes)
+            || (snapshot.condition != LuCondition::Ready && touches);
         let protected = snapshot.mode.software_write_protect && writes;
-        let passes = task.script == Script::Release || !(reserved || protected);
-        self.seen.conflicts += u32::from(!passes);
+        let passes = task.script == Script::Release || !(reserved || protected || by_caller);
+        self.seen.conflicts += u32::from(!passes && !by_caller);
+        self.seen.refused_by_caller += u32::from(by_caller);
         passes
     }
 
     fn fly(&mut self, place: Place, task: &ModelTask, checked: u64, left: u8) {
-        let kind = match (task.script, left) {
-            (Script::Read, _) | (Script::CompareAndWrite, 2) => IoKind::Read,
-            _ => IoKind::Write,
-        };
+        let kind = task.script.io_kind(left);
         let admit = self
             .lab
             .shard(place.0)
@@ -461,21 +488,6 @@ impl World {
         self.controls.insert((at, key), Control::Detach(nexus));
         self.lab.shard(at).detach_nexus(nexus, key);
         self.obey(at);
-    }
-
-    fn submit(&mut self) {
-        let id = self.name();
-        let blocks = 900 + self.below(100) as u64;
-        let action = match self.below(5) {
-            0 => HomeAction::Resize(Geometry::new(512, blocks).unwrap()),
-            1 => HomeAction::WriteCache(self.below(2) == 0),
-            2 => HomeAction::Condition(LuCondition::Ready),
-            3 => HomeAction::Condition(LuCondition::NotReady),
-            _ => HomeAction::Establish(UnitAttention::InquiryDataChanged),
-        };
-        let mut out = Vec::new();
-        self.lab.home.submit(id, action, &mut out);
-        self.lab.post(out);
     }
 
     /// A shard that nobody uses goes; a place that is empty gets a new one.
@@ -689,9 +701,18 @@ impl World {
             kind != IoKind::Write || !self.protected,
             "seed {seed}: {place:?} passed the write protection"
         );
+        assert!(
+            kind != IoKind::Write || !self.read_only,
+            "seed {seed}: {place:?} writes what is read-only"
+        );
+        assert!(
+            !self.away,
+            "seed {seed}: {place:?} uses a store that is away"
+        );
     }
 
     fn check(&mut self) {
+        self.take_completed();
         let links = &self.lab.shards;
         if self.lab.home.is_quiet()
             && links
@@ -724,6 +745,7 @@ impl World {
                 moved |= self.lab.deliver(at, Way::ToShard);
                 self.obey(at);
             }
+            self.take_completed();
             let places: Vec<Place> = self.tasks.keys().copied().collect();
             for place in places {
                 let before = self.tasks.get(&place).map(|task| task.state);
@@ -745,6 +767,8 @@ impl World {
             "seed {seed}: stuck {:?}",
             self.controls
         );
+        let submitted = &self.submitted;
+        assert!(submitted.is_empty(), "seed {seed}: stuck {submitted:?}");
         assert!(self.lab.home.is_quiet(), "seed {seed}: {:?}", self.lab.home);
         let home = self.lab.home.snapshot().clone();
         for member in &self.lab.shards {
@@ -783,6 +807,10 @@ fn random_schedules_keep_every_promise_and_come_to_rest() {
         total.ordered += seen.ordered;
         total.resets += seen.resets;
         total.retired += seen.retired;
+        total.configured += seen.configured;
+        total.resized += seen.resized;
+        total.came_back += seen.came_back;
+        total.refused_by_caller += seen.refused_by_caller;
     }
     let least = [
         total.granted,
@@ -794,6 +822,10 @@ fn random_schedules_keep_every_promise_and_come_to_rest() {
         total.ordered,
         total.resets,
         total.retired,
+        total.configured,
+        total.resized,
+        total.came_back,
+        total.refused_by_caller,
     ]
     .into_iter()
     .min();

@@ -1,7 +1,9 @@
 //! What is checked before a command is looked at: operation code, unit attention, reservation, write protection, ACA.
 
-use scsi::lu::{HomeAction, ModeChange, UnitAttention};
-use scsi::{Cdb, LuCondition, Sense, Status, TaskAttribute, command_name};
+use std::sync::Arc;
+
+use scsi::lu::{HomeAction, LuChange, ModeChange, UnitAttention};
+use scsi::{Cdb, LuCondition, LuIdentity, Sense, Status, TaskAttribute, command_name};
 
 use crate::rig::{BLOCK, Data, ONE, Rig, TWO, cdb10, cdb16, compare_and_write, unmap, unmap_list};
 
@@ -253,6 +255,61 @@ fn lu_that_is_not_ready_or_failed_says_so() {
     let mode = rig.run(&[0x1a, 0, 0x3f, 0, 255, 0], Data::In(255));
     mode.refused(Sense::INTERNAL_TARGET_FAILURE);
     assert_eq!(rig.run(&INQUIRY, Data::In(96)).done.status, Status::Good);
+}
+
+#[test]
+fn lu_that_becomes_ready_again_says_so_once_to_each_nexus() {
+    let mut rig = Rig::new();
+    rig.act(HomeAction::Condition(LuCondition::NotReady));
+    rig.run(&TEST_UNIT_READY, Data::None)
+        .refused(Sense::NOT_READY);
+    rig.act(HomeAction::Condition(LuCondition::Ready));
+    for nexus in [ONE, TWO] {
+        rig.run_as(nexus, &TEST_UNIT_READY, Data::None)
+            .refused(Sense::unit_attention(0x28, 0x00));
+        rig.run_as(nexus, &TEST_UNIT_READY, Data::None).good(&[]);
+    }
+}
+
+#[test]
+fn lu_that_the_operator_makes_read_only_tells_mode_parameters_and_refuses_writes() {
+    let mut rig = Rig::new();
+    for read_only in [true, false] {
+        rig.act(HomeAction::Configure(Box::new(LuChange {
+            read_only: Some(read_only),
+            ..LuChange::default()
+        })));
+        rig.run(&TEST_UNIT_READY, Data::None)
+            .refused(Sense::unit_attention(0x2a, 0x01));
+        let sense = rig.run(&[0x1a, 0, 0x3f, 0, 255, 0], Data::In(255));
+        // WP and DPOFUA.
+        assert_eq!(sense.data_in[2], if read_only { 0x90 } else { 0x10 });
+        let write = rig.run(&cdb10(0x2a, 0, 0, 1), Data::Out(&[7; BLOCK]));
+        if read_only {
+            write.refused(Sense::WRITE_PROTECTED);
+        } else {
+            assert_eq!(write.done.status, Status::Good);
+        }
+    }
+}
+
+#[test]
+fn lu_with_another_identity_tells_inquiry_data_and_shows_it() {
+    let mut rig = Rig::new();
+    let before = rig.run(&INQUIRY, Data::In(96)).data_in;
+    let identity = LuIdentity {
+        product: *b"ANOTHER         ",
+        ..LuIdentity::clone(&rig.shard.snapshot().identity)
+    };
+    rig.act(HomeAction::Configure(Box::new(LuChange {
+        identity: Some(Arc::new(identity)),
+        ..LuChange::default()
+    })));
+    rig.run(&TEST_UNIT_READY, Data::None)
+        .refused(Sense::unit_attention(0x3f, 0x03));
+    let after = rig.run(&INQUIRY, Data::In(96)).data_in;
+    assert_eq!(&after[16..32], b"ANOTHER         ");
+    assert_eq!((&after[..16], &after[32..]), (&before[..16], &before[32..]));
 }
 
 #[test]

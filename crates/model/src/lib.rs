@@ -13,8 +13,12 @@
 mod admit;
 pub mod attributes;
 mod change;
+pub mod desired;
+mod document;
 mod error;
+mod file;
 mod path;
+pub mod saveconfig;
 mod saved;
 #[cfg(test)]
 mod testing;
@@ -27,6 +31,7 @@ pub use admit::{
 };
 pub use change::{Change, Given, Mistake, Plan, Touched};
 pub use error::{ConfigCode, ConfigError};
+pub use file::{Desired, FileError, SecretFile};
 pub use path::{ObjectPath, PathError};
 pub use saved::LoadError;
 pub use tree::{

@@ -65,6 +65,8 @@ pub enum Raw {
     Text(String),
     /// A secret whose bytes need not be text.
     Secret(Secret),
+    /// What is set already, whatever it is: for secrets that a file does not show.
+    Kept,
 }
 
 impl fmt::Debug for Raw {
@@ -74,6 +76,7 @@ impl fmt::Debug for Raw {
             Self::Integer(number) => write!(f, "Integer({number})"),
             Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
             Self::Secret(_) => f.write_str("Secret"),
+            Self::Kept => f.write_str("Kept"),
         }
     }
 }

@@ -34,9 +34,9 @@ pub(super) static ACL: &[Attribute] = &[
     row(
         "attrib.default_erl",
         Kind::Integer { min: 0, max: 2 },
-        Unset,
+        Integer(0),
         Takes::Stored,
-        "the error recovery level of LIO's timers; unset: as the group says",
+        "the error recovery level of LIO's timers",
         "LIO acls attrib/default_erl",
     ),
     row(

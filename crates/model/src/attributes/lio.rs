@@ -29,10 +29,12 @@ impl Attribute {
     /// What somebody who writes to LIO's file means. Whether it is legal [`Attribute::parse`] says.
     #[must_use]
     pub fn from_lio(&self, raw: Raw) -> Raw {
-        if !self.is_proof() {
-            return raw;
-        }
         match &raw {
+            // A list, as of digests, may have blanks.
+            Raw::Text(text) if matches!(self.kind, Kind::Choice(_)) && text.contains(' ') => {
+                Raw::Text(text.replace(' ', ""))
+            }
+            _ if !self.is_proof() => raw,
             Raw::Integer(0) | Raw::Bool(false) => Raw::from("none"),
             Raw::Integer(1) | Raw::Bool(true) => Raw::from("chap"),
             Raw::Text(text) if text == "0" => Raw::from("none"),

@@ -100,7 +100,7 @@ impl Attribute {
             Raw::Secret(secret) => secret.clone(),
             Raw::Text(text) => Secret::new(text.clone().into_bytes()),
             Raw::Integer(number) => Secret::new(number.to_string().into_bytes()),
-            Raw::Bool(_) => return Ok(None),
+            Raw::Bool(_) | Raw::Kept => return Ok(None),
         };
         if (1..=max_bytes).contains(&secret.expose().len()) {
             Ok(Some(Value::Secret(secret)))
@@ -119,7 +119,7 @@ impl Attribute {
             Raw::Bool(yes) => yes.to_string(),
             Raw::Integer(number) => number.to_string(),
             Raw::Text(text) => format!("{:?}", text.chars().take(64).collect::<String>()),
-            Raw::Secret(_) => "the value".to_owned(),
+            Raw::Secret(_) | Raw::Kept => "the value".to_owned(),
         };
         ValueError {
             code,
@@ -154,7 +154,7 @@ fn parse_integer(raw: &Raw) -> Option<i64> {
                 None => text.parse().ok(),
             }
         }
-        Raw::Secret(_) => None,
+        Raw::Secret(_) | Raw::Kept => None,
     }
 }
 

@@ -59,6 +59,13 @@ pub(super) fn check(work: &Work<'_>, base: &Tree, warnings: &mut Vec<String>) ->
             (ObjectPath::Acl(target, tag, _), Some(Node::Acl(acl))) => {
                 check_credentials(path, &acl.attributes, warnings, &mut found);
                 if let Some(group) = work.tree.group(target, *tag) {
+                    if !acl.luns.is_empty() && group.shows_every_lun(&acl) {
+                        found.push(conflict(
+                            path,
+                            "default_luns shows every LUN of the group, and LUNs are mapped",
+                            "delete the mapped LUNs, or leave default_luns false",
+                        ));
+                    }
                     warn_of_acl(path, &work.tree, group, &acl, warnings);
                 }
             }

@@ -131,6 +131,9 @@ impl Tree {
         let Some(raw) = wanted else {
             return !now.contains_key(name);
         };
+        if *raw == Raw::Kept {
+            return now.contains_key(name);
+        }
         let Ok(value) = row.parse(raw) else {
             return false;
         };

@@ -1,6 +1,9 @@
 //! Applies a list of changes to a copy of the tree, and tells what they touch.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+
+use iscsi_wire::IscsiName;
 
 use super::check;
 use super::{Change, Given};
@@ -24,6 +27,22 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What makes a tree of nothing: all of it is touched. Generation and ids are the tree's own.
+    #[must_use]
+    pub fn start(tree: Tree) -> Self {
+        let touched = |path: ObjectPath| Touched {
+            after: tree.find(&path),
+            before: None,
+            path,
+        };
+        Self {
+            base: 0,
+            touched: tree.paths().into_iter().map(touched).collect(),
+            tree,
+            warnings: Vec::new(),
+        }
+    }
+
     /// Whether anything would change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -88,6 +107,7 @@ impl Tree {
             mistakes: Vec::new(),
             changes,
             at: 0,
+            secret_groups: OnceCell::new(),
         };
         for (at, change) in changes.iter().enumerate() {
             work.at = at;
@@ -106,6 +126,20 @@ pub(super) struct Work<'a> {
     mistakes: Vec<Mistake>,
     changes: &'a [Change],
     at: usize,
+    /// Groups whose credentials, or whose ACLs', the changes name; found when first asked for.
+    secret_groups: OnceCell<BTreeSet<(&'a IscsiName, u16)>>,
+}
+
+fn secret_groups(changes: &[Change]) -> BTreeSet<(&IscsiName, u16)> {
+    let mut groups = BTreeSet::new();
+    for change in changes {
+        if let Change::Create { path, attributes } | Change::Set { path, attributes } = change
+            && matches!(attributes.get("chap.secret"), Some(Some(_)))
+        {
+            groups.extend(path.group());
+        }
+    }
+    groups
 }
 
 impl Work<'_> {
@@ -145,8 +179,7 @@ impl Work<'_> {
         self.touch(path);
         self.tree.put(path, id, attributes);
         if let ObjectPath::MappedLun(target, tag, initiator, _) = path {
-            let acl = ObjectPath::Acl(target.clone(), *tag, initiator.clone());
-            self.set_value(&acl, "default_luns", Value::Bool(false));
+            self.end_default_luns(target, *tag, initiator);
         }
     }
 
@@ -210,12 +243,7 @@ impl Work<'_> {
         self.tree.remove(path);
     }
 
-    fn delete_mappings(
-        &mut self,
-        target: &iscsi_wire::IscsiName,
-        tag: u16,
-        lun: crate::LogicalUnitNumber,
-    ) {
+    fn delete_mappings(&mut self, target: &IscsiName, tag: u16, lun: crate::LogicalUnitNumber) {
         let Some(group) = self.tree.group(target, tag) else {
             return;
         };
@@ -260,6 +288,13 @@ impl Work<'_> {
                         self.fixed(path, row);
                     } else {
                         attributes.remove(row.name);
+                    }
+                }
+                Some(Raw::Kept) => {
+                    if !now.contains_key(row.name) {
+                        let reason = format!("{} is to stay as it is, and is not set", row.name);
+                        let what = (reason, "give its value".to_owned());
+                        self.mistake_of(path, row.name, ConfigCode::Missing, what);
                     }
                 }
                 Some(raw) => match row.parse(raw) {
@@ -309,23 +344,22 @@ impl Work<'_> {
         true
     }
 
-    fn complete_group(&self, name: &iscsi_wire::IscsiName, tag: u16, attributes: &mut Attributes) {
+    fn complete_group(&self, name: &IscsiName, tag: u16, attributes: &mut Attributes) {
         if !attributes.contains_key("relative_target_port")
             && let Some(port) = self.tree.indexes.free_port(self.tree.last_id)
         {
             attributes.insert("relative_target_port", Value::Integer(i64::from(port)));
         }
-        let names_secret = |change: &Change| match change {
-            Change::Create { path, attributes } | Change::Set { path, attributes } => {
-                path.group() == Some((name, tag))
-                    && matches!(attributes.get("chap.secret"), Some(Some(_)))
-            }
-            Change::Delete { .. } => false,
-        };
         // Found once and kept, so that taking a secret away later never opens the group. LIO's own default is to ask.
         let lio = attributes.get("defaults").and_then(Value::as_text) == Some("lio");
         if !attributes.contains_key("authentication") {
-            let chap = lio || self.changes.iter().any(names_secret);
+            let names_secret = || {
+                let groups = self
+                    .secret_groups
+                    .get_or_init(|| secret_groups(self.changes));
+                groups.contains(&(name, tag))
+            };
+            let chap = lio || names_secret();
             let value = if chap { "chap" } else { "none" };
             attributes.insert("authentication", Value::text(value));
         }
@@ -357,14 +391,18 @@ impl Work<'_> {
         Some(attributes)
     }
 
-    fn set_value(&mut self, path: &ObjectPath, name: &'static str, value: Value) {
-        if let Some(node) = self.tree.find(path) {
-            let mut attributes = node.attributes().clone();
-            if attributes.insert(name, value.clone()) != Some(value) {
-                self.touch(path);
-                self.tree
-                    .put(path, node.id().unwrap_or_default(), attributes);
-            }
+    /// An initiator that a LUN is mapped for sees what is mapped for it, and nothing else.
+    fn end_default_luns(&mut self, target: &IscsiName, tag: u16, initiator: &IscsiName) {
+        let Some(acl) = self.tree.acl(target, tag, initiator) else {
+            return;
+        };
+        let group = self.tree.group(target, tag);
+        if group.is_some_and(|group| group.shows_every_lun(acl)) {
+            let (id, mut attributes) = (acl.id, acl.attributes.clone());
+            attributes.insert("default_luns", Value::Bool(false));
+            let path = ObjectPath::Acl(target.clone(), tag, initiator.clone());
+            self.touch(&path);
+            self.tree.put(&path, id, attributes);
         }
     }
 

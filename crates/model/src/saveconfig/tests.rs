@@ -1,0 +1,306 @@
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde_json::Value as Json;
+
+use super::*;
+use crate::{Change, Desired, FileError, Tree};
+
+const NEWEST: &str = include_str!("tests/rtslib-2.2.4.json");
+const DEBIAN_12: &str = include_str!("tests/rtslib-2.1.53.json");
+/// As of enterprise distributions of ten years ago, and edited by hand since.
+const OLD: &str = include_str!("tests/old.json");
+
+fn read(text: &str) -> Desired {
+    parse(text).expect("a legal file")
+}
+
+fn tree_of(desired: &Desired) -> Tree {
+    let plan = Tree::default().plan(&desired.changes);
+    plan.map_err(|mistakes| desired.locate(mistakes))
+        .expect("it can be planned")
+        .tree
+}
+
+/// The file's values, without what says nothing.
+fn as_json(text: &str) -> Json {
+    let mut json: Json = serde_json::from_str(text).expect("JSON");
+    for object in json["storage_objects"].as_array_mut().expect("a list") {
+        let object = object.as_object_mut().expect("an object");
+        // The default, and older versions of rtslib refuse it.
+        if object.get("exclusive") == Some(&Json::Bool(true)) {
+            object.remove("exclusive");
+        }
+    }
+    // rtslib lists LUNs as the directory has them.
+    for target in json["targets"].as_array_mut().expect("a list") {
+        for group in target["tpgs"].as_array_mut().expect("a list") {
+            let by_index = |list: &mut Json| {
+                let list = list.as_array_mut().expect("a list");
+                list.sort_by_key(|lun| lun["index"].as_u64());
+            };
+            by_index(&mut group["luns"]);
+            for acl in group["node_acls"].as_array_mut().expect("a list") {
+                by_index(&mut acl["mapped_luns"]);
+            }
+        }
+    }
+    let by_name =
+        |key: &'static str| move |one: &Json| (one["plugin"].to_string(), one[key].to_string());
+    json["storage_objects"]
+        .as_array_mut()
+        .expect("a list")
+        .sort_by_key(by_name("name"));
+    json["targets"]
+        .as_array_mut()
+        .expect("a list")
+        .sort_by_key(by_name("wwn"));
+    json
+}
+
+#[test]
+fn newest_file_read_and_written_is_the_same_file() {
+    let desired = read(NEWEST);
+    assert_eq!(desired.warnings, [""; 0]);
+    let written = write(&tree_of(&desired), true);
+    assert_eq!(as_json(&written), as_json(NEWEST));
+    // And so is what is read from that.
+    let again = tree_of(&read(&written));
+    assert_eq!(again.changes_to(&read(NEWEST).changes), []);
+}
+
+#[test]
+fn newest_file_keeps_what_decides_a_login() {
+    let tree = tree_of(&read(NEWEST));
+    let (demo, strict): (Vec<_>, Vec<_>) = tree
+        .groups()
+        .map(|(_, group)| group)
+        .partition(|group| group.generate_node_acls());
+    assert!(!tree.requirement(demo[0], None).required);
+    let group = strict[0];
+    assert!(tree.requirement(group, None).required);
+    let acl = group.acls.values().next().expect("an ACL");
+    let requirement = tree.requirement(group, Some(acl));
+    let credentials = requirement.credentials.expect("it has some");
+    assert_eq!(credentials.chap.user, "user1");
+    assert_eq!(
+        credentials.mutual.expect("mutual too").secret.expose(),
+        b"msecret1234567"
+    );
+    assert!(tree.discovery_requirement().required);
+    // Written because rtslib writes every key, and not because anybody meant it; this one somebody did.
+    let settings = group.settings(None);
+    assert_eq!(settings.max_recv_data_segment_length, 262_144);
+    assert_eq!(settings.max_burst_length, 1_048_576);
+    assert!(!settings.immediate_data);
+    let second = group.acls.values().nth(1).expect("another");
+    let seen: Vec<(u16, u16, bool)> = crate::visible_luns(group, Some(second))
+        .iter()
+        .map(|lun| (lun.number.0, lun.lun.0, lun.write_protect))
+        .collect();
+    assert_eq!(seen, [(0, 0, false), (1, 1, false), (7, 5, true)]);
+    let disk = tree.resolve("file/disk1").expect("a disk");
+    assert_eq!(disk.serial(), Some("5b556b8e-6394-481e-9f90-d68ec9cadd54"));
+    assert!(disk.write_cache() && !tree.resolve("disk2").expect("a disk").write_cache());
+    assert!(tree.resolve("block/blk1").expect("a disk").write_cache());
+    assert_eq!(disk.inquiry_text("vendor"), "LIO-ORG");
+    assert_eq!(disk.inquiry_text("product"), "disk1");
+}
+
+#[test]
+fn debian_12_file_leaves_out_what_is_not_served_and_says_so() {
+    let desired = read(DEBIAN_12);
+    let warnings = desired.warnings.join("\n");
+    for part in [
+        "line 65: storage object remote: the plugin user has no counterpart here",
+        "netif_timeout is not known here",
+        "LUN 1 of iqn.2003-01.org.linux-iscsi.nunki.aarch64:sn.75fcaf1cfc33 is left out",
+        "a target of the fabric vhost is left out",
+    ] {
+        assert!(warnings.contains(part), "{part}: {warnings}");
+    }
+    assert_eq!(desired.warnings.len(), 4, "{warnings}");
+    let tree = tree_of(&desired);
+    let (_, group) = tree.groups().next().expect("a group");
+    assert!(group.generate_node_acls() && !group.demo_mode_write_protect());
+    assert_eq!(group.settings(None).header_digest, crate::Digests::Crc32c);
+    assert_eq!(group.settings(None).default_time2wait, 4);
+    let written: Json = serde_json::from_str(&write(&tree, true)).expect("JSON");
+    let parameters = &written["targets"][0]["tpgs"][0]["parameters"];
+    assert_eq!(parameters["ErrorRecoveryLevel"], "2");
+    assert_eq!(parameters["MaxConnections"], "2");
+}
+
+#[test]
+fn old_file_is_read_with_what_it_leaves_to_defaults() {
+    let desired = read(OLD);
+    let warnings = desired.warnings.join("\n");
+    for part in [
+        "only the fabric iscsi",
+        "fabric_max_sectors",
+        "999936 are served",
+    ] {
+        assert!(warnings.contains(part), "{part}: {warnings}");
+    }
+    let tree = tree_of(&desired);
+    let block = tree.resolve("block/block02").expect("a device");
+    assert!(block.read_only() && block.write_cache());
+    let odd = tree.resolve("file/odd").expect("a file");
+    assert_eq!((odd.size_bytes(), odd.write_cache()), (Some(999_936), true));
+    assert_eq!(
+        tree.resolve("null/ram0").and_then(|ram| ram.size_bytes()),
+        Some(8 << 20)
+    );
+    let groups: Vec<_> = tree.groups().collect();
+    assert_eq!(groups[0].0.alias(), Some("storage"));
+    assert!(groups.iter().all(|(_, group)| group.enabled()));
+    // Nobody said that it is open.
+    assert!(
+        groups
+            .iter()
+            .all(|(_, group)| tree.requirement(group, None).required)
+    );
+    let addresses: Vec<String> = tree.portal_addresses().map(|at| at.to_string()).collect();
+    assert_eq!(addresses, ["192.0.2.20:3260", "[2001:db8::20]:3261"]);
+    let again = tree_of(&read(&write(&tree, true)));
+    assert_eq!(again.changes_to(&desired.changes), []);
+}
+
+#[test]
+fn file_with_mistakes_tells_each_at_its_line() {
+    let text = r#"{
+ "storage_objects": [
+  {"name": "a b", "plugin": "fileio"},
+  {"name": "c", "plugin": "fileio"},
+  {"name": "d", "plugin": "ramdisk", "size": "big"}],
+ "targets": [{"fabric": "iscsi", "wwn": "iqn.2026-01.org.example:t", "tpgs": [
+  {"tag": 1, "enable": "perhaps",
+   "attributes": {"login_timeout": 99},
+   "parameters": {"InitialR2T": "Maybe"},
+   "luns": [{"index": 0, "storage_object": "/backstores/fileio/nothing"},
+            {"index": 1}],
+   "portals": [{"ip_address": "somewhere", "port": 99999}],
+   "node_acls": [{"node_wwn": "nonsense!"},
+    {"node_wwn": "iqn.2026-01.org.example:h", "mapped_luns": [
+      {"index": 0, "tpg_lun": 0}, {"index": 1, "tpg_lun": 5}, {"index": 2}]}]}]}]}"#;
+    let errors = parse(text).expect_err("mistakes");
+    let lines: Vec<u32> = errors.iter().filter_map(|error| error.line).collect();
+    assert_eq!(
+        lines,
+        [3, 4, 5, 7, 8, 9, 10, 11, 12, 12, 13, 15, 15],
+        "{errors:#?}"
+    );
+    assert!(errors.iter().all(|error| !error.hint.is_empty()));
+    assert_eq!(
+        parse("{\n \"targets\": [}").expect_err("no JSON")[0].line,
+        Some(2)
+    );
+    assert_eq!(parse("{\"targets\": 5}").expect_err("no list").len(), 1);
+}
+
+#[test]
+fn file_without_secrets_keeps_what_is_there() {
+    let tree = tree_of(&read(NEWEST));
+    let text = write(&tree, false);
+    for secret in [
+        "secret12345678",
+        "msecret1234567",
+        "tpgsecret12345",
+        "dsecret1234567",
+    ] {
+        assert!(!text.contains(secret));
+    }
+    assert_eq!(tree.changes_to(&read(&text).changes), []);
+}
+
+#[test]
+fn written_acl_of_every_lun_maps_each() {
+    let tree = crate::testing::tree_of(&[
+        "create /backstores/ram/a size=1MiB",
+        "create /backstores/null/a size=1MiB",
+        "create /targets/iqn.2026-11.org.example:t",
+        "create /targets/iqn.2026-11.org.example:t/tpgs/1",
+        "create /targets/iqn.2026-11.org.example:t/tpgs/1/luns/0 backstore=ram/a",
+        "create /targets/iqn.2026-11.org.example:t/tpgs/1/luns/3 backstore=null/a write_protect=1",
+        "create /targets/iqn.2026-11.org.example:t/tpgs/1/acls/iqn.2026-11.org.example:h",
+    ]);
+    let text = write(&tree, true);
+    let again = tree_of(&read(&text));
+    let seen = |tree: &Tree| -> Vec<(u16, bool)> {
+        let (_, group) = tree.groups().next().expect("a group");
+        let acl = group.acls.values().next().map(AsRef::as_ref);
+        let luns = crate::visible_luns(group, acl);
+        luns.iter()
+            .map(|lun| (lun.number.0, lun.write_protect))
+            .collect()
+    };
+    assert_eq!(seen(&again), seen(&tree));
+    assert!(again.resolve("null/a-null").is_some());
+}
+
+#[test]
+fn imported_file_as_toml_leads_to_the_same_tree() {
+    for text in [NEWEST, DEBIAN_12, OLD] {
+        let tree = tree_of(&read(text));
+        let toml = crate::desired::to_toml(&tree, true);
+        let desired = crate::desired::parse_toml(&toml, Path::new("/")).expect("legal");
+        assert_eq!(tree.changes_to(&desired.changes), [], "{toml}");
+        // What nobody set is not in it.
+        assert!(
+            !toml.contains("MaxRecvDataSegmentLength") && !toml.contains("dataout_timeout = 3")
+        );
+    }
+}
+
+proptest! {
+    /// Any one value of a file made another: nothing panics, and what is refused has a line.
+    #[test]
+    fn read_of_a_file_with_any_value_changed_never_panics(
+        pick in 0..2_000_usize,
+        value in prop::sample::select(vec!["null", "true", "-1", "70000", "\"\"", "\"x\"", "[]", "{}", "[null]", "1.5"]),
+    ) {
+        let mut json: Json = serde_json::from_str(OLD).expect("JSON");
+        let count = count(&json);
+        replace(&mut json, &mut (pick % count), &serde_json::from_str(value).expect("JSON"));
+        let text = serde_json::to_string_pretty(&json).expect("JSON");
+        match parse(&text) {
+            Ok(desired) => prop_assert!(Tree::default().plan(&desired.changes).is_ok()),
+            Err(errors) => prop_assert!(errors.iter().all(|error: &FileError| error.line.is_some())),
+        }
+    }
+}
+
+fn count(json: &Json) -> usize {
+    let below: usize = match json {
+        Json::Array(items) => items.iter().map(count).sum(),
+        Json::Object(entries) => entries.values().map(count).sum(),
+        _ => 0,
+    };
+    below + 1
+}
+
+/// Puts `with` in the place of the value at `index`, in the order of reading.
+fn replace(json: &mut Json, index: &mut usize, with: &Json) -> bool {
+    if *index == 0 {
+        *json = with.clone();
+        return true;
+    }
+    *index -= 1;
+    match json {
+        Json::Array(items) => items.iter_mut().any(|item| replace(item, index, with)),
+        Json::Object(entries) => entries.values_mut().any(|item| replace(item, index, with)),
+        _ => false,
+    }
+}
+
+#[test]
+fn changes_of_a_file_are_all_creations() {
+    let desired = read(NEWEST);
+    assert!(
+        desired
+            .changes
+            .iter()
+            .all(|change| matches!(change, Change::Create { .. }))
+    );
+    assert!(desired.secrets.is_empty());
+}

@@ -151,7 +151,7 @@ impl World {
             };
             let writes = task.script.io_kind(left + 1) == IoKind::Write;
             assert!(
-                !self.away && !(writes && self.read_only),
+                !(self.away || writes && self.read_only),
                 "seed {}: {place:?} is in flight after {action:?}",
                 self.seed
             );

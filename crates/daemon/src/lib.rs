@@ -4,4 +4,5 @@
 #[cfg(feature = "api")]
 pub mod api;
 pub mod control;
+pub mod helper;
 pub mod state;

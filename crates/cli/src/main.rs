@@ -4,6 +4,7 @@
 //! disk; that is the engine's.
 #![forbid(unsafe_code)]
 
+mod daemon;
 mod log;
 mod serve;
 
@@ -22,6 +23,8 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Check(daemon::check::Args),
+    Import(daemon::import::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,8 @@ fn main() -> ExitCode {
     };
     let outcome = log::start().and_then(|()| match command_line.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => daemon::check::run(&args),
+        Command::Import(args) => daemon::import::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use auth::Secret;
 
 use crate::attributes::{Attribute, ObjectKind, nearest};
-use crate::change::{Change, Given, Mistake};
+use crate::change::{Change, Given, Mistake, Plan};
 use crate::document::{Entry, Item, Place};
 use crate::error::{ConfigCode, ConfigError};
 use crate::path::ObjectPath;
@@ -116,6 +116,16 @@ impl Desired {
     #[must_use]
     pub fn locate(&self, mistakes: Vec<Mistake>) -> Vec<FileError> {
         sorted(self.located(mistakes, &BTreeSet::new(), BTreeSet::new()))
+    }
+
+    /// What the file would make of nothing: whether all of it can be, and what the operator should know, without a daemon.
+    /// Secrets that are not filled in, or to be kept as they are, are taken as good; the plan's tree has something else in their place.
+    ///
+    /// # Errors
+    /// Every mistake, at its place.
+    pub fn rehearse(&self) -> Result<Plan, Vec<FileError>> {
+        let plan = Tree::default().plan(&with_stand_ins(&self.changes));
+        plan.map_err(|mistakes| self.locate(mistakes))
     }
 
     fn located(

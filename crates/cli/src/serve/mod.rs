@@ -8,7 +8,7 @@ mod name;
 mod plan;
 mod quote;
 mod reach;
-mod secret;
+pub(crate) mod secret;
 mod size;
 mod status;
 

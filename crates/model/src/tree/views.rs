@@ -456,6 +456,17 @@ impl Tree {
         }
     }
 
+    /// The sockets of all authentication helpers that anything here names.
+    #[must_use]
+    pub fn auth_helpers(&self) -> std::collections::BTreeSet<String> {
+        let groups = self.groups().map(|(_, group)| &group.attributes);
+        groups
+            .chain([&*self.daemon])
+            .filter_map(|attributes| text_of(attributes, "auth_helper"))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// The value in force of one of the daemon's attributes.
     #[must_use]
     pub fn daemon_setting(&self, name: &str) -> Option<Value> {

@@ -20,7 +20,7 @@ mod tree;
 
 pub use attribute::AttributeInfo;
 pub use change::{Attributes, Change, Effect, EffectAction, Outcome, SessionBrief, Transaction};
-pub use client::{Client, ClientError, Precondition};
+pub use client::{Client, ClientError, Events, Precondition, ProtocolFault};
 pub use event::{Event, SessionEnd, SessionStart};
 pub use explain::{ExplainLun, ExplainOutcome, ExplainQuery, ExplainStep, Explanation};
 pub use problem::{Problem, ProblemItem};

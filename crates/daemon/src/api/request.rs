@@ -142,8 +142,16 @@ pub(super) async fn read_body(
     })
 }
 
-/// JSON as this type, with the place of a mistake, and the nearest known name for an unknown one.
+/// A JSON object as this type, with the place of a mistake, and the nearest known name for an unknown one.
 pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Serde would take a list for a struct, field by field: that is nobody's wish.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if matches!(first, Some(b'[')) {
+        return Err(explain_mismatch(
+            "the body",
+            "invalid type: list, expected an object at line 1",
+        ));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         if error.is_data() {
             return explain_mismatch("the body", &error.to_string());
@@ -169,6 +177,11 @@ pub(super) fn query<T>(
             let reason = text
                 .rsplit_once("query string: ")
                 .map_or(text.as_str(), |(_, reason)| reason);
+            // The parameter's name comes first.
+            let reason = match reason.split_once(": ") {
+                Some((name, reason)) if !name.contains(' ') => reason,
+                _ => reason,
+            };
             explain_mismatch("the query", reason)
         })
 }

@@ -23,6 +23,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Args>),
+    Daemon(daemon::run::Args),
     Check(daemon::check::Args),
     Import(daemon::import::Args),
 }
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     };
     let outcome = log::start().and_then(|()| match command_line.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Daemon(args) => daemon::run::run(&args),
         Command::Check(args) => daemon::check::run(&args),
         Command::Import(args) => daemon::import::run(&args),
     });

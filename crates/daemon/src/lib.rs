@@ -4,5 +4,8 @@
 #[cfg(feature = "api")]
 pub mod api;
 pub mod control;
+pub mod core;
 pub mod helper;
+#[cfg(feature = "api")]
+pub mod run;
 pub mod state;

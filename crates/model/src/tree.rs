@@ -140,8 +140,8 @@ pub struct PortalGroup {
     pub luns: OrdMap<LogicalUnitNumber, Arc<Lun>>,
     /// By initiator name.
     pub acls: OrdMap<IscsiName, Arc<NodeAcl>>,
-    /// Which ACLs map each LUN.
-    pub(crate) mapped_by: OrdMap<LogicalUnitNumber, imbl::OrdSet<IscsiName>>,
+    /// Where each LUN is mapped: for which initiators, under which numbers.
+    pub(crate) mapped_by: OrdMap<LogicalUnitNumber, imbl::OrdSet<(IscsiName, LogicalUnitNumber)>>,
 }
 
 /// An address and port where a portal group is served.

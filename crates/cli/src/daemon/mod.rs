@@ -1,5 +1,7 @@
-//! Commands for whoever runs the daemon that need no daemon: what its files say.
+//! The daemon itself, and commands about its files that need no daemon.
 
 pub(crate) mod check;
 pub(crate) mod import;
+pub(crate) mod places;
+pub(crate) mod run;
 mod wanted;

@@ -1,23 +1,26 @@
 //! From what was typed to what the engine runs: one target with one portal group, and a LUN for each disk.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use auth::Secret;
 use engine::EngineConfig;
 use iscsi_wire::IscsiName;
-use model::{
-    Authentication, Backstore, BackstoreKind, ChapCredential, Credentials, LogicalUnitNumber, Lun,
-    NodeAcl, ObjectId, Portal, PortalGroup, SessionSettings, Target, Tree,
-};
+use model::{BackstoreType, Change, ChapCredential, LogicalUnitNumber, ObjectPath, Raw, Tree};
 
 use super::args::Args;
 use super::name::target_name;
 use super::secret::SecretFile;
 use super::size::parse_size;
+
+/// The secrets of both directions.
+#[derive(Clone, Debug)]
+struct Pair {
+    chap: ChapCredential,
+    mutual: Option<ChapCredential>,
+}
 
 /// The port of iSCSI (RFC 7143 §4.2.7.1).
 const ISCSI_PORT: u16 = 3260;
@@ -87,25 +90,33 @@ impl Plan {
         let initiators = initiators(&args.initiator)?;
         let mut notes = Vec::new();
         let (credentials, chap) = chap(args, &mut notes)?.unzip();
-        let mut ids = (1..).map(ObjectId);
-        let backstores = backstores(args, &disks, create_bytes, &mut ids)?;
-        let group = group(
-            args,
-            portals(&args.listen)?,
-            &backstores,
-            &initiators,
-            credentials.clone(),
-            &mut ids,
-        )?;
-        let discovery = match &chap {
-            Some(Chap {
-                discovery: true, ..
-            }) => authentication(credentials),
-            _ => Authentication::default(),
-        };
+        check_serials(&args.serial, disks.len())?;
+        let mut changes = vec![
+            Change::create(ObjectPath::Target(target.clone()), []),
+            group(&target, initiators.is_empty(), credentials.as_ref()),
+        ];
+        changes.extend(
+            portals(&args.listen)?
+                .into_iter()
+                .map(|at| Change::create(ObjectPath::Portal(target.clone(), GROUP_TAG, at), [])),
+        );
+        for (index, disk) in disks.iter().enumerate() {
+            changes.extend(lun(args, &target, index, disk, create_bytes)?);
+        }
+        for initiator in &initiators {
+            let path = ObjectPath::Acl(target.clone(), GROUP_TAG, initiator.clone());
+            // An initiator with an ACL is asked for the ACL's own credentials.
+            changes.push(Change::create(path, proof(credentials.as_ref())));
+        }
+        if args.discovery_chap && credentials.is_some() {
+            changes.push(Change::set(
+                ObjectPath::Discovery,
+                proof(credentials.as_ref()),
+            ));
+        }
         Ok(Self {
             config: config(args)?,
-            tree: tree(&target, group, backstores, discovery, &mut ids),
+            tree: tree(&changes)?,
             target,
             disks,
             create_bytes,
@@ -127,122 +138,100 @@ fn config(args: &Args) -> Result<EngineConfig> {
     })
 }
 
-fn tree(
-    target: &IscsiName,
-    group: PortalGroup,
-    backstores: Vec<Backstore>,
-    discovery: Authentication,
-    ids: &mut impl Iterator<Item = ObjectId>,
-) -> Tree {
-    let node = Target {
-        id: fresh(ids),
-        name: target.clone(),
-        alias: None,
-        tpgs: BTreeMap::from([(group.tag, Arc::new(group))]),
-    };
-    Tree {
-        generation: 1,
-        backstores: backstores
-            .into_iter()
-            .map(|b| (b.id, Arc::new(b)))
-            .collect(),
-        targets: BTreeMap::from([(target.clone(), Arc::new(node))]),
-        discovery,
-    }
-}
-
-fn group(
-    args: &Args,
-    portals: Vec<Portal>,
-    backstores: &[Backstore],
-    initiators: &[IscsiName],
-    credentials: Option<Credentials>,
-    ids: &mut impl Iterator<Item = ObjectId>,
-) -> Result<PortalGroup> {
-    let mut luns = BTreeMap::new();
-    for (index, backstore) in backstores.iter().enumerate() {
-        let lun = Lun {
-            id: fresh(ids),
-            backstore: backstore.id,
-            write_protect: args.read_only,
-        };
-        luns.insert(lun_number(index)?, lun);
-    }
-    let acl = |initiator: &IscsiName| {
-        let acl = NodeAcl {
-            id: fresh(ids),
-            initiator: initiator.clone(),
-            mapped_luns: None,
-            credentials: None,
-        };
-        (initiator.clone(), Arc::new(acl))
-    };
-    Ok(PortalGroup {
-        acls: initiators.iter().map(acl).collect(),
-        id: fresh(ids),
-        tag: GROUP_TAG,
-        relative_target_port: 1,
-        enabled: true,
-        portals,
-        luns,
-        generate_node_acls: initiators.is_empty(),
-        authentication: match credentials {
-            Some(credentials) => authentication(Some(credentials)),
-            None => Authentication::default(),
-        },
-        settings: SessionSettings::default(),
+fn tree(changes: &[Change]) -> Result<Tree> {
+    let plan = Tree::default().plan(changes);
+    plan.map(|plan| plan.tree).map_err(|mistakes| {
+        let lines: Vec<String> = mistakes.iter().map(|m| m.error.to_string()).collect();
+        anyhow!(lines.join("\n"))
     })
 }
 
-fn authentication(credentials: Option<Credentials>) -> Authentication {
-    Authentication {
-        required: true,
-        credentials,
-        version: 1,
+fn group(target: &IscsiName, any_initiator: bool, credentials: Option<&Pair>) -> Change {
+    let chap = if credentials.is_some() {
+        "chap"
+    } else {
+        "none"
+    };
+    let mut attributes = vec![
+        ("authentication", Raw::from(chap)),
+        ("generate_node_acls", Raw::from(any_initiator)),
+    ];
+    if any_initiator {
+        attributes.extend(proof(credentials));
     }
+    Change::create(ObjectPath::Tpg(target.clone(), GROUP_TAG), attributes)
 }
 
-fn backstores(
-    args: &Args,
-    disks: &[Disk],
-    create_bytes: Option<u64>,
-    ids: &mut impl Iterator<Item = ObjectId>,
-) -> Result<Vec<Backstore>> {
-    check_serials(&args.serial, disks.len())?;
-    let block_size_bytes = args.block_size.parse().context("--block-size")?;
-    let mut backstores = Vec::new();
-    for (index, disk) in disks.iter().enumerate() {
-        let (name, kind) = match disk {
-            Disk::Path(path) => (path.display().to_string(), path_kind(path, create_bytes)?),
-            Disk::Ram { bytes } => {
-                let name = format!("RAM disk at LUN {}", lun_number(index)?.0);
-                (name, BackstoreKind::Ram { bytes: *bytes })
-            }
-        };
-        backstores.push(Backstore {
-            id: fresh(ids),
-            name,
-            kind,
-            block_size_bytes,
-            write_cache: true,
-            read_only: args.read_only,
-            thin: true,
-            serial: args.serial.get(index).cloned(),
-        });
+/// What an initiator proves, and what the target does, as attributes.
+fn proof(credentials: Option<&Pair>) -> Vec<(&'static str, Raw)> {
+    let mut attributes = Vec::new();
+    if let Some(Pair { chap, mutual }) = credentials {
+        attributes.push(("chap.user", Raw::from(chap.user.as_str())));
+        attributes.push(("chap.secret", Raw::Secret(chap.secret.clone())));
+        if let Some(mutual) = mutual {
+            attributes.push(("mutual_chap.user", Raw::from(mutual.user.as_str())));
+            attributes.push(("mutual_chap.secret", Raw::Secret(mutual.secret.clone())));
+        }
     }
-    Ok(backstores)
+    attributes
+}
+
+/// A disk and the LUN that shows it.
+fn lun(
+    args: &Args,
+    target: &IscsiName,
+    index: usize,
+    disk: &Disk,
+    create_bytes: Option<u64>,
+) -> Result<[Change; 2]> {
+    let number = lun_number(index)?;
+    let block_size: i64 = args.block_size.parse().context("--block-size")?;
+    let mut attributes = vec![
+        ("block_size", Raw::from(block_size)),
+        ("read_only", Raw::from(args.read_only)),
+    ];
+    let kind = match disk {
+        Disk::Ram { bytes } => {
+            attributes.push(("size", size(*bytes)?));
+            BackstoreType::Ram
+        }
+        Disk::Path(path) => {
+            attributes.push(("path", Raw::from(text_of(path)?)));
+            let kind = path_type(path)?;
+            if let (BackstoreType::File, Some(bytes)) = (kind, create_bytes) {
+                attributes.push(("size", size(bytes)?));
+            }
+            kind
+        }
+    };
+    if let Some(serial) = args.serial.get(index) {
+        attributes.push(("serial", Raw::from(serial.as_str())));
+    }
+    let name = format!("lun{}", number.0);
+    let shown = [
+        ("backstore", Raw::from(format!("{kind}/{name}"))),
+        ("write_protect", Raw::from(args.read_only)),
+    ];
+    Ok([
+        Change::create(ObjectPath::Backstore(kind, name), attributes),
+        Change::create(ObjectPath::Lun(target.clone(), GROUP_TAG, number), shown),
+    ])
+}
+
+fn size(bytes: u64) -> Result<Raw> {
+    let bytes = i64::try_from(bytes).context("a size is below 8 EiB")?;
+    Ok(Raw::from(bytes))
+}
+
+fn text_of(path: &Path) -> Result<&str> {
+    path.to_str()
+        .ok_or_else(|| anyhow!("{}: the path is not UTF-8; rename it", path.display()))
 }
 
 /// A block device is one only if it is there; a missing path is a file to be created.
-fn path_kind(path: &Path, create_bytes: Option<u64>) -> Result<BackstoreKind> {
-    let path = path.to_owned();
-    match std::fs::metadata(&path) {
-        Ok(found) if found.file_type().is_block_device() => {
-            return Ok(BackstoreKind::Block {
-                path,
-                direct: false,
-            });
-        }
+fn path_type(path: &Path) -> Result<BackstoreType> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.file_type().is_block_device() => Ok(BackstoreType::Block),
         // A regular file in /dev, made by a slip of the pen, would fill the machine's memory.
         Err(_) if path.starts_with("/dev") && !path.starts_with("/dev/shm") => {
             bail!(
@@ -251,13 +240,8 @@ fn path_kind(path: &Path, create_bytes: Option<u64>) -> Result<BackstoreKind> {
             )
         }
         // What else is wrong with it comes out when it is opened.
-        _ => {}
+        _ => Ok(BackstoreType::File),
     }
-    Ok(BackstoreKind::File {
-        path,
-        create_bytes,
-        direct: false,
-    })
 }
 
 /// One for each LUN or none at all: which disk a single one belongs to would be a guess.
@@ -299,16 +283,12 @@ fn initiators(texts: &[String]) -> Result<Vec<IscsiName>> {
     Ok(names)
 }
 
-fn portals(texts: &[String]) -> Result<Vec<Portal>> {
-    let mut portals: Vec<Portal> = Vec::new();
+fn portals(texts: &[String]) -> Result<Vec<SocketAddr>> {
+    let mut portals: Vec<SocketAddr> = Vec::new();
     for text in texts {
-        let portal = Portal {
-            address: listen_address(text)?,
-            advertise: None,
-        };
-        // Port 0 is another one each time.
-        if portal.address.port() == 0 || !portals.contains(&portal) {
-            portals.push(portal);
+        let address = listen_address(text)?;
+        if !portals.contains(&address) {
+            portals.push(address);
         }
     }
     Ok(portals)
@@ -332,7 +312,7 @@ fn listen_address(text: &str) -> Result<SocketAddr> {
         })
 }
 
-fn chap(args: &Args, notes: &mut Vec<String>) -> Result<Option<(Credentials, Chap)>> {
+fn chap(args: &Args, notes: &mut Vec<String>) -> Result<Option<(Pair, Chap)>> {
     // The parser has seen to it that each user comes with a file.
     let (Some(user), Some(file)) = (&args.chap, &args.chap_secret_file) else {
         return Ok(None);
@@ -352,7 +332,7 @@ fn chap(args: &Args, notes: &mut Vec<String>) -> Result<Option<(Credentials, Cha
             "--mutual-chap: its secret is that of --chap too; give the target a secret of its own"
         );
     }
-    let credentials = Credentials {
+    let credentials = Pair {
         chap: credential,
         mutual: mutual_credential,
     };
@@ -377,7 +357,7 @@ fn credential(
     notes.extend(read.notes);
     let credential = ChapCredential {
         user: user.to_owned(),
-        secret: read.secret,
+        secret: Secret::new(read.secret),
     };
     let told = ChapFile {
         user: user.to_owned(),
@@ -385,11 +365,6 @@ fn credential(
         has_line_end: read.has_line_end,
     };
     Ok((credential, told))
-}
-
-fn fresh(ids: &mut impl Iterator<Item = ObjectId>) -> ObjectId {
-    ids.next()
-        .expect("2^64 ids are enough for one command line")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use iscsi_wire::IscsiName;
 use model::{Admission, Node, ObjectId, ObjectPath, Plan, Tree};
 use scsi::TargetPort;
-use scsi::lu::HomeAction;
+use scsi::lu::{HomeAction, LuChange};
 
 use super::stores::{Acquired, backstore};
 use super::{SessionEffect, TouchedSession};
@@ -156,7 +156,32 @@ pub(super) fn changes_of_units(
         let Some(seed) = world.unit_of.get(&id).and_then(|at| world.units.get(at)) else {
             continue;
         };
-        let _ = seed; // TEMP
+        let mut change = LuChange {
+            identity: Some(Arc::clone(&seed.snapshot.identity)),
+            target_ports: Some(Arc::clone(&seed.snapshot.target_ports)),
+            read_only: None,
+            caps: None,
+        };
+        let touched = plan
+            .touched
+            .iter()
+            .find(|touched| backstore(touched.after.as_ref()).is_some_and(|store| store.id == id));
+        let changed = touched.map(model::Touched::changed).unwrap_or_default();
+        if let Some(store) = world.tree.backstore_by_id(id) {
+            if changed.contains("read_only") {
+                change.read_only = Some(store.read_only());
+                // The unit refuses writes from then on; the store has to take them before the unit does.
+                if !store.read_only()
+                    && let Err(error) = seed.store.set_read_only(false)
+                {
+                    tracing::warn!(backstore = %store.name, %error, "the store stays as it was opened");
+                }
+            }
+            if changed.contains("write_cache") {
+                tell(id, HomeAction::WriteCache(store.write_cache()));
+            }
+        }
+        tell(id, HomeAction::Configure(Box::new(change)));
     }
     for (id, geometry) in &acquired.resized {
         tell(*id, HomeAction::Resize(*geometry));

@@ -206,11 +206,7 @@ impl Stores {
                 continue;
             };
             let (open, bytes) = (Arc::clone(&unit.seed.store), store.size_bytes());
-            match within(move || {
-                let _ = (open, bytes);
-                Err::<Geometry, String>(String::new())
-            }) {
-                // TEMP
+            match within(move || open.resize(bytes)) {
                 Some(Ok(geometry)) => resized.push((store.id, geometry)),
                 Some(Err(error)) => return Err(refused(&touched.path, error.to_string())),
                 None => {
@@ -376,8 +372,10 @@ impl Stores {
 fn stand_in(store: &Backstore) -> Result<OpenedUnit, String> {
     let hints = hints(store, MachineId::read()).map_err(|error| error.to_string())?;
     let block = store.block_size_bytes();
-    let bytes = store.size_bytes().unwrap_or_else(|| u64::from(block));
-    let opened = backstores::open_null(&store.name, bytes, block, &hints)
+    let geometry = store
+        .size_bytes()
+        .and_then(|bytes| Geometry::new(block, bytes / u64::from(block)).ok());
+    let opened = backstores::open_missing(&store.name, geometry, &hints)
         .map_err(|error| error.to_string())?;
     Ok(unit(store, &opened))
 }

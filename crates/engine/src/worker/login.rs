@@ -483,9 +483,10 @@ impl LoginLink {
         let mut established = self.proto.commit(tsih);
         // Responses that came before the last one and have not been sent yet go before it.
         if !self.out.is_empty() {
-            let mut bytes = std::mem::take(&mut self.out);
-            bytes.append(&mut established.final_response);
-            established.final_response = bytes;
+            let earlier = std::mem::take(&mut self.out);
+            for last in [&mut established.final_response, &mut established.refusal] {
+                last.splice(0..0, earlier.iter().copied());
+            }
         }
         cx.counters.logins_accepted.add(1);
         self.closed = true;

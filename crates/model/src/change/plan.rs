@@ -247,20 +247,11 @@ impl Work<'_> {
         let Some(group) = self.tree.group(target, tag) else {
             return;
         };
-        let mut paths = Vec::new();
-        for initiator in group.mapped_by.get(&lun).into_iter().flatten() {
-            let Some(acl) = group.acls.get(initiator) else {
-                continue;
-            };
-            for mapped in acl.luns.values().filter(|mapped| mapped.lun == lun) {
-                paths.push(ObjectPath::MappedLun(
-                    target.clone(),
-                    tag,
-                    initiator.clone(),
-                    mapped.number,
-                ));
-            }
-        }
+        let places = group.mapped_by.get(&lun).into_iter().flatten();
+        let path = |(initiator, number): &(IscsiName, crate::LogicalUnitNumber)| {
+            ObjectPath::MappedLun(target.clone(), tag, initiator.clone(), *number)
+        };
+        let paths: Vec<ObjectPath> = places.map(path).collect();
         for path in paths {
             self.touch(&path);
             self.tree.remove(&path);

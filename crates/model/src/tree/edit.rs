@@ -223,14 +223,12 @@ impl Tree {
             lun,
             attributes,
         };
-        let acl = Arc::make_mut(acl);
-        let old = acl.luns.insert(number, Arc::new(mapped));
-        if let Some(old) = old
-            && !maps(acl, old.lun)
-        {
-            remove(&mut at.mapped_by, &old.lun, initiator);
+        let old = Arc::make_mut(acl).luns.insert(number, Arc::new(mapped));
+        let place = (initiator.clone(), number);
+        if let Some(old) = old {
+            remove(&mut at.mapped_by, &old.lun, &place);
         }
-        enter(&mut at.mapped_by, lun, initiator.clone());
+        enter(&mut at.mapped_by, lun, place);
         true
     }
 
@@ -291,7 +289,8 @@ impl Tree {
         };
         if let Some(acl) = group.acls.remove(initiator) {
             for mapped in acl.luns.values() {
-                remove(&mut group.mapped_by, &mapped.lun, initiator);
+                let place = (initiator.clone(), mapped.number);
+                remove(&mut group.mapped_by, &mapped.lun, &place);
             }
             remove(&mut self.indexes.named, initiator, key);
         }
@@ -304,11 +303,9 @@ impl Tree {
         let Some(acl) = group.acls.get_mut(initiator) else {
             return;
         };
-        let acl = Arc::make_mut(acl);
-        if let Some(mapped) = acl.luns.remove(&number)
-            && !maps(acl, mapped.lun)
-        {
-            remove(&mut group.mapped_by, &mapped.lun, initiator);
+        if let Some(mapped) = Arc::make_mut(acl).luns.remove(&number) {
+            let place = (initiator.clone(), number);
+            remove(&mut group.mapped_by, &mapped.lun, &place);
         }
     }
 
@@ -344,8 +341,4 @@ impl Tree {
         let first = found.next()?;
         found.next().is_none().then_some(first)
     }
-}
-
-fn maps(acl: &NodeAcl, lun: LogicalUnitNumber) -> bool {
-    acl.luns.values().any(|mapped| mapped.lun == lun)
 }

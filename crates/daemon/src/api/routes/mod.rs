@@ -118,3 +118,6 @@ fn number(path: Result<Path<u64>, PathRejection>, what: &str) -> Result<u64, ans
     path.map(|Path(number)| number)
         .map_err(|_| problem().into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! What every outer face asks of the daemon.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+
+use control_api::{
+    AttributeInfo, AuditEntry, Event, ExplainQuery, Explanation, ExportFormat, HistoryEntry,
+    Outcome, Problem, Refusal, Session, Status, Transaction, TreeAnswer,
+};
+use engine::{Engine, Missing, SessionId};
+
+use super::commit::Wish;
+use super::convert::{kind_named, parse_changes};
+use super::explain::explain;
+use super::metrics::metrics;
+use super::sessions::session_of;
+use super::view::{Facts, attribute_infos, view};
+use super::{Core, lock};
+use crate::control::{Caller, Control, Role};
+
+impl Core {
+    fn facts(&self) -> Facts {
+        let mut sessions: BTreeMap<_, usize> = BTreeMap::new();
+        let live = self.with_engine(Engine::sessions).unwrap_or_default();
+        for session in live {
+            if let Some(target) = session.target {
+                *sessions.entry((target, session.tag)).or_default() += 1;
+            }
+        }
+        Facts {
+            sizes: lock(&self.sizes).clone(),
+            degraded: self.with_engine(Engine::degraded).unwrap_or_default(),
+            sessions,
+        }
+    }
+
+    fn degraded_paths(&self) -> Vec<String> {
+        let tree = self.tree();
+        let degraded = self.with_engine(Engine::degraded).unwrap_or_default();
+        let path = |id| {
+            let store = tree.backstore_by_id(id)?;
+            Some(model::ObjectPath::Backstore(store.kind, store.name.clone()).to_string())
+        };
+        degraded.into_iter().filter_map(path).collect()
+    }
+}
+
+fn wish<'a>(who: &'a str, action: &'a str, dry_run: bool) -> Wish<'a> {
+    Wish {
+        who,
+        action,
+        if_generation: None,
+        dry_run,
+        missing: Missing::Refuse,
+        config: None,
+    }
+}
+
+impl Control for Core {
+    fn status(&self) -> Status {
+        let of_engine = self.with_engine(|engine| {
+            let portals = engine.portals();
+            let portals = portals.iter().map(ToString::to_string).collect();
+            let remnants = engine.remnants().into_iter().map(|one| one.path).collect();
+            (portals, engine.sessions().len(), remnants)
+        });
+        let ready = of_engine.is_some();
+        let (portals, sessions, remnants) = of_engine.unwrap_or_default();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: self.tree().generation,
+            ready,
+            portals,
+            sessions,
+            degraded: self.degraded_paths(),
+            remnants,
+            driver: self.driver.clone(),
+            workers: self.workers,
+        }
+    }
+
+    fn tree(&self, path: &str, depth: u32) -> Result<TreeAnswer, Problem> {
+        let tree = Self::tree(self);
+        let object = view(&tree, &self.facts(), path, depth)?;
+        Ok(TreeAnswer {
+            generation: tree.generation,
+            object,
+        })
+    }
+
+    fn transact(
+        &self,
+        caller: &Caller,
+        transaction: &Transaction,
+        dry_run: bool,
+    ) -> Result<Outcome, Problem> {
+        let changes = parse_changes(&transaction.changes)?;
+        let who = caller.to_string();
+        let wish = Wish {
+            if_generation: transaction.if_generation,
+            ..wish(&who, "transaction", dry_run)
+        };
+        self.commit(&wish, |_| Ok(changes.clone()))
+    }
+
+    fn apply(
+        &self,
+        caller: &Caller,
+        text: &str,
+        base: Option<&Path>,
+        dry_run: bool,
+    ) -> Result<Outcome, Problem> {
+        let who = caller.to_string();
+        let wish = wish(&who, "apply", dry_run);
+        self.apply_text(&wish, text, base.unwrap_or_else(|| Path::new("/")), None)
+    }
+
+    fn export(
+        &self,
+        caller: &Caller,
+        format: ExportFormat,
+        with_secrets: bool,
+    ) -> Result<String, Problem> {
+        if with_secrets && caller.role != Role::Admin {
+            return Err(Problem::forbidden("secrets are told to an admin only"));
+        }
+        let tree = Self::tree(self);
+        if with_secrets {
+            self.bus.note(
+                &caller.to_string(),
+                "export_secrets",
+                tree.generation,
+                Vec::new(),
+            );
+        }
+        Ok(match format {
+            ExportFormat::Toml => model::desired::to_toml(&tree, with_secrets),
+            ExportFormat::Saveconfig => model::saveconfig::write(&tree, with_secrets),
+        })
+    }
+
+    fn sessions(&self) -> Vec<Session> {
+        let tree = Self::tree(self);
+        let live = self.with_engine(Engine::sessions).unwrap_or_default();
+        live.iter().map(|info| session_of(&tree, info)).collect()
+    }
+
+    fn end_session(&self, caller: &Caller, id: u64) -> Result<(), Problem> {
+        let within = self.drain_timeout();
+        let found = self.with_engine(|engine| engine.end_session(SessionId(id), within));
+        if found != Some(true) {
+            return Err(
+                Problem::new(404, "no_such_session", format!("there is no session {id}"))
+                    .with_hint("look at the sessions; it may have ended"),
+            );
+        }
+        let generation = Self::tree(self).generation;
+        let what = vec![format!("session {id}")];
+        self.bus
+            .note(&caller.to_string(), "end_session", generation, what);
+        Ok(())
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Result<Explanation, Problem> {
+        explain(&Self::tree(self), query)
+    }
+
+    fn history(&self) -> Vec<HistoryEntry> {
+        lock(&self.saved).history()
+    }
+
+    fn rollback(
+        &self,
+        caller: &Caller,
+        generation: u64,
+        dry_run: bool,
+    ) -> Result<Outcome, Problem> {
+        let old = lock(&self.saved).tree_of(generation).ok_or_else(|| {
+            let text = format!("generation {generation} is not remembered");
+            Problem::new(404, "no_such_generation", text).with_hint("look at the history")
+        })?;
+        let desired = old.as_desired();
+        let who = caller.to_string();
+        self.commit(&wish(&who, "rollback", dry_run), |tree| {
+            Ok(tree.changes_to(&desired))
+        })
+    }
+
+    fn refused(&self) -> Vec<Refusal> {
+        self.bus.refused()
+    }
+
+    fn attributes(&self, kind: Option<&str>) -> Vec<AttributeInfo> {
+        match kind {
+            None => attribute_infos(None),
+            Some(name) => {
+                kind_named(name).map_or_else(Vec::new, |kind| attribute_infos(Some(kind)))
+            }
+        }
+    }
+
+    fn audit(&self) -> Vec<AuditEntry> {
+        self.bus.audit()
+    }
+
+    fn metrics(&self) -> String {
+        self.with_engine(metrics)
+            .unwrap_or_else(|| "# EOF\n".to_owned())
+    }
+
+    fn subscribe(&self) -> Receiver<Event> {
+        self.bus.subscribe()
+    }
+}

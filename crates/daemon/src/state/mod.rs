@@ -264,9 +264,10 @@ impl StateDir {
         self.directory.sync()?;
         // Before the copy, since old files may fill the disk that it needs.
         self.remove_old();
-        let (Some(next), Some(active)) = (self.next, self.active.as_mut()) else {
+        let Some(active) = self.active.as_mut() else {
             return Ok(());
         };
+        let next = self.next.unwrap_or_else(|| active.first());
         let synced = self
             .directory
             .sync_file(&self.directory.segment(active.first()));

@@ -264,12 +264,18 @@ impl Worker {
         }
     }
 
-    /// Writes questions, as many as there is room for.
+    /// Sends questions, as many as there is room for.
     fn ask(&mut self) {
-        let sent = match &mut self.link {
-            Link::Down { .. } => return,
+        if let Err(error) = self.send() {
+            self.fail(&error.to_string());
+        }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        match &mut self.link {
+            Link::Down { .. } => Ok(()),
             Link::Greeting { connection, .. } => connection.flush(),
-            Link::Up { connection, hello } => {
+            Link::Up { connection, hello } => loop {
                 while connection.takes_more()
                     && let Some(question) = self.waiting.pop_front()
                 {
@@ -281,11 +287,12 @@ impl Worker {
                         question.refuse();
                     }
                 }
-                connection.flush()
-            }
-        };
-        if let Err(error) = sent {
-            self.fail(&error.to_string());
+                connection.flush()?;
+                // What still waits now waits for the socket, which wakes us.
+                if self.waiting.is_empty() || !connection.takes_more() {
+                    return Ok(());
+                }
+            },
         }
     }
 

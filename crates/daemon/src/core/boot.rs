@@ -101,9 +101,9 @@ impl Core {
             missing: Missing::Refuse,
             config: None,
         };
-        let base = file.path.parent().unwrap_or_else(|| Path::new("."));
-        let base = std::path::absolute(base).unwrap_or_else(|_| base.to_owned());
-        let outcome = self.apply_text(&wish, &file.text, &base, Some(&file.path))?;
+        let whole = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+        let base = whole.parent().unwrap_or_else(|| Path::new("/"));
+        let outcome = self.apply_text(&wish, &file.text, base, Some(&file.path))?;
         for warning in &outcome.warnings {
             tracing::warn!("{warning}");
         }

@@ -8,15 +8,6 @@ use model::attributes::ObjectKind;
 use model::{Change, Given, Mistake, ObjectPath, Plan, Raw, Touched, Value};
 use serde_json::Value as Json;
 
-/// The path that a text names, or the problem with it.
-pub(super) fn parse_path(text: &str) -> Result<ObjectPath, Problem> {
-    text.parse().map_err(|error: model::PathError| {
-        Problem::new(422, "bad_path", error.reason)
-            .with_path(text)
-            .with_hint(error.hint)
-    })
-}
-
 /// The model's changes for the API's.
 ///
 /// # Errors
@@ -25,14 +16,14 @@ pub(super) fn parse_changes(changes: &[control_api::Change]) -> Result<Vec<Chang
     let mut parsed = Vec::new();
     let mut mistakes = Vec::new();
     for change in changes {
-        let path = match parse_path(change.path()) {
+        let path: ObjectPath = match change.path().parse() {
             Ok(path) => path,
-            Err(problem) => {
+            Err(model::PathError { reason, hint }) => {
                 mistakes.push(ProblemItem {
                     path: change.path().to_owned(),
                     code: "bad_path".to_owned(),
-                    reason: problem.detail,
-                    hint: problem.hint.unwrap_or_default(),
+                    reason,
+                    hint,
                     line: None,
                     file: None,
                 });

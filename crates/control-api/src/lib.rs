@@ -23,7 +23,7 @@ pub use change::{Attributes, Change, Effect, EffectAction, Outcome, SessionBrief
 pub use client::{Client, ClientError, Events, Precondition, ProtocolFault};
 pub use event::{Event, SessionEnd, SessionStart};
 pub use explain::{ExplainLun, ExplainOutcome, ExplainQuery, ExplainStep, Explanation};
-pub use problem::{Problem, ProblemItem};
+pub use problem::{Problem, ProblemDocument, ProblemItem};
 pub use record::{AuditEntry, ExportFormat, HistoryEntry, Refusal};
 pub use session::{
     Session, SessionAuthentication, SessionConnection, SessionCounters, SessionKind, SessionState,

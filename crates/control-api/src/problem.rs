@@ -1,16 +1,24 @@
 //! Every error of the API: a problem document (RFC 9457).
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 
 /// Where the pages that a problem's `type` names stand.
 const TYPE_BASE: &str = "https://example.org/quintain/problems/";
 
-/// Why a request was refused.
+/// Why a request was refused. One pointer, so that a `Result` with it is small; its members are those of
+/// [`ProblemDocument`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct Problem {
+#[serde(transparent)]
+pub struct Problem(#[cfg_attr(feature = "schema", schema(inline))] Box<ProblemDocument>);
+
+/// The members of a problem document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ProblemDocument {
     /// A URI made of `code`; `about:blank` where there is no code.
     #[serde(rename = "type")]
     pub type_uri: String,
@@ -65,14 +73,14 @@ impl Problem {
     /// A problem of this HTTP status and code.
     #[must_use]
     pub fn new(status: u16, code: &str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(ProblemDocument {
             type_uri: format!("{TYPE_BASE}{code}"),
             title: title(status).to_owned(),
             status,
             detail: detail.into(),
             code: Some(code.to_owned()),
-            ..Self::default()
-        }
+            ..ProblemDocument::default()
+        }))
     }
 
     /// 404: there is no such object.
@@ -85,11 +93,9 @@ impl Problem {
     #[must_use]
     pub fn stale_generation(asked: u64, current: u64) -> Self {
         let detail = format!("generation {asked} is no longer in force: {current} is");
-        Self {
-            generation: Some(current),
-            ..Self::new(409, "stale_generation", detail)
-        }
-        .with_hint("look at the tree again and repeat the change on what it is now")
+        let mut problem = Self::new(409, "stale_generation", detail);
+        problem.generation = Some(current);
+        problem.with_hint("look at the tree again and repeat the change on what it is now")
     }
 
     /// 422: one or more mistakes in a change or a file. The first one is told in `detail` too.
@@ -106,7 +112,8 @@ impl Problem {
             problem.reason = Some(only.reason.clone());
             problem.hint = (!only.hint.is_empty()).then(|| only.hint.clone());
         }
-        Self { errors, ..problem }
+        problem.errors = errors;
+        problem
     }
 
     /// 403: the caller lacks the role.
@@ -129,35 +136,43 @@ impl Problem {
 
     /// With the object it is about.
     #[must_use]
-    pub fn with_path(self, path: impl Into<String>) -> Self {
-        Self {
-            path: Some(path.into()),
-            ..self
-        }
+    pub fn with_path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
     }
 
     /// With why.
     #[must_use]
-    pub fn with_reason(self, reason: impl Into<String>) -> Self {
-        Self {
-            reason: Some(reason.into()),
-            ..self
-        }
+    pub fn with_reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
     }
 
     /// With what to do about it.
     #[must_use]
-    pub fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 
     /// Whether its code is this one.
     #[must_use]
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
+    }
+}
+
+impl Deref for Problem {
+    type Target = ProblemDocument;
+
+    fn deref(&self) -> &ProblemDocument {
+        &self.0
+    }
+}
+
+impl DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut ProblemDocument {
+        &mut self.0
     }
 }
 

@@ -12,9 +12,6 @@ pub type AttributeMap = BTreeMap<String, Value>;
 /// may be sent back as it came.
 pub const SECRET_MARK: &str = "***";
 
-// The schema derive reads a type called `Object` as "any JSON object"; under another name it is this one.
-type TreeObject = Object;
-
 /// One object: a backstore, a target, a LUN, or a container that only holds others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = TreeObject))]
@@ -41,11 +38,14 @@ pub struct Object {
     /// What stands directly below, down to the depth asked for.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schema(no_recursion))]
-    pub children: Vec<TreeObject>,
+    pub children: Vec<Self>,
     /// How many stand directly below, whether told or not.
     #[serde(default)]
     pub child_count: usize,
 }
+
+// The schema derive reads a type called `Object` as "any JSON object"; under another name it is this one.
+type TreeObject = Object;
 
 /// An object, and the generation of the tree it was read from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

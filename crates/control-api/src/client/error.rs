@@ -10,7 +10,7 @@ use crate::problem::Problem;
 #[derive(Debug)]
 pub enum ClientError {
     /// The daemon refused it and says why.
-    Problem(Box<Problem>),
+    Problem(Problem),
     /// Nobody listens at the socket.
     NotRunning {
         /// The socket.

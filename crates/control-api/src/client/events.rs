@@ -190,8 +190,10 @@ mod tests {
 
     #[test]
     fn line_without_end_is_refused_at_the_limit() {
-        let mut parser = Parser::default();
-        parser.unread = vec![b'x'; LINE_LIMIT_BYTES];
+        let mut parser = Parser {
+            unread: vec![b'x'; LINE_LIMIT_BYTES],
+            ..Parser::default()
+        };
         assert_eq!(parser.poll(), Ok(None));
         parser.unread.push(b'x');
         assert_eq!(parser.poll(), Err(ProtocolFault::TooLong));

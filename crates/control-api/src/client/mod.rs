@@ -380,7 +380,7 @@ fn refused(mut answer: Answer) -> Result<Answer, ClientError> {
         return Err(ProtocolFault::Status(answer.status).into());
     }
     let problem = parse(&answer.read_all()?)?;
-    Err(ClientError::Problem(Box::new(problem)))
+    Err(ClientError::Problem(problem))
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
@@ -428,3 +428,6 @@ fn with_precondition(mut request: Request, precondition: Precondition) -> Reques
     }
     request
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,11 +20,11 @@ pub(super) type Answer = Result<Response, Refused>;
 
 /// A problem on its way out.
 #[derive(Debug)]
-pub(super) struct Refused(Box<Problem>);
+pub(super) struct Refused(Problem);
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self(Box::new(problem))
+        Self(problem)
     }
 }
 

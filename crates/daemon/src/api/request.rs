@@ -309,7 +309,7 @@ mod tests {
         }
         let problem = parse_json::<Transaction>(br#"{"zzz":[]}"#).unwrap_err();
         assert_eq!(
-            (problem.code.as_deref(), problem.hint),
+            (problem.code.as_deref(), problem.hint.as_deref()),
             (Some("unknown_field"), None)
         );
     }

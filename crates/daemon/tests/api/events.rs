@@ -86,7 +86,7 @@ fn slow_reader_is_dropped_and_others_are_not() {
         waiting_events: 1000,
         ..Limits::default()
     });
-    let good = watch(&rig.client());
+    let mut good = watch(&rig.client());
     let mut slow = rig.connect();
     slow.write_all(request("GET", "/v1/events", "", "").as_bytes())
         .unwrap();
@@ -94,7 +94,10 @@ fn slow_reader_is_dropped_and_others_are_not() {
     let event = Event::Restored {
         path: "x".repeat(4096),
     };
-    let reader = std::thread::spawn(move || good.take(2000).filter(Result::is_ok).count());
+    let reader = std::thread::spawn(move || {
+        let told = good.by_ref().take(2000).filter(Result::is_ok).count();
+        (told, good)
+    });
     // More than both socket and queue hold, in steps that a reader who reads keeps up with.
     let mut sent = 0;
     while sent < 2000 {
@@ -106,8 +109,10 @@ fn slow_reader_is_dropped_and_others_are_not() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
-    assert_eq!(reader.join().unwrap(), 2000);
-    eventually(|| (rig.fake.watchers() <= 1 || rig.fake.emit(&event) <= 1).then_some(()));
+    let (told, mut good) = reader.join().unwrap();
+    assert_eq!(told, 2000);
+    eventually(|| (rig.fake.emit(&event) == 1).then_some(()));
+    assert_eq!(good.next().unwrap().unwrap(), event);
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 
 fn problem_of<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Problem {
     match result {
-        Err(ClientError::Problem(problem)) => *problem,
+        Err(ClientError::Problem(problem)) => problem,
         other => panic!("not refused: {other:?}"),
     }
 }

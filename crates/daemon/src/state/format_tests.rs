@@ -181,6 +181,24 @@ fn damage_before_a_torn_record_is_damage() {
 }
 
 #[test]
+fn record_behind_a_bad_one_makes_it_damage_only_when_it_is_later() {
+    for (generation, tail) in [
+        (6, Tail::Torn(38)),
+        (7, Tail::Torn(38)),
+        (8, Tail::Damaged(Damage::Record)),
+    ] {
+        let mut bytes = [segment(7, &[]), vec![0]].concat();
+        emit_record(
+            &record(generation, b"x"),
+            bytes.len() as u64,
+            SALT,
+            &mut bytes,
+        );
+        assert_eq!(scan(&bytes, 7, None).unwrap().tail, tail, "{generation}");
+    }
+}
+
+#[test]
 fn length_beyond_the_end_is_a_torn_tail() {
     // The header's own checksum is right: as when the kernel had written the first block only.
     let mut bytes = segment(1, &[record(1, &[7; 100])]);

@@ -1,5 +1,7 @@
 //! A death at every step leaves the old state or the new one.
 
+use daemon::state::StateError;
+
 use crate::machine::{Machine, PRELUDES, State, open, reopen};
 use crate::sim::{Done, EVERY_DONE, Fault, Sim};
 
@@ -85,35 +87,69 @@ fn open_killed_at_every_step_leaves_the_state() {
     assert!(deaths >= 3 * 3 * PRELUDES.len() as u64, "{deaths}");
 }
 
-#[test]
-fn open_killed_at_every_step_after_a_kill_in_an_append_leaves_the_old_or_the_new_state() {
+/// The process dies in `step`, and the next one while it opens the directory.
+fn kill_in_step_and_open(step: impl Fn(&mut Machine) -> bool) {
     for (keep, prelude) in PRELUDES {
-        for first in 1..=7 {
-            for done in [Done::Part, Done::All] {
-                let mut victim = Machine::new(keep).after(prelude);
-                victim.sim.arm(first, Fault::Kill(done));
-                let _ = victim.append("victim");
-                after_each_fate(&victim.sim, |sim, fate| {
-                    for nth in 1.. {
-                        let told =
-                            format!("keep {keep}, {prelude:?}, call {first}, {fate}, open {nth}");
-                        let sim = sim.fork();
-                        sim.restart();
-                        sim.arm(nth, Fault::Kill(done));
-                        let opened = open(&sim, victim.options);
-                        let is_over = sim.disarm();
-                        drop(opened);
-                        sim.power_cut(nth);
-                        let (_, found) = reopen(&sim, victim.options);
-                        assert!(victim.allows(&found), "{told}: {found:?}");
-                        if is_over {
-                            break;
-                        }
+        for (first, done) in (1..12).flat_map(|first| [(first, Done::Part), (first, Done::All)]) {
+            let mut victim = Machine::new(keep).after(prelude);
+            victim.sim.arm(first, Fault::Kill(done));
+            let _ = step(&mut victim);
+            after_each_fate(&victim.sim, |sim, fate| {
+                for nth in 1.. {
+                    let told =
+                        format!("keep {keep}, {prelude:?}, call {first}, {fate}, open {nth}");
+                    let sim = sim.fork();
+                    sim.restart();
+                    sim.arm(nth, Fault::Kill(done));
+                    let opened = open(&sim, victim.options);
+                    let is_over = sim.disarm();
+                    drop(opened);
+                    sim.power_cut(nth + first);
+                    let (_, found) = reopen(&sim, victim.options);
+                    assert!(victim.allows(&found), "{told}: {found:?}");
+                    if is_over {
+                        break;
                     }
-                });
-            }
+                }
+            });
         }
     }
+}
+
+#[test]
+fn open_killed_at_every_step_after_a_kill_in_an_append_leaves_the_old_or_the_new_state() {
+    kill_in_step_and_open(|machine| machine.append("victim").is_ok());
+}
+
+#[test]
+fn open_killed_at_every_step_after_a_kill_in_a_checkpoint_leaves_the_state() {
+    kill_in_step_and_open(|machine| machine.checkpoint().is_ok());
+}
+
+#[test]
+fn first_checkpoint_killed_at_every_step_is_never_taken_for_a_beginning_from_nothing() {
+    let mut made = 0;
+    for (nth, done) in (1..16).flat_map(|nth| EVERY_DONE.map(|done| (nth, done))) {
+        let mut machine = Machine::new(128);
+        machine.sim.arm(nth, Fault::Kill(done));
+        let _ = machine.dir.checkpoint(5, b"base");
+        after_each_fate(&machine.sim, |sim, fate| {
+            let (dir, loaded) = open(sim, machine.options).unwrap();
+            drop(dir);
+            let Some(checkpoint) = loaded.checkpoint else {
+                return;
+            };
+            assert_eq!(checkpoint, (5, b"base".to_vec()));
+            made += 1;
+            sim.delete("checkpoint-00000000000000000005");
+            let refused = open(sim, machine.options).map(drop);
+            assert!(
+                matches!(refused, Err(StateError::Missing { generation: 5, .. })),
+                "{done:?} of {nth}, {fate}: {refused:?}"
+            );
+        });
+    }
+    assert!(made > 0);
 }
 
 #[test]

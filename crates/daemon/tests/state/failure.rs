@@ -180,16 +180,62 @@ fn two_failures_in_two_appends_leave_the_old_state_or_a_doubtful_record_and_the_
 }
 
 #[test]
-fn failing_take_back_of_a_half_written_record_is_made_up_for_before_the_next() {
-    // The write fails in the middle, and so do all calls after it that could cut it or write anew.
-    for calls in 1..10 {
-        let mut machine = Machine::new(128).after("aaa");
-        for nth in 1..=calls {
-            machine.sim.arm(nth, Fault::Fail(crate::sim::Done::Part));
-            let _ = machine.append(&format!("victim {nth}"));
+fn record_that_cannot_even_be_taken_back_is_made_up_for_before_the_next() {
+    for (keep, prelude) in PRELUDES {
+        for (nth, done) in (1..8).flat_map(|nth| EVERY_DONE.map(|done| (nth, done))) {
+            let mut machine = Machine::new(keep).after(prelude);
+            let told = format!("keep {keep}, {prelude:?}, {done:?} from call {nth} on");
+            machine.sim.arm(nth, Fault::FailOn(done));
+            for author in ["first", "second", "third"] {
+                let _ = machine.append(author);
+            }
+            machine.sim.disarm();
+            for sim in power_cuts(&machine.sim) {
+                assert!(machine.allows(&reopen(&sim, machine.options).1), "{told}");
+            }
+            // A new segment makes up for it as well as the next record does.
+            let mut other = Machine::new(keep).after(prelude);
+            other.sim.arm(nth, Fault::FailOn(done));
+            let _ = other.append("first");
+            other.sim.disarm();
+            other.checkpoint().unwrap();
+            for sim in power_cuts(&other.sim) {
+                assert_eq!(reopen(&sim, other.options).1, other.saved, "{told}");
+            }
+            works_on(&mut other, &told);
+            works_on(&mut machine, &told);
         }
-        machine.sim.disarm();
-        works_on(&mut machine, &format!("{calls} calls"));
+    }
+}
+
+#[test]
+fn first_checkpoint_that_failed_leaves_a_new_directory() {
+    for (nth, done) in (1..16).flat_map(|nth| EVERY_DONE.map(|done| (nth, done))) {
+        for fault in [Fault::Fail(done), Fault::FailOn(done)] {
+            let mut machine = Machine::new(128);
+            machine.sim.arm(nth, fault);
+            let failed = machine.dir.checkpoint(5, b"never saved").is_err();
+            machine.sim.disarm();
+            if !failed {
+                continue;
+            }
+            // Whatever is saved first then is the beginning.
+            let told = format!("{fault:?} from call {nth}");
+            assert_eq!(machine.dir.last_generation(), None, "{told}");
+            let other = machine.dir.append(&record(6, b"a beginning"));
+            other.unwrap_or_else(|error| panic!("{told}: {error:?}"));
+            for sim in power_cuts(&machine.sim) {
+                let (_, loaded) = open(&sim, machine.options).unwrap();
+                assert_eq!(loaded.checkpoint, None, "{told}");
+                assert_eq!(loaded.records, [record(6, b"a beginning")], "{told}");
+            }
+
+            let mut machine = Machine::new(128);
+            machine.sim.arm(nth, fault);
+            let _ = machine.dir.checkpoint(5, b"never saved");
+            machine.sim.disarm();
+            works_on(&mut machine, &told);
+        }
     }
 }
 

@@ -23,6 +23,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let fault = prop_oneof![
         3 => done().prop_map(Fault::Kill),
         3 => done().prop_map(Fault::Fail),
+        1 => done().prop_map(Fault::FailOn),
         1 => Just(Fault::Full),
     ];
     let step = prop_oneof![

@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Kill(Done),
     /// The call fails.
     Fail(Done),
+    /// This call and all behind it fail.
+    FailOn(Done),
     /// From this call on the disk is full: whatever makes or writes a file fails.
     Full,
 }
@@ -122,14 +124,15 @@ pub(crate) struct Dice(u64);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+        Self(seed)
     }
 
+    /// SplitMix64: seeds that are neighbours have nothing in common from the first number on.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit
     }
 }
 
@@ -263,6 +266,9 @@ impl World {
                 (done, Err(io::Error::other("killed")))
             }
             Some((at, Fault::Fail(done))) if at == self.calls => {
+                (done, Err(io::Error::other("made to fail")))
+            }
+            Some((at, Fault::FailOn(done))) if at <= self.calls => {
                 (done, Err(io::Error::other("made to fail")))
             }
             Some((at, Fault::Full)) if at <= self.calls && needs_room => {

@@ -1,27 +1,27 @@
 //! A blocking client for the control socket, on `std` alone: one call, one connection. It knows no retry and no cache;
 //! a call either gets its answer within its time or fails.
 
+mod call;
 mod error;
 mod events;
 mod http;
 
-use std::io::ErrorKind;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use call::{
+    generation_matches, json_request, plain, refused, tree_change, tree_url, with_precondition,
+};
 pub use error::{ClientError, ProtocolFault};
 pub use events::Events;
-use http::{Answer, Patience, Request};
+use http::{Patience, Request};
 
 use crate::attribute::AttributeInfo;
 use crate::change::{Attributes, Outcome, Transaction};
 use crate::explain::{ExplainQuery, Explanation};
-use crate::path::{encode_path, encode_query};
+use crate::path::encode_query;
 use crate::record::{AuditEntry, ExportFormat, HistoryEntry, Refusal};
 use crate::session::Session;
 use crate::status::Status;
@@ -332,101 +332,6 @@ impl Client {
         let answer = http::exchange(self.connect()?, &request, Patience::Idle(EVENTS_TIMEOUT))?;
         refused(answer).map(Events::new)
     }
-
-    fn look<T: DeserializeOwned>(&self, target: String) -> Result<T, ClientError> {
-        let body = self
-            .ask(&plain("GET", target), self.look_timeout)?
-            .read_all()?;
-        parse(&body)
-    }
-
-    fn text(&self, target: String) -> Result<String, ClientError> {
-        let body = self
-            .ask(&plain("GET", target), self.look_timeout)?
-            .read_all()?;
-        String::from_utf8(body).map_err(|_| ProtocolFault::Body.into())
-    }
-
-    fn change(&self, request: Request) -> Result<Outcome, ClientError> {
-        let body = self.ask(&request, self.change_timeout)?.read_all()?;
-        parse(&body)
-    }
-
-    fn ask(&self, request: &Request, timeout: Duration) -> Result<Answer, ClientError> {
-        let deadline = Instant::now() + timeout;
-        let answer = http::exchange(self.connect()?, request, Patience::Until(deadline))?;
-        refused(answer)
-    }
-
-    fn connect(&self) -> Result<UnixStream, ClientError> {
-        UnixStream::connect(&self.socket).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => ClientError::NotRunning {
-                socket: self.socket.clone(),
-            },
-            ErrorKind::PermissionDenied => ClientError::NoAccess {
-                socket: self.socket.clone(),
-            },
-            _ => ClientError::Io(error),
-        })
-    }
-}
-
-/// A refusal as an error.
-fn refused(mut answer: Answer) -> Result<Answer, ClientError> {
-    if (200..300).contains(&answer.status) {
-        return Ok(answer);
-    }
-    if answer.content_type != "application/problem+json" {
-        return Err(ProtocolFault::Status(answer.status).into());
-    }
-    let problem = parse(&answer.read_all()?)?;
-    Err(ClientError::Problem(problem))
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(body).map_err(|_| ProtocolFault::Body.into())
-}
-
-fn plain(method: &'static str, target: String) -> Request {
-    Request {
-        method,
-        target,
-        headers: Vec::new(),
-        content_type: None,
-        body: Vec::new(),
-    }
-}
-
-fn json_request<T: Serialize>(target: String, body: &T) -> Result<Request, ClientError> {
-    let body = serde_json::to_vec(body).map_err(|_| ProtocolFault::Body)?;
-    Ok(Request {
-        content_type: Some("application/json"),
-        body,
-        ..plain("POST", target)
-    })
-}
-
-fn tree_url(path: &str) -> String {
-    format!("/v1/tree{}", encode_path(path))
-}
-
-fn tree_change(path: &str, dry_run: bool) -> String {
-    format!("{}?dry_run={dry_run}", tree_url(path))
-}
-
-fn generation_matches(generation: Option<u64>) -> Precondition {
-    generation.map_or(Precondition::None, Precondition::Generation)
-}
-
-fn with_precondition(mut request: Request, precondition: Precondition) -> Request {
-    match precondition {
-        Precondition::None => {}
-        Precondition::Absent => request.headers.push(("If-None-Match", "*".to_owned())),
-        Precondition::Generation(generation) => request
-            .headers
-            .push(("If-Match", format!("\"{generation}\""))),
-    }
-    request
 }
 
 #[cfg(test)]

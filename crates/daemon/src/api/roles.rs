@@ -102,11 +102,7 @@ pub const ROUTES: &[Route] = &[
 /// Refuses a request that has no row in the table, or whose row asks for more than the caller is. Who has no role is not
 /// told which routes there are.
 pub(super) fn check_route(role: Option<Role>, method: &str, url_path: &str) -> Result<(), Problem> {
-    let Some(role) = role else {
-        return Err(Problem::forbidden("this user has no role here").with_hint(
-            "ask as root, as the daemon's user or as a member of its operator or viewer group",
-        ));
-    };
+    let role = role.ok_or_else(no_role)?;
     if !ROUTES.iter().any(|route| matches(route.path, url_path)) {
         return Err(
             Problem::new(404, "no_such_route", "there is nothing at this URL")
@@ -125,6 +121,13 @@ pub(super) fn check_route(role: Option<Role>, method: &str, url_path: &str) -> R
         );
     };
     check_role(role, route.role, "this request")
+}
+
+/// What a caller without any role is told.
+pub(super) fn no_role() -> Problem {
+    Problem::forbidden("this user has no role here").with_hint(
+        "ask as root, as the daemon's user or as a member of its operator or viewer group",
+    )
 }
 
 /// RFC 9110 §10.2.1: what a 405 names in `Allow`.

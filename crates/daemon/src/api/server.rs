@@ -19,15 +19,18 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answer::PROBLEM;
+use super::roles::no_role;
 use super::routes;
 use super::stream::TimedStream;
 use super::{Face, Limits, RoleRules};
-use crate::control::{Caller, Control};
+use crate::control::{Caller, Control, Role};
 
 /// A request's head, buffered whole.
 const HEAD_BYTES: usize = 64 << 10;
 /// Header lines of a request.
 const HEADERS: usize = 64;
+/// One connection of so many is kept for admins, so that no crowd of viewers locks them out.
+const KEPT_PART: usize = 8;
 /// How long to wait before accepting again where descriptors or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Calls beyond these: a stream's subscription, and slack.
@@ -159,33 +162,45 @@ async fn serve(listener: tokio::net::UnixListener, mut host: Host, face: &Face) 
 
 impl Host {
     fn accept(&self, stream: UnixStream) {
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            refuse_connection(&stream);
-            return;
+        // Who has no role holds no place, however often it knocks.
+        let Some(caller) = self.caller(&stream) else {
+            return refuse_connection(&stream, &no_role());
         };
-        let host = self.clone();
-        tokio::spawn(async move {
-            let _permit = permit;
-            host.serve_connection(stream).await;
-        });
+        let is_kept = self.connections.available_permits() <= self.limits.connections / KEPT_PART;
+        let permit = Arc::clone(&self.connections).try_acquire_owned();
+        match permit {
+            Ok(permit) if caller.role == Role::Admin || !is_kept => {
+                let host = self.clone();
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    host.serve_connection(stream, caller).await;
+                });
+            }
+            _ => {
+                let detail = "the control socket is crowded";
+                let problem = Problem::new(503, "too_many_connections", detail)
+                    .with_hint("close connections that are not used");
+                refuse_connection(&stream, &problem);
+            }
+        }
     }
 
-    async fn serve_connection(mut self, stream: UnixStream) {
-        // A peer that is not known is nobody, and is told so by the route's rule.
-        let caller = stream.peer_cred().ok().and_then(|peer| {
-            let (uid, gid, pid) = (peer.uid(), peer.gid(), peer.pid().unwrap_or(0));
-            self.roles.role(uid, gid).map(|role| Caller {
-                uid,
-                gid,
-                pid,
-                role,
-            })
-        });
+    fn caller(&self, stream: &UnixStream) -> Option<Caller> {
+        let peer = stream.peer_cred().ok()?;
+        let (uid, gid, pid) = (peer.uid(), peer.gid(), peer.pid().unwrap_or(0));
+        let role = self.roles.role(uid, gid)?;
+        Some(Caller {
+            uid,
+            gid,
+            pid,
+            role,
+        })
+    }
+
+    async fn serve_connection(mut self, stream: UnixStream, caller: Caller) {
         let router = TowerToHyperService::new(self.router);
         let service = service_fn(move |mut request| {
-            if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
-            }
+            request.extensions_mut().insert(caller);
             router.call(request)
         });
         let stream = TimedStream::new(stream, self.limits.write_timeout);
@@ -209,14 +224,13 @@ impl Host {
     }
 }
 
-/// One connection too many: as much of an answer as fits into the socket's buffer, which is all of it.
-fn refuse_connection(stream: &UnixStream) {
-    let problem = Problem::new(503, "too_many_connections", "the control socket is crowded")
-        .with_hint("close connections that are not used");
-    let body = serde_json::to_string(&problem).unwrap_or_default();
+/// As much of an answer as fits into the socket's buffer, which is all of it.
+fn refuse_connection(stream: &UnixStream, problem: &Problem) {
+    let body = serde_json::to_string(problem).unwrap_or_default();
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: {PROBLEM}\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{body}",
+        "HTTP/1.1 {} {}\r\nContent-Type: {PROBLEM}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        problem.status,
+        problem.title,
         body.len()
     );
     if let Err(error) = stream.try_write(answer.as_bytes()) {

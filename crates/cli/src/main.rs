@@ -4,9 +4,11 @@
 //! disk; that is the engine's.
 #![forbid(unsafe_code)]
 
+mod client;
 mod daemon;
 mod log;
 mod serve;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,8 @@ enum Command {
     Daemon(daemon::run::Args),
     Check(daemon::check::Args),
     Import(daemon::import::Args),
+    #[command(flatten)]
+    Client(client::Command),
 }
 
 fn main() -> ExitCode {
@@ -38,18 +42,23 @@ fn main() -> ExitCode {
         }
     };
     let outcome = log::start().and_then(|()| match command_line.command {
-        Command::Serve(args) => serve::run(&args),
-        Command::Daemon(args) => daemon::run::run(&args),
-        Command::Check(args) => daemon::check::run(&args),
-        Command::Import(args) => daemon::import::run(&args),
+        Command::Serve(args) => serve::run(&args).map(done),
+        Command::Daemon(args) => daemon::run::run(&args).map(done),
+        Command::Check(args) => daemon::check::run(&args).map(done),
+        Command::Import(args) => daemon::import::run(&args).map(done),
+        Command::Client(command) => client::run(&command),
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             log::tell(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ mod announce;
 mod args;
 mod end;
 mod hints;
-mod name;
+pub(crate) mod name;
 mod plan;
 mod quote;
 mod reach;
 pub(crate) mod secret;
-mod size;
+pub(crate) mod size;
 mod status;
 
 use std::io::{self, Write};
@@ -76,7 +76,7 @@ fn notes_of(plan: &Plan, units: &[UnitReport]) -> Vec<String> {
 }
 
 /// As the kernel has it; without /proc, none.
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
 }

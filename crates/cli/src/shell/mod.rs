@@ -1,0 +1,4 @@
+//! The tree shell.
+
+pub(crate) mod grammar;
+pub(crate) mod path;

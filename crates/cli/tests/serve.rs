@@ -141,7 +141,7 @@ fn json_line_is_the_whole_output_and_sigterm_exits_0() {
         "--listen",
         "127.0.0.1:0",
         "--listen",
-        "127.0.0.1:0",
+        "127.0.0.2:0",
         "--json",
     ];
     let mut serving = Serving::start(folder.path(), &words);
@@ -428,7 +428,7 @@ fn usage_exits_2_and_help_and_version_exit_0() {
         &["serve", "--no-such-flag"],
         &["serve", "--ram", "1M", "--chap", "alice"],
         &["serve", "--ram", "1M", "--driver", "aio"],
-        &["daemon"],
+        &["no-such-command"],
     ];
     for words in usage {
         let output = run(folder.path(), words);

@@ -17,6 +17,7 @@ pub mod desired;
 mod document;
 mod error;
 mod file;
+mod filename;
 mod path;
 pub mod saveconfig;
 mod saved;
@@ -32,6 +33,7 @@ pub use admit::{
 pub use change::{Change, Given, Mistake, Plan, Touched};
 pub use error::{ConfigCode, ConfigError};
 pub use file::{Desired, FileError, SecretFile};
+pub use filename::{path_of_text, text_of_path};
 pub use path::{ObjectPath, PathError};
 pub use saved::LoadError;
 pub use tree::{

@@ -196,7 +196,7 @@ fn lun(
             BackstoreType::Ram
         }
         Disk::Path(path) => {
-            attributes.push(("path", Raw::from(text_of(path)?)));
+            attributes.push(("path", Raw::from(model::text_of_path(path))));
             let kind = path_type(path)?;
             if let (BackstoreType::File, Some(bytes)) = (kind, create_bytes) {
                 attributes.push(("size", size(bytes)?));
@@ -221,11 +221,6 @@ fn lun(
 fn size(bytes: u64) -> Result<Raw> {
     let bytes = i64::try_from(bytes).context("a size is below 8 EiB")?;
     Ok(Raw::from(bytes))
-}
-
-fn text_of(path: &Path) -> Result<&str> {
-    path.to_str()
-        .ok_or_else(|| anyhow!("{}: the path is not UTF-8; rename it", path.display()))
 }
 
 /// A block device is one only if it is there; a missing path is a file to be created.

@@ -33,7 +33,8 @@ impl Backstore {
     /// What it is made of.
     #[must_use]
     pub fn backing(&self) -> Backing {
-        let path = || PathBuf::from(text_of(&self.attributes, "path").unwrap_or_default());
+        let path =
+            || crate::filename::path_of_text(text_of(&self.attributes, "path").unwrap_or_default());
         let bytes = self.size_bytes();
         let direct = self.flag("direct");
         match self.kind {

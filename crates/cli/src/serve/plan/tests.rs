@@ -1,6 +1,9 @@
 use std::os::unix::fs::PermissionsExt;
 
+use std::sync::Arc;
+
 use clap::Parser;
+use model::{Backing, Backstore, Credentials, ObjectId, PortalGroup};
 use reactor::DriverChoice;
 
 use super::*;
@@ -24,8 +27,19 @@ fn refusal(words: &[&str]) -> String {
 }
 
 fn only_group(plan: &Plan) -> Arc<PortalGroup> {
-    let target = plan.tree.targets.get(&plan.target).expect("the target");
-    Arc::clone(&target.tpgs[&GROUP_TAG])
+    let group = plan.tree.group(&plan.target, GROUP_TAG);
+    Arc::clone(group.expect("the target has its group"))
+}
+
+/// The backstores behind the LUNs, in the order of these.
+fn by_lun(plan: &Plan) -> Vec<Arc<Backstore>> {
+    let group = only_group(plan);
+    let behind = |lun: &Arc<model::Lun>| plan.tree.backstore_by_id(lun.backstore).cloned();
+    group.luns.values().filter_map(behind).collect()
+}
+
+fn any_admitted(plan: &Plan) -> model::Requirement {
+    plan.tree.requirement(&only_group(plan), None)
 }
 
 fn secret_file(folder: &Path, name: &str, secret: &str) -> String {
@@ -40,25 +54,24 @@ fn plan_of_one_file_is_open_to_all_on_loopback_at_lun_0() {
     let plan = plan(&["/nonexistent/disk.img", "--size", "1GiB"]).unwrap();
     assert_eq!(plan.target.as_str(), "iqn.2026-11.org.quintain.host:disk");
     let group = only_group(&plan);
-    assert_eq!(group.portals.len(), 1);
-    assert_eq!(group.portals[0].address, "127.0.0.1:3260".parse().unwrap());
-    assert!(group.generate_node_acls && group.acls.is_empty() && group.enabled);
-    assert!(!group.authentication.required && !plan.tree.discovery.required);
-    let backstore = &plan.tree.backstores[&group.luns[&LogicalUnitNumber(0)].backstore];
+    let portals: Vec<String> = group.portals.keys().map(ToString::to_string).collect();
+    assert_eq!(portals, ["127.0.0.1:3260"]);
+    assert!(group.generate_node_acls() && group.acls.is_empty() && group.enabled());
+    assert!(!any_admitted(&plan).required && !plan.tree.discovery_requirement().required);
+    let backstore = &by_lun(&plan)[0];
     assert_eq!(
-        backstore.kind,
-        BackstoreKind::File {
+        backstore.backing(),
+        Backing::File {
             path: "/nonexistent/disk.img".into(),
             create_bytes: Some(1 << 30),
             direct: false
         }
     );
-    assert!(backstore.write_cache && backstore.thin && !backstore.read_only);
+    assert!(backstore.write_cache() && backstore.thin() && !backstore.read_only());
     assert_eq!(
-        (backstore.block_size_bytes, &backstore.serial),
-        (512, &None)
+        (backstore.block_size_bytes(), backstore.serial()),
+        (512, None)
     );
-    assert!(model::validate(&plan.tree).is_ok());
 }
 
 #[test]
@@ -82,31 +95,34 @@ fn plan_of_several_disks_numbers_paths_first_then_ram() {
         Disk::Ram { bytes: 2 << 20 },
     ];
     assert_eq!(plan.disks, expected);
-    let group = only_group(&plan);
-    // The engine reports units in the order of the tree's backstores: it has to be that of the LUNs.
-    let by_lun: Vec<ObjectId> = group.luns.values().map(|lun| lun.backstore).collect();
+    let stores = by_lun(&plan);
+    // The engine reports units in the order they were made: it has to be that of the LUNs.
+    let mut in_order: Vec<ObjectId> = stores.iter().map(|store| store.id).collect();
+    assert_eq!(in_order.len(), 4);
+    in_order.sort_unstable();
+    assert!(in_order.iter().eq(stores.iter().map(|store| &store.id)));
+    let backings: Vec<Backing> = stores.iter().map(|store| store.backing()).collect();
+    let file = |path: &str| Backing::File {
+        path: path.into(),
+        create_bytes: None,
+        direct: false,
+    };
+    let ram = |bytes| Backing::Ram { bytes };
     assert_eq!(
-        by_lun,
-        plan.tree.backstores.keys().copied().collect::<Vec<_>>()
-    );
-    let names: Vec<&str> = plan
-        .tree
-        .backstores
-        .values()
-        .map(|b| b.name.as_str())
-        .collect();
-    assert_eq!(
-        names,
-        ["a.img", "b.img", "RAM disk at LUN 2", "RAM disk at LUN 3"]
+        backings,
+        [file("a.img"), file("b.img"), ram(1 << 20), ram(2 << 20)]
     );
     assert!(
-        plan.tree
-            .backstores
-            .values()
-            .all(|b| b.block_size_bytes == 4096 && b.read_only)
+        stores
+            .iter()
+            .all(|store| store.block_size_bytes() == 4096 && store.read_only())
     );
-    assert!(group.luns.values().all(|lun| lun.write_protect));
-    assert!(model::validate(&plan.tree).is_ok());
+    assert!(
+        only_group(&plan)
+            .luns
+            .values()
+            .all(|lun| lun.write_protect())
+    );
 }
 
 #[test]
@@ -122,8 +138,8 @@ fn plan_gives_every_object_an_id_of_its_own() {
     ])
     .unwrap();
     let group = only_group(&plan);
-    let mut ids: Vec<ObjectId> = plan.tree.backstores.keys().copied().collect();
-    ids.extend(plan.tree.targets.values().map(|target| target.id));
+    let mut ids: Vec<ObjectId> = plan.tree.backstores().map(|store| store.id).collect();
+    ids.extend(plan.tree.targets().map(|target| target.id));
     ids.push(group.id);
     ids.extend(group.luns.values().map(|lun| lun.id));
     ids.extend(group.acls.values().map(|acl| acl.id));
@@ -149,14 +165,13 @@ fn plan_with_initiators_admits_these_alone() {
     let names: Vec<&str> = plan.initiators.iter().map(IscsiName::as_str).collect();
     assert_eq!(names, ["iqn.a:1", "iqn.a:host_2"]);
     let group = only_group(&plan);
-    assert!(!group.generate_node_acls);
+    assert!(!group.generate_node_acls());
     assert_eq!(group.acls.len(), 2);
-    assert!(
-        group
-            .acls
-            .values()
-            .all(|acl| acl.mapped_luns.is_none() && acl.credentials.is_none())
-    );
+    for acl in group.acls.values() {
+        assert!(group.shows_every_lun(acl));
+        let asked = plan.tree.requirement(&group, Some(acl));
+        assert!(!asked.required && asked.credentials.is_none());
+    }
 }
 
 #[test]
@@ -177,23 +192,31 @@ fn plan_with_chap_requires_it_of_sessions_and_where_asked_of_discovery() {
         &target,
     ];
     let without = plan(&words).unwrap();
-    let group = only_group(&without);
     let expected = Credentials {
         chap: ChapCredential {
             user: "alice".to_owned(),
-            secret: b"the-secret-of-alice".to_vec(),
+            secret: Secret::new(b"the-secret-of-alice".to_vec()),
         },
         mutual: Some(ChapCredential {
             user: "disks".to_owned(),
-            secret: b"the-secret-of-disks".to_vec(),
+            secret: Secret::new(b"the-secret-of-disks".to_vec()),
         }),
     };
-    assert!(group.authentication.required && !without.tree.discovery.required);
-    assert_eq!(group.authentication.credentials.as_ref(), Some(&expected));
+    let asked = any_admitted(&without);
+    assert!(asked.required && !without.tree.discovery_requirement().required);
+    assert_eq!(asked.credentials.as_ref(), Some(&expected));
     assert_eq!(without.notes, Vec::<String>::new());
     let with = plan(&[words.as_slice(), &["--discovery-chap"]].concat()).unwrap();
-    assert!(with.tree.discovery.required);
-    assert_eq!(with.tree.discovery.credentials.as_ref(), Some(&expected));
+    let discovery = with.tree.discovery_requirement();
+    assert!(discovery.required);
+    assert_eq!(discovery.credentials.as_ref(), Some(&expected));
+    // An initiator that is named is asked for the same by its own ACL.
+    let named = plan(&[words.as_slice(), &["--initiator", "iqn.a:1"]].concat()).unwrap();
+    let group = only_group(&named);
+    let acl = group.acls.values().next().expect("the ACL");
+    let asked = named.tree.requirement(&group, Some(acl));
+    assert!(asked.required);
+    assert_eq!(asked.credentials.as_ref(), Some(&expected));
     assert!(
         !format!("{with:?}").contains("secret-of-alice"),
         "a secret can be printed"
@@ -227,7 +250,7 @@ fn plan_takes_each_form_of_an_address_once() {
         portals(&texts)
             .unwrap()
             .iter()
-            .map(|portal| portal.address.to_string())
+            .map(ToString::to_string)
             .collect()
     };
     assert_eq!(
@@ -247,7 +270,7 @@ fn plan_takes_each_form_of_an_address_once() {
             "0.0.0.0:3260"
         ]
     );
-    assert_eq!(listen(&["127.0.0.1:0", "127.0.0.1:0"]).len(), 2);
+    assert_eq!(listen(&["127.0.0.1:0", "127.0.0.1:0"]).len(), 1);
 }
 
 #[test]
@@ -267,12 +290,8 @@ fn plan_passes_on_driver_and_workers() {
 #[test]
 fn plan_with_serials_gives_each_disk_its_own() {
     let plan = plan(&["a.img", "b.img", "--serial", "S1", "--serial", "S2"]).unwrap();
-    let serials: Vec<_> = plan
-        .tree
-        .backstores
-        .values()
-        .map(|b| b.serial.as_deref())
-        .collect();
+    let stores = by_lun(&plan);
+    let serials: Vec<_> = stores.iter().map(|store| store.serial()).collect();
     assert_eq!(serials, [Some("S1"), Some("S2")]);
 }
 

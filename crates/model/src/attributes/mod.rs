@@ -6,11 +6,13 @@ mod backstore;
 mod daemon;
 mod lio;
 mod parse;
+mod reference;
 mod tpg;
 
 use auth::Secret;
 
 pub use self::parse::{ValueError, parse_size};
+pub use self::reference::reference;
 use crate::value::{Attributes, Value};
 
 /// The kinds of objects.

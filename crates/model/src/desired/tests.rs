@@ -411,3 +411,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn toml_of_the_reference_page_is_legal() {
+    let page = include_str!("../../../../docs/reference/desired-state.md");
+    let blocks = page.split("```toml\n").skip(1);
+    let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 1);
+    for block in blocks {
+        let desired = read(block);
+        assert_eq!((desired.changes.len(), desired.secrets.len()), (8, 2));
+    }
+}

@@ -2,6 +2,7 @@
 //! origin. Parsers, the shell's help and completion, the API's schema and the reference page are made from it.
 
 mod acl;
+mod alua;
 mod backstore;
 mod daemon;
 mod lio;
@@ -69,7 +70,7 @@ impl ObjectKind {
             Self::Daemon => daemon::DAEMON,
             Self::Discovery => daemon::DISCOVERY,
             Self::Backstore => backstore::BACKSTORE,
-            Self::AluaGroup => backstore::ALUA_GROUP,
+            Self::AluaGroup => alua::ALUA_GROUP,
             Self::Target => daemon::TARGET,
             Self::Tpg => tpg::TPG,
             Self::Portal => tpg::PORTAL,

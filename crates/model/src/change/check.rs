@@ -57,16 +57,8 @@ pub(super) fn check(work: &Work<'_>, base: &Tree, warnings: &mut Vec<String>) ->
                 }
             }
             (ObjectPath::Acl(target, tag, _), Some(Node::Acl(acl))) => {
-                check_credentials(path, &acl.attributes, warnings, &mut found);
                 if let Some(group) = work.tree.group(target, *tag) {
-                    if !acl.luns.is_empty() && group.shows_every_lun(&acl) {
-                        found.push(conflict(
-                            path,
-                            "default_luns shows every LUN of the group, and LUNs are mapped",
-                            "delete the mapped LUNs, or leave default_luns false",
-                        ));
-                    }
-                    warn_of_acl(path, &work.tree, group, &acl, warnings);
+                    check_acl(path, (&work.tree, group, &acl), warnings, &mut found);
                 }
             }
             (ObjectPath::Discovery, Some(node)) => {
@@ -223,13 +215,20 @@ fn check_credentials(
     }
 }
 
-fn warn_of_acl(
+fn check_acl(
     path: &ObjectPath,
-    tree: &Tree,
-    group: &PortalGroup,
-    acl: &crate::NodeAcl,
+    (tree, group, acl): (&Tree, &PortalGroup, &crate::NodeAcl),
     warnings: &mut Vec<String>,
+    found: &mut Vec<ConfigError>,
 ) {
+    check_credentials(path, &acl.attributes, warnings, found);
+    if !acl.luns.is_empty() && group.shows_every_lun(acl) {
+        found.push(conflict(
+            path,
+            "default_luns shows every LUN of the group, and LUNs are mapped",
+            "delete the mapped LUNs, or leave default_luns false",
+        ));
+    }
     let requirement = tree.requirement(group, Some(acl));
     if requirement.required && requirement.credentials.is_none() && requirement.helper.is_none() {
         warnings.push(format!(

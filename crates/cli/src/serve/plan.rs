@@ -192,14 +192,15 @@ fn lun(
     ];
     let kind = match disk {
         Disk::Ram { bytes } => {
-            attributes.push(("size", size(*bytes)?));
+            attributes.push(("size", size("--ram", *bytes, block_size)?));
             BackstoreType::Ram
         }
         Disk::Path(path) => {
             attributes.push(("path", Raw::from(model::text_of_path(path))));
             let kind = path_type(path)?;
             if let (BackstoreType::File, Some(bytes)) = (kind, create_bytes) {
-                attributes.push(("size", size(bytes)?));
+                let of = path.display().to_string();
+                attributes.push(("size", size(&of, bytes, block_size)?));
             }
             kind
         }
@@ -218,8 +219,11 @@ fn lun(
     ])
 }
 
-fn size(bytes: u64) -> Result<Raw> {
-    let bytes = i64::try_from(bytes).context("a size is below 8 EiB")?;
+fn size(of: &str, bytes: u64, block_size: i64) -> Result<Raw> {
+    let bytes = i64::try_from(bytes).with_context(|| format!("{of}: a size is below 8 EiB"))?;
+    if bytes % block_size != 0 {
+        bail!("{of}: the size is not a multiple of {block_size} bytes; give a size such as 10GiB");
+    }
     Ok(Raw::from(bytes))
 }
 

@@ -90,43 +90,49 @@ fn container(tree: &Tree, segments: &[&str]) -> Option<Vec<(String, Place)>> {
             let path = |tag: &u16| object(ObjectPath::Tpg(target.name.clone(), *tag));
             target.tpgs.keys().map(path).collect()
         }
-        ["targets", target, "tpgs", tag, what] => {
-            let (target, tag) = (name(target)?, tag.parse().ok()?);
-            let group = tree.group(&target, tag)?;
-            match *what {
-                "portals" => group
-                    .portals
-                    .keys()
-                    .map(|at| object(ObjectPath::Portal(target.clone(), tag, *at)))
-                    .collect(),
-                "luns" => group
-                    .luns
-                    .keys()
-                    .map(|lun| object(ObjectPath::Lun(target.clone(), tag, *lun)))
-                    .collect(),
-                "acls" => group
-                    .acls
-                    .keys()
-                    .map(|acl| object(ObjectPath::Acl(target.clone(), tag, acl.clone())))
-                    .collect(),
-                _ => return None,
-            }
+        ["targets", target, "tpgs", tag, rest @ ..] => {
+            in_group(tree, &name(target)?, tag.parse().ok()?, rest)?
         }
-        ["targets", target, "tpgs", tag, "acls", acl, "luns"] => {
-            let (target, tag, acl) = (name(target)?, tag.parse().ok()?, name(acl)?);
-            let found = tree.acl(&target, tag, &acl)?;
+        _ => return None,
+    })
+}
+
+/// As [`container`], of what stands in a portal group.
+fn in_group(
+    tree: &Tree,
+    target: &IscsiName,
+    tag: u16,
+    rest: &[&str],
+) -> Option<Vec<(String, Place)>> {
+    let object = |path: ObjectPath| (path.to_string(), Place::Object(path));
+    let group = tree.group(target, tag)?;
+    let paths: Vec<ObjectPath> = match rest {
+        ["portals"] => group
+            .portals
+            .keys()
+            .map(|at| ObjectPath::Portal(target.clone(), tag, *at))
+            .collect(),
+        ["luns"] => group
+            .luns
+            .keys()
+            .map(|lun| ObjectPath::Lun(target.clone(), tag, *lun))
+            .collect(),
+        ["acls"] => group
+            .acls
+            .keys()
+            .map(|acl| ObjectPath::Acl(target.clone(), tag, acl.clone()))
+            .collect(),
+        ["acls", acl, "luns"] => {
+            let acl = IscsiName::parse(acl).ok()?;
+            let found = tree.acl(target, tag, &acl)?;
             let path = |lun: &model::LogicalUnitNumber| {
-                object(ObjectPath::MappedLun(
-                    target.clone(),
-                    tag,
-                    acl.clone(),
-                    *lun,
-                ))
+                ObjectPath::MappedLun(target.clone(), tag, acl.clone(), *lun)
             };
             found.luns.keys().map(path).collect()
         }
         _ => return None,
-    })
+    };
+    Some(paths.into_iter().map(object).collect())
 }
 
 /// The containers that stand directly below an object.

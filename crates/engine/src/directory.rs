@@ -12,7 +12,7 @@ use iscsi_proto::negotiate::NegotiatedParams;
 use iscsi_wire::{IscsiName, Isid, Tsih};
 use model::ObjectId;
 
-use crate::shared::{SessionId, WorkerId};
+use crate::shared::{Place, SessionId, WorkerId};
 
 /// What a session counts; only its worker writes.
 #[derive(Debug, Default)]
@@ -43,6 +43,8 @@ pub(crate) struct Record {
     pub(crate) group: Option<ObjectId>,
     /// The ACL that it logged in by.
     pub(crate) acl: Option<ObjectId>,
+    /// The ACL that its authenticator named to serve it by.
+    pub(crate) named: Option<IscsiName>,
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
     pub(crate) authenticated_as: Option<String>,
@@ -56,10 +58,9 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(
-        id: SessionId,
-        worker: WorkerId,
+        (id, worker): (SessionId, WorkerId),
         established: &Established,
-        (group, acl): (Option<ObjectId>, Option<ObjectId>),
+        place: &Place,
         since: Duration,
     ) -> Self {
         let identity = &established.identity;
@@ -72,8 +73,9 @@ impl Record {
             tsih: established.tsih,
             target: identity.target_name.clone().filter(|_| normal),
             tag: established.portal_group_tag,
-            group,
-            acl,
+            group: place.admitted.as_ref().map(|admitted| admitted.group),
+            acl: place.acl,
+            named: place.named.clone(),
             local: established.portal,
             peer: established.peer,
             authenticated_as: established.authenticated_as.clone(),

@@ -12,6 +12,7 @@ use auth::{Authenticator, Policy, Verdict};
 use backstores::Backstore;
 use imbl::OrdMap;
 use iscsi_proto::login::Established;
+use iscsi_wire::IscsiName;
 use model::{Admission, LogicalUnitNumber, NodeAcl, ObjectId, PortalGroup, Requirement, Tree};
 use reactor::mailbox::Sender;
 use scsi::LuSnapshot;
@@ -94,6 +95,10 @@ pub(crate) struct Place {
     pub(crate) group: Option<Arc<Group>>,
     /// What it was admitted by; checked again when the session starts on its own worker.
     pub(crate) admitted: Option<Admitted>,
+    /// The ACL that its authenticator named to serve it by, where it named one.
+    pub(crate) named: Option<IscsiName>,
+    /// The ACL that serves it.
+    pub(crate) acl: Option<ObjectId>,
     /// The generation that it was admitted in.
     pub(crate) generation: u64,
     pub(crate) queue_depth: u16,

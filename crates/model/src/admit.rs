@@ -30,6 +30,8 @@ pub enum Rule {
     NodeAcl,
     /// The group admits any initiator (`generate_node_acls`).
     AnyInitiator,
+    /// No node ACL names the initiator: it is let in where the authentication helper names one to serve it by.
+    HelperDecides,
 }
 
 impl Rule {
@@ -46,6 +48,7 @@ impl Rule {
             Self::NoAcl => "no_acl",
             Self::NodeAcl => "node_acl",
             Self::AnyInitiator => "any_initiator",
+            Self::HelperDecides => "helper_decides",
         }
     }
 
@@ -62,6 +65,9 @@ impl Rule {
             Self::NoAcl => "no ACL names the initiator, and generate_node_acls is off",
             Self::NodeAcl => "an ACL names the initiator",
             Self::AnyInitiator => "no ACL names the initiator; generate_node_acls lets any in",
+            Self::HelperDecides => {
+                "no ACL names the initiator; the authentication helper may name one to serve it by"
+            }
         }
     }
 
@@ -111,6 +117,23 @@ pub struct VisibleLun {
 }
 
 impl Admission {
+    /// The same, served by the ACL that the authentication helper named; without a name, by what the tree alone says.
+    ///
+    /// # Errors
+    /// There is no such ACL, or one is needed and none was named.
+    pub fn served_by(self, named: Option<&IscsiName>) -> Result<Self, Refusal> {
+        match named.map(|name| self.group.acls.get(name).cloned()) {
+            Some(Some(acl)) => Ok(Self {
+                rule: Rule::NodeAcl,
+                acl: Some(acl),
+                ..self
+            }),
+            Some(None) => Err(Refusal(Rule::NoAcl)),
+            None if self.rule == Rule::HelperDecides => Err(Refusal(Rule::NoAcl)),
+            None => Ok(self),
+        }
+    }
+
     /// The LUNs this initiator sees, by the number it sees them under.
     #[must_use]
     pub fn luns(&self) -> Vec<VisibleLun> {
@@ -218,6 +241,7 @@ fn admit_with(
     let rule = match acl {
         Some(_) => Rule::NodeAcl,
         None if group.generate_node_acls() => Rule::AnyInitiator,
+        None if tree.requirement(group, None).helper.is_some() => Rule::HelperDecides,
         None => Rule::NoAcl,
     };
     let at_acl = || match acl {

@@ -82,7 +82,9 @@ fn at(tree: &Tree, initiator: &IscsiName, target: &IscsiName, local: SocketAddr)
 fn step_of(step: &Step) -> ExplainStep {
     let outcome = match step.rule {
         rule if rule.refuses() => ExplainOutcome::Refuses,
-        Rule::Portal | Rule::NodeAcl | Rule::AnyInitiator => ExplainOutcome::Decides,
+        Rule::Portal | Rule::NodeAcl | Rule::AnyInitiator | Rule::HelperDecides => {
+            ExplainOutcome::Decides
+        }
         _ => ExplainOutcome::Passes,
     };
     ExplainStep {

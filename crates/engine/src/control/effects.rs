@@ -261,7 +261,9 @@ fn sees_the_same(before: &Tree, record: &Record, now: &Admission) -> bool {
 /// The admission of a session by a tree, if that tree still admits it as it logged in: to the same group, by the same ACL.
 fn admission(tree: &Tree, record: &Record) -> Option<Admission> {
     let target = record.target.as_ref()?;
-    let admission = model::admit(tree, &record.initiator, target, record.local).ok()?;
+    let admission = model::admit(tree, &record.initiator, target, record.local)
+        .and_then(|admission| admission.served_by(record.named.as_ref()))
+        .ok()?;
     let acl = admission.acl.as_ref().map(|acl| acl.id);
     // An initiator that was let in without an ACL, and has one now, stays.
     let same_acl = record.acl.is_none() || acl == record.acl;

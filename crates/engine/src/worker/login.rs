@@ -9,7 +9,7 @@ use iscsi_proto::login::{
     TargetOffer,
 };
 use iscsi_proto::negotiate::{DigestChoice, OfferedParams};
-use iscsi_wire::{LoginStatus, Tsih};
+use iscsi_wire::{IscsiName, LoginStatus, Tsih};
 use model::{Admission, Digests, Rule, SessionSettings};
 use reactor::{Op, RecvInto, SendPiece, SocketId};
 
@@ -45,6 +45,8 @@ pub(super) struct LoginLink {
     became_session: bool,
     /// Who it says it is.
     identity: Option<LoginIdentity>,
+    /// The ACL that its authenticator named to serve it by.
+    named: Option<IscsiName>,
 }
 
 /// A login that has a claim on its nexus, and waits for the session before it to end.
@@ -108,6 +110,7 @@ impl LoginLink {
             closed: false,
             became_session: false,
             identity: None,
+            named: None,
         };
         link.arm(cx);
         link
@@ -274,7 +277,10 @@ impl LoginLink {
         let refusal = match &verdict {
             Some(Verdict::Deny(reason)) => Some(*reason),
             None => Some(auth::Refusal::Unavailable),
-            Some(Verdict::Allow { .. }) => None,
+            Some(Verdict::Allow { acl, .. }) => {
+                self.named.clone_from(acl);
+                None
+            }
         };
         self.log_denial(refusal, cx);
         self.proto.verdict_is(verdict);
@@ -519,9 +525,13 @@ impl LoginLink {
             // Another object of the same name, or another policy: start again.
             return Err(Why::CHANGED);
         }
+        let served = admission.served_by(self.named.as_ref());
+        let admission = served.map_err(|refusal| Why::by(refusal.0))?;
         Ok(Place {
             group: world.groups.get(&admission.group.id).cloned(),
             admitted: Some(admitted),
+            named: self.named.clone(),
+            acl: admission.acl.as_ref().map(|acl| acl.id),
             generation: world.tree.generation,
             queue_depth: admission
                 .group
@@ -539,6 +549,8 @@ impl LoginLink {
         Place {
             group: None,
             admitted: None,
+            named: None,
+            acl: None,
             generation: 0,
             queue_depth: DISCOVERY_QUEUE_DEPTH,
             relative_target_port: 0,

@@ -143,9 +143,7 @@ impl SessionLink {
             ..SessionLimits::default()
         };
         let proto = Session::new(&established, limits, cx.now);
-        let admitted = place.admitted.as_ref();
-        let by = (admitted.map(|a| a.group), admitted.and_then(|a| a.acl));
-        let record = Arc::new(Record::new(id, cx.id, &established, by, cx.now));
+        let record = Arc::new(Record::new((id, cx.id), &established, &place, cx.now));
         let identity = established.identity;
         Self {
             key,
@@ -211,6 +209,8 @@ impl SessionLink {
         let admission = model::admit(&world.tree, &self.initiator_name, target, self.place.local);
         match admission {
             Ok(now) if Admitted::by(&now, &world.tree) == *admitted => {
+                let served = now.served_by(self.place.named.as_ref());
+                let now = served.map_err(|_| NotStarted::Refused)?;
                 self.place.luns = world.luns(&now.group, now.acl.as_deref());
                 self.place.generation = world.tree.generation;
                 Ok(())

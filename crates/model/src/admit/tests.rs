@@ -194,3 +194,26 @@ fn visible_targets_hide_what_the_initiator_may_not_use() {
     let disabled = format!("set {T}/tpgs/1 enabled=no");
     assert_eq!(told(&change(&named, &[disabled])), 0);
 }
+
+#[test]
+fn admit_where_a_helper_decides_needs_the_acl_that_it_names() {
+    let tree = disk_tree(&[
+        format!("delete {T}/tpgs/1/acls/iqn.2026-11.org.example:host1"),
+        format!("create {T}/tpgs/1/acls/iqn.2026-11.org.example:lab"),
+        format!("create {T}/tpgs/1/acls/iqn.2026-11.org.example:lab/luns/4 lun=1"),
+        format!("set {T}/tpgs/1 auth_helper=/run/helper.sock"),
+    ]);
+    let target = name("iqn.2026-11.org.example:t");
+    let admission = admit(&tree, &initiator(), &target, at("127.0.0.1:3260")).expect("provisional");
+    assert_eq!(admission.rule, Rule::HelperDecides);
+    let refused = |named: Option<&str>| {
+        let named = named.map(name);
+        admission.clone().served_by(named.as_ref()).map(|a| a.rule)
+    };
+    assert_eq!(refused(None), Err(Refusal(Rule::NoAcl)));
+    assert_eq!(refused(Some("iqn.a:none")), Err(Refusal(Rule::NoAcl)));
+    let named = name("iqn.2026-11.org.example:lab");
+    let served = admission.served_by(Some(&named)).expect("it is there");
+    let luns: Vec<u16> = served.luns().iter().map(|lun| lun.number.0).collect();
+    assert_eq!(luns, [4]);
+}

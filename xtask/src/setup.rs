@@ -44,6 +44,11 @@ const NEEDS: &[Need] = &[
         program: "strace",
         package: "strace",
     },
+    Need {
+        test: "radius",
+        program: "freeradius",
+        package: "freeradius",
+    },
 ];
 
 /// Installs what is missing where that can be done, and says which tests can run.

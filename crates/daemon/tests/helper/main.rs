@@ -2,6 +2,7 @@
 //! whatever the helper does.
 
 mod ask;
+mod example;
 mod failures;
 mod pool;
 mod server;

@@ -12,25 +12,25 @@ use daemon::helper::{HelperAuthenticator, HelperConfig};
 use crate::ask::{name, policy, request, verify};
 use crate::server::{Server, hex, store_script};
 
-const ALICE: (&str, &str) = ("alice", "alice's long secret");
-const BOB: (&str, &str) = ("bob", "bob's long secret");
-const TARGET: (&str, &str) = ("target", "the target's own secret");
+pub(crate) const ALICE: (&str, &str) = ("alice", "alice's long secret");
+pub(crate) const BOB: (&str, &str) = ("bob", "bob's long secret");
+pub(crate) const TARGET: (&str, &str) = ("target", "the target's own secret");
 const OURS: u8 = 0x5a;
 
 /// One login, as an initiator does it.
 #[derive(Clone, Copy, Debug)]
-struct Login {
-    initiator: &'static str,
-    target: Option<&'static str>,
-    algorithms: &'static str,
-    user: (&'static str, &'static str),
-    asks_for_proof: bool,
+pub(crate) struct Login {
+    pub(crate) initiator: &'static str,
+    pub(crate) target: Option<&'static str>,
+    pub(crate) algorithms: &'static str,
+    pub(crate) user: (&'static str, &'static str),
+    pub(crate) asks_for_proof: bool,
     /// The challenge to the target is the target's own.
-    reflects: bool,
+    pub(crate) reflects: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     /// Without authentication.
     Open,
     /// As this user, by this algorithm; and whether the target proved itself.
@@ -41,7 +41,7 @@ enum End {
     Failed(ChapError),
 }
 
-const LOGIN: Login = Login {
+pub(crate) const LOGIN: Login = Login {
     initiator: "host1",
     target: Some("both"),
     algorithms: "5,6,7,8",
@@ -309,7 +309,7 @@ fn table() -> Vec<(Login, End)> {
 }
 
 /// The target's side of the login, with the initiator's words.
-fn log_in(login: &Login, authenticator: &dyn Authenticator) -> End {
+pub(crate) fn log_in(login: &Login, authenticator: &dyn Authenticator) -> End {
     let request = request(login.initiator, login.target);
     let policy = match policy(authenticator, &request) {
         Policy::Open => return End::Open,

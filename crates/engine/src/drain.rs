@@ -13,7 +13,7 @@ pub(crate) enum Leaving {
     Lun,
     /// A worker's part of a backstore.
     Backstore,
-    /// A change of a logical unit that its workers have to agree to.
+    /// A change of a logical unit, or of what a session sees, that its workers have yet to take.
     Change,
     /// A listener that takes its last connections.
     Listener,
@@ -28,7 +28,7 @@ pub struct Left {
     pub luns: usize,
     /// Workers' parts of backstores.
     pub backstores: usize,
-    /// Changes of logical units that are not agreed yet.
+    /// Changes of logical units, and of what sessions see, that are under way.
     pub changes: usize,
     /// Listeners that take their last connections.
     pub listeners: usize,

@@ -157,6 +157,8 @@ pub(crate) enum Message {
         luns: Arc<[LunEntry]>,
         deadline: Duration,
         drain: Drain,
+        /// Given back when the session sees them.
+        hold: Hold,
     },
     /// To the home of a logical unit, from the control plane.
     Change {

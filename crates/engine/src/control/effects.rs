@@ -341,6 +341,7 @@ fn tell(
                 luns: Arc::clone(luns),
                 deadline,
                 drain: drain.clone(),
+                hold: drain.hold(Leaving::Change),
             };
             (message, SessionEffect::SeesOtherLuns)
         }

@@ -136,7 +136,10 @@ impl Listeners {
             let Some(fd) = self.open.remove(&address) else {
                 continue;
             };
-            let linger = if taken_over && socket::refuse_new(&fd).is_ok() {
+            // A specific socket is found before a wildcard's: handshakes come to it until it lets none in. The other way round
+            // they go to the new one by themselves.
+            let yields = address.ip().is_unspecified() || socket::refuse_new(&fd).is_ok();
+            let linger = if taken_over && yields {
                 LINGER
             } else {
                 Duration::ZERO

@@ -288,6 +288,9 @@ impl ControlPlane {
         let deadline = self.shared.now().saturating_add(Duration::from_secs(10));
         effects::remap_users(&self.shared, &world, backstore, deadline, &drain);
         control.stores.retire_replaced(&self.shared, &drain);
+        drop(control);
+        // Whoever hears that it is back finds it so.
+        let _left = drain.wait(CUT_OFF);
         Ok(report)
     }
 

@@ -23,6 +23,7 @@ impl Worker {
                 luns,
                 deadline,
                 drain,
+                hold,
             } => {
                 let Self {
                     links,
@@ -35,6 +36,7 @@ impl Worker {
                 if let Some(Link::Session(link)) = key.and_then(|key| links.find_mut(key)) {
                     link.remap(luns, deadline, &drain, units, cx);
                 }
+                drop(hold);
             }
             Message::Change { unit, action, hold } => {
                 self.units.change(unit, action, hold, &mut self.cx);

@@ -14,6 +14,7 @@ use super::roles::{AdminFor, ROUTES, Route};
         title = "Quintain",
         description = "The control plane of an iSCSI target, on its Unix socket.",
         version = env!("CARGO_PKG_VERSION"),
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     components(schemas(Problem))
 )]

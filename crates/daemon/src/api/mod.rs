@@ -1,4 +1,4 @@
-//! The HTTP face: HTTP/1.1 and JSON on a Unix socket, in front of [`Control`](crate::control::Control).
+//! The HTTP face: HTTP/1.1 and JSON on a Unix socket, in front of [`Control`].
 //!
 //! It settles who asks (SO_PEERCRED) and what that role may do, reads and writes the documents of `control-api`, and
 //! carries calls, which block, off its runtime's one thread. It knows nothing of what an attribute means. Everything a

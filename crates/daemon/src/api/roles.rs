@@ -157,13 +157,22 @@ fn check_role(role: Role, needed: Role, what: &str) -> Result<(), Problem> {
     if role >= needed {
         return Ok(());
     }
-    let article = if needed == Role::Viewer { "a" } else { "an" };
-    let problem = Problem::forbidden(format!("{what} needs {article} {needed}; you are {role}"));
+    let detail = format!(
+        "{what} needs {}; you are {}",
+        with_article(needed),
+        with_article(role)
+    );
+    let problem = Problem::forbidden(detail);
     Err(if needed == Role::Admin && role == Role::Operator {
         problem.with_hint("an operator may end sessions and set `enabled` and `size`")
     } else {
         problem
     })
+}
+
+fn with_article(role: Role) -> String {
+    let article = if role == Role::Viewer { "a" } else { "an" };
+    format!("{article} {role}")
 }
 
 fn is_for_operators(change: &Change) -> bool {

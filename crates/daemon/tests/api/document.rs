@@ -23,7 +23,7 @@ fn table() -> BTreeSet<(String, String)> {
 #[test]
 fn document_lists_every_route_and_no_other() {
     let document = document();
-    let mut routes = BTreeSet::new();
+    let (mut routes, mut ids) = (BTreeSet::new(), BTreeSet::new());
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let what = format!("{method} {path}");
@@ -31,6 +31,8 @@ fn document_lists_every_route_and_no_other() {
                 routes.insert((method.to_uppercase(), path.clone())),
                 "{what}"
             );
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id.to_owned()), "{what}: {id} stands twice");
             let content = &operation["responses"]["default"]["content"];
             let problem = &content["application/problem+json"]["schema"]["$ref"];
             assert_eq!(problem, "#/components/schemas/Problem", "{what}");

@@ -150,6 +150,10 @@ fn operators_set_enabled_and_size_and_nothing_else() {
         );
         assert!(check_changes(Role::Admin, &mixed).is_ok());
     }
-    assert!(check_secrets(Role::Operator).is_err());
+    let problem = check_secrets(Role::Operator).unwrap_err();
+    assert_eq!(
+        problem.detail,
+        "an export with secrets needs an admin; you are an operator"
+    );
     assert!(check_secrets(Role::Admin).is_ok());
 }

@@ -43,7 +43,7 @@ impl Wanted {
             Err(error) => bail!("{shown}: it cannot be read: {error}; name a file of text"),
         };
         let base = std::path::absolute(file)?;
-        let base = base.parent().unwrap_or(Path::new("/"));
+        let base = base.parent().unwrap_or_else(|| Path::new("/"));
         let parsed = parse(&text, base).and_then(with_secrets);
         Ok(Self {
             file: file.to_owned(),

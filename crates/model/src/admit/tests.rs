@@ -211,7 +211,10 @@ fn admit_where_a_helper_decides_needs_the_acl_that_it_names() {
         admission.clone().served_by(named.as_ref()).map(|a| a.rule)
     };
     assert_eq!(refused(None), Err(Refusal(Rule::NoAcl)));
-    assert_eq!(refused(Some("iqn.2026-11.org.example:none")), Err(Refusal(Rule::NoAcl)));
+    assert_eq!(
+        refused(Some("iqn.2026-11.org.example:none")),
+        Err(Refusal(Rule::NoAcl))
+    );
     let named = name("iqn.2026-11.org.example:lab");
     let served = admission.served_by(Some(&named)).expect("it is there");
     let luns: Vec<u16> = served.luns().iter().map(|lun| lun.number.0).collect();

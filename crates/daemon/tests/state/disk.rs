@@ -104,7 +104,7 @@ fn directory_that_another_process_holds_is_refused_with_its_id() {
     let mut line = String::new();
     said.read_line(&mut line).unwrap();
     assert_eq!(line, "held\n");
-    let pid = fs::read_to_string(&lock).unwrap().trim().parse().unwrap();
+    let pid: u32 = fs::read_to_string(&lock).unwrap().trim().parse().unwrap();
     let error = on_disk(parent.path(), false).map(drop).unwrap_err();
     assert!(
         matches!(&error, StateError::Locked { path, pid: Some(told) } if *path == lock && *told == pid),

@@ -141,7 +141,7 @@ fn json_line_is_the_whole_output_and_sigterm_exits_0() {
         "--listen",
         "127.0.0.1:0",
         "--listen",
-        "127.0.0.2:0",
+        "127.0.0.1:0",
         "--json",
     ];
     let mut serving = Serving::start(folder.path(), &words);
@@ -364,6 +364,39 @@ fn mistake_is_one_line_with_what_to_do_and_exit_1() {
         !folder.path().join("absent.img").exists(),
         "a refused start made a file"
     );
+}
+
+#[test]
+fn disk_is_told_by_its_path_and_by_no_other_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.img", "b.img"] {
+        fs::write(folder.path().join(name), vec![0; 1 << 20]).unwrap();
+    }
+    let listen = ["--listen", "127.0.0.1:0"];
+    let line = refusal(
+        folder.path(),
+        &[&["serve", "b.img", "a.img", "./a.img"], &listen[..]].concat(),
+    );
+    // They are opened side by side, and either may be the first.
+    let either = line.contains(" a.img: it is the same disk as ./a.img;")
+        || line.contains(" ./a.img: it is the same disk as a.img;");
+    assert!(either, "{line}");
+    let line = refusal(
+        folder.path(),
+        &[&["serve", "a.img", "--ram", "8191PiB"], &listen[..]].concat(),
+    );
+    assert!(line.starts_with("quintain: RAM disk at LUN 1: "), "{line}");
+    let line = refusal(
+        folder.path(),
+        &[
+            &[
+                "serve", "a.img", "b.img", "--serial", "S", "--serial", "tab\t",
+            ],
+            &listen[..],
+        ]
+        .concat(),
+    );
+    assert!(line.starts_with("quintain: b.img: serial"), "{line}");
 }
 
 #[test]

@@ -26,9 +26,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn of(engine: &Engine) -> Self {
+    /// As the engine runs, which was asked to listen there.
+    pub(crate) fn of(engine: &Engine, listen: &[SocketAddr]) -> Self {
         Self {
-            portals: engine.portals().to_vec(),
+            portals: in_order(engine.portals(), listen),
             units: engine.units().to_vec(),
             driver: engine.driver().kind.to_string(),
             driver_report: engine.driver().to_string(),
@@ -36,6 +37,17 @@ impl Running {
             pid: std::process::id(),
         }
     }
+}
+
+/// The portals in the order in which they were asked for; those of one address with ports that the system chose, by their ports.
+fn in_order(mut portals: Vec<SocketAddr>, listen: &[SocketAddr]) -> Vec<SocketAddr> {
+    portals.sort_by_key(|portal| {
+        let asked = listen.iter().position(|asked| asked == portal);
+        let is_free = |asked: &SocketAddr| asked.port() == 0 && asked.ip() == portal.ip();
+        let place = asked.or_else(|| listen.iter().position(is_free));
+        (place.unwrap_or(listen.len()), *portal)
+    });
+    portals
 }
 
 /// One line of JSON, without its line end.

@@ -11,6 +11,7 @@ mod reach;
 pub(crate) mod secret;
 pub(crate) mod size;
 mod status;
+mod words;
 
 use std::io::{self, Write};
 
@@ -34,10 +35,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut plan = Plan::new(args, &host_name())?;
     raise_file_limit();
     let (config, tree) = (plan.config.clone(), std::mem::take(&mut plan.tree));
-    let engine = Engine::start(config, tree).map_err(|error| anyhow!("{error}"))?;
+    let engine = Engine::start(config, tree)
+        .map_err(|error| anyhow!(words::of_start(&plan.disks, &error)))?;
     // Not before: until here Ctrl-C has to end a start that waits for a disk which hangs.
     let signals = end::listen_to_signals()?;
-    let running = Running::of(&engine);
+    let running = Running::of(&engine, &plan.listen);
     announce(&if args.json {
         json_line(&plan, &running) + "\n"
     } else {
@@ -61,7 +63,8 @@ fn announce(text: &str) -> Result<()> {
 fn notes_of(plan: &Plan, units: &[UnitReport]) -> Vec<String> {
     let mut notes = Vec::new();
     for (disk, unit) in plan.disks.iter().zip(units) {
-        notes.extend(unit.notice.clone());
+        let notice = unit.notice.as_deref();
+        notes.extend(notice.map(|text| words::of_text(&plan.disks, text)));
         if let (Disk::Path(path), Some(asked)) = (disk, plan.create_bytes)
             && asked != unit.size_bytes
         {

@@ -1,15 +1,17 @@
-//! From what was typed to what the engine runs: one target with one portal group, and a LUN for each disk.
+//! From what was typed to what the engine runs: one target, and a LUN for each disk.
+
+mod changes;
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use auth::Secret;
 use engine::EngineConfig;
 use iscsi_wire::IscsiName;
-use model::{BackstoreType, Change, ChapCredential, LogicalUnitNumber, ObjectPath, Raw, Tree};
+use model::{ChapCredential, Tree};
 
+use self::changes::Wanted;
 use super::args::Args;
 use super::name::target_name;
 use super::secret::SecretFile;
@@ -24,7 +26,6 @@ struct Pair {
 
 /// The port of iSCSI (RFC 7143 §4.2.7.1).
 const ISCSI_PORT: u16 = 3260;
-const GROUP_TAG: u16 = 1;
 
 /// All that a command line asks for, checked as far as it can be without touching a disk or a port.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) config: EngineConfig,
     pub(crate) tree: Tree,
     pub(crate) target: IscsiName,
+    /// Where to listen, in the order of the command line.
+    pub(crate) listen: Vec<SocketAddr>,
     /// In the order of their LUNs.
     pub(crate) disks: Vec<Disk>,
     /// What a missing file is created with.
@@ -48,6 +51,16 @@ pub(crate) struct Plan {
 pub(crate) enum Disk {
     Path(PathBuf),
     Ram { bytes: u64 },
+}
+
+impl Disk {
+    /// What the operator knows it by.
+    pub(crate) fn label(&self, lun: usize) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Ram { .. } => format!("RAM disk at LUN {lun}"),
+        }
+    }
 }
 
 /// What initiators have to be told of CHAP; the secrets themselves are in the tree alone.
@@ -91,33 +104,21 @@ impl Plan {
         let mut notes = Vec::new();
         let (credentials, chap) = chap(args, &mut notes)?.unzip();
         check_serials(&args.serial, disks.len())?;
-        let mut changes = vec![
-            Change::create(ObjectPath::Target(target.clone()), []),
-            group(&target, initiators.is_empty(), credentials.as_ref()),
-        ];
-        changes.extend(
-            portals(&args.listen)?
-                .into_iter()
-                .map(|at| Change::create(ObjectPath::Portal(target.clone(), GROUP_TAG, at), [])),
-        );
-        for (index, disk) in disks.iter().enumerate() {
-            changes.extend(lun(args, &target, index, disk, create_bytes)?);
-        }
-        for initiator in &initiators {
-            let path = ObjectPath::Acl(target.clone(), GROUP_TAG, initiator.clone());
-            // An initiator with an ACL is asked for the ACL's own credentials.
-            changes.push(Change::create(path, proof(credentials.as_ref())));
-        }
-        if args.discovery_chap && credentials.is_some() {
-            changes.push(Change::set(
-                ObjectPath::Discovery,
-                proof(credentials.as_ref()),
-            ));
-        }
+        let listen = portals(&args.listen)?;
+        let wanted = Wanted {
+            args,
+            target: &target,
+            listen: &listen,
+            disks: &disks,
+            create_bytes,
+            initiators: &initiators,
+            credentials: credentials.as_ref(),
+        };
         Ok(Self {
             config: config(args)?,
-            tree: tree(&changes)?,
+            tree: wanted.tree()?,
             target,
+            listen,
             disks,
             create_bytes,
             chap,
@@ -138,111 +139,6 @@ fn config(args: &Args) -> Result<EngineConfig> {
     })
 }
 
-fn tree(changes: &[Change]) -> Result<Tree> {
-    let plan = Tree::default().plan(changes);
-    plan.map(|plan| plan.tree).map_err(|mistakes| {
-        let lines: Vec<String> = mistakes.iter().map(|m| m.error.to_string()).collect();
-        anyhow!(lines.join("\n"))
-    })
-}
-
-fn group(target: &IscsiName, any_initiator: bool, credentials: Option<&Pair>) -> Change {
-    let chap = if credentials.is_some() {
-        "chap"
-    } else {
-        "none"
-    };
-    let mut attributes = vec![
-        ("authentication", Raw::from(chap)),
-        ("generate_node_acls", Raw::from(any_initiator)),
-    ];
-    if any_initiator {
-        attributes.extend(proof(credentials));
-    }
-    Change::create(ObjectPath::Tpg(target.clone(), GROUP_TAG), attributes)
-}
-
-/// What an initiator proves, and what the target does, as attributes.
-fn proof(credentials: Option<&Pair>) -> Vec<(&'static str, Raw)> {
-    let mut attributes = Vec::new();
-    if let Some(Pair { chap, mutual }) = credentials {
-        attributes.push(("chap.user", Raw::from(chap.user.as_str())));
-        attributes.push(("chap.secret", Raw::Secret(chap.secret.clone())));
-        if let Some(mutual) = mutual {
-            attributes.push(("mutual_chap.user", Raw::from(mutual.user.as_str())));
-            attributes.push(("mutual_chap.secret", Raw::Secret(mutual.secret.clone())));
-        }
-    }
-    attributes
-}
-
-/// A disk and the LUN that shows it.
-fn lun(
-    args: &Args,
-    target: &IscsiName,
-    index: usize,
-    disk: &Disk,
-    create_bytes: Option<u64>,
-) -> Result<[Change; 2]> {
-    let number = lun_number(index)?;
-    let block_size: i64 = args.block_size.parse().context("--block-size")?;
-    let mut attributes = vec![
-        ("block_size", Raw::from(block_size)),
-        ("read_only", Raw::from(args.read_only)),
-    ];
-    let kind = match disk {
-        Disk::Ram { bytes } => {
-            attributes.push(("size", size("--ram", *bytes, block_size)?));
-            BackstoreType::Ram
-        }
-        Disk::Path(path) => {
-            attributes.push(("path", Raw::from(model::text_of_path(path))));
-            let kind = path_type(path)?;
-            if let (BackstoreType::File, Some(bytes)) = (kind, create_bytes) {
-                let of = path.display().to_string();
-                attributes.push(("size", size(&of, bytes, block_size)?));
-            }
-            kind
-        }
-    };
-    if let Some(serial) = args.serial.get(index) {
-        attributes.push(("serial", Raw::from(serial.as_str())));
-    }
-    let name = format!("lun{}", number.0);
-    let shown = [
-        ("backstore", Raw::from(format!("{kind}/{name}"))),
-        ("write_protect", Raw::from(args.read_only)),
-    ];
-    Ok([
-        Change::create(ObjectPath::Backstore(kind, name), attributes),
-        Change::create(ObjectPath::Lun(target.clone(), GROUP_TAG, number), shown),
-    ])
-}
-
-fn size(of: &str, bytes: u64, block_size: i64) -> Result<Raw> {
-    let bytes = i64::try_from(bytes).with_context(|| format!("{of}: a size is below 8 EiB"))?;
-    if bytes % block_size != 0 {
-        bail!("{of}: the size is not a multiple of {block_size} bytes; give a size such as 10GiB");
-    }
-    Ok(Raw::from(bytes))
-}
-
-/// A block device is one only if it is there; a missing path is a file to be created.
-fn path_type(path: &Path) -> Result<BackstoreType> {
-    match std::fs::metadata(path) {
-        Ok(found) if found.file_type().is_block_device() => Ok(BackstoreType::Block),
-        // A regular file in /dev, made by a slip of the pen, would fill the machine's memory.
-        Err(_) if path.starts_with("/dev") && !path.starts_with("/dev/shm") => {
-            bail!(
-                "{}: there is no such device; lsblk lists those of this machine",
-                path.display()
-            )
-        }
-        // What else is wrong with it comes out when it is opened.
-        _ => Ok(BackstoreType::File),
-    }
-}
-
 /// One for each LUN or none at all: which disk a single one belongs to would be a guess.
 fn check_serials(serials: &[String], disks: usize) -> Result<()> {
     if !serials.is_empty() && serials.len() != disks {
@@ -257,14 +153,6 @@ fn check_serials(serials: &[String], disks: usize) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn lun_number(index: usize) -> Result<LogicalUnitNumber> {
-    u16::try_from(index)
-        .ok()
-        .map(LogicalUnitNumber)
-        .filter(|number| *number <= LogicalUnitNumber::MAX)
-        .ok_or_else(|| anyhow!("more than 16384 disks; a target has LUNs 0 to 16383"))
 }
 
 fn initiators(texts: &[String]) -> Result<Vec<IscsiName>> {
@@ -286,7 +174,8 @@ fn portals(texts: &[String]) -> Result<Vec<SocketAddr>> {
     let mut portals: Vec<SocketAddr> = Vec::new();
     for text in texts {
         let address = listen_address(text)?;
-        if !portals.contains(&address) {
+        // Port 0 is another one each time.
+        if address.port() == 0 || !portals.contains(&address) {
             portals.push(address);
         }
     }

@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use auth::Secret;
 
-/// More than any initiator takes; ESXi's 255 is the most known.
-const MOST_BYTES: usize = 1024;
+/// What `chap.secret` may hold, and the most that any initiator is known to take (ESXi).
+const MOST_BYTES: usize = 255;
 /// Read permission for others.
 const OTHERS_READ: u32 = 0o004;
 

@@ -128,3 +128,24 @@ fn page_of_a_path_with_control_characters_shows_none() {
     assert!(!page.contains('\x1b'), "{page}");
     assert!(page.contains("LUN 0: evil\\u{1b}[2J; .img, "), "{page}");
 }
+
+#[test]
+fn portals_are_told_in_the_order_they_were_asked_for() {
+    let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    };
+    let listen = addresses(&["[::1]:3260", "127.0.0.2:0", "127.0.0.1:860", "127.0.0.2:0"]);
+    let engine = addresses(&[
+        "127.0.0.1:860",
+        "127.0.0.2:33001",
+        "127.0.0.2:33002",
+        "[::1]:3260",
+    ]);
+    let expected = addresses(&[
+        "[::1]:3260",
+        "127.0.0.2:33001",
+        "127.0.0.2:33002",
+        "127.0.0.1:860",
+    ]);
+    assert_eq!(in_order(engine, &listen), expected);
+}

@@ -1,11 +1,11 @@
 use std::os::unix::fs::PermissionsExt;
-
 use std::sync::Arc;
 
 use clap::Parser;
-use model::{Backing, Backstore, Credentials, ObjectId, PortalGroup};
+use model::{Backing, Backstore, Credentials, LogicalUnitNumber, ObjectId, PortalGroup};
 use reactor::DriverChoice;
 
+use super::changes::GROUP_TAG;
 use super::*;
 
 #[derive(Debug, Parser)]
@@ -224,6 +224,21 @@ fn plan_with_chap_requires_it_of_sessions_and_where_asked_of_discovery() {
 }
 
 #[test]
+fn plan_with_a_name_or_secret_that_chap_cannot_carry_names_the_flag_or_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = secret_file(folder.path(), "own", "the-secret-of-alice");
+    let long = secret_file(folder.path(), "long", &"x".repeat(256));
+    let words = |user, file| {
+        let words = ["--ram", "1M", "--chap", user, "--chap-secret-file", file];
+        refusal(&words)
+    };
+    let error = words("a\tb", &own);
+    assert!(error.starts_with("--chap: "), "{error}");
+    let error = words("alice", &long);
+    assert!(error.starts_with(&long) && error.contains("255"), "{error}");
+}
+
+#[test]
 fn plan_with_one_secret_for_both_directions_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let one = secret_file(folder.path(), "one", "the-secret-of-alice\n");
@@ -270,7 +285,73 @@ fn plan_takes_each_form_of_an_address_once() {
             "0.0.0.0:3260"
         ]
     );
-    assert_eq!(listen(&["127.0.0.1:0", "127.0.0.1:0"]).len(), 1);
+    assert_eq!(listen(&["127.0.0.1:0", "127.0.0.1:0"]).len(), 2);
+}
+
+#[test]
+fn plan_of_port_0_twice_at_one_address_has_a_group_more_that_is_the_same() {
+    let plan = plan(&[
+        "--ram",
+        "1M",
+        "a.img",
+        "--read-only",
+        "--initiator",
+        "iqn.a:1",
+        "--listen",
+        "127.0.0.1:0",
+        "--listen",
+        "127.0.0.1:860",
+        "--listen",
+        "127.0.0.1:0",
+    ])
+    .unwrap();
+    let of = |tag: u16| Arc::clone(plan.tree.group(&plan.target, tag).expect("a group"));
+    let portals =
+        |tag: u16| -> Vec<String> { of(tag).portals.keys().map(ToString::to_string).collect() };
+    assert_eq!(portals(1), ["127.0.0.1:0", "127.0.0.1:860"]);
+    assert_eq!(portals(2), ["127.0.0.1:0"]);
+    assert_eq!(plan.tree.groups().count(), 2);
+    let shown = |tag: u16| -> Vec<(LogicalUnitNumber, ObjectId, bool)> {
+        let group = of(tag);
+        let luns = group.luns.values();
+        luns.map(|lun| (lun.number, lun.backstore, lun.write_protect()))
+            .collect()
+    };
+    assert_eq!(shown(1).len(), 2);
+    assert_eq!(shown(1), shown(2));
+    assert!(of(1).acls.keys().eq(of(2).acls.keys()) && of(2).acls.len() == 1);
+    assert!(!of(2).generate_node_acls());
+    assert_ne!(of(1).relative_target_port(), of(2).relative_target_port());
+}
+
+#[test]
+fn plan_of_an_existing_file_leaves_its_size_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.img");
+    std::fs::write(&path, [0; 1024]).unwrap();
+    // No whole number of blocks: that matters only where a file is made.
+    for size in ["1000", "1GiB"] {
+        let plan = plan(&[path.to_str().unwrap(), "--size", size]).unwrap();
+        assert_eq!(by_lun(&plan)[0].size_bytes(), None, "{size}");
+        assert!(plan.create_bytes.is_some());
+    }
+}
+
+#[test]
+fn plan_of_a_path_that_is_no_text_keeps_every_byte() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let path = Path::new(OsStr::from_bytes(b"a\xff\n b.img"));
+    let args = Args {
+        disks: vec![path.to_owned()],
+        ..parsed(&["x"]).unwrap()
+    };
+    let plan = Plan::new(&args, "host").unwrap();
+    let Backing::File { path: planned, .. } = by_lun(&plan)[0].backing() else {
+        panic!("no file");
+    };
+    assert_eq!(planned, path);
 }
 
 #[test]
@@ -297,7 +378,7 @@ fn plan_with_serials_gives_each_disk_its_own() {
 
 #[test]
 fn plan_of_a_mistake_is_refused_with_what_and_what_to_do() {
-    let table: [(&[&str], &[&str]); 14] = [
+    let table: [(&[&str], &[&str]); 17] = [
         (
             &["a.img", "--size", "10Gib!"],
             &["--size", "10Gib!", "write it as"],
@@ -322,6 +403,18 @@ fn plan_of_a_mistake_is_refused_with_what_and_what_to_do() {
         ),
         (&["--ram", "1M", "--listen", "::1:3260:x"], &["[::1]:3260"]),
         (&["--ram", "1M", "--listen", ""], &["not an address"]),
+        (
+            &["a.img", "b.img", "--serial", "S", "--serial", "tab\t"],
+            &["b.img: serial", "control characters"],
+        ),
+        (
+            &["a.img", "b.img", "--size", "1000"],
+            &["a.img: ", "multiple of 512"],
+        ),
+        (
+            &["a.img", "--ram", "1000"],
+            &["RAM disk at LUN 1: ", "multiple of 512"],
+        ),
         (&["a.img", "b.img", "--serial", "S"], &["1 for 2 LUNs"]),
         (
             &["a.img", "b.img", "--serial", "S", "--serial", "S"],
@@ -356,6 +449,10 @@ fn plan_of_a_mistake_is_refused_with_what_and_what_to_do() {
     ];
     for (words, expected) in table {
         let error = refusal(words);
+        assert!(
+            !error.contains("/backstores/") && !error.contains("/targets/"),
+            "{error}"
+        );
         for part in expected {
             assert!(error.contains(part), "{words:?}: {error}");
         }

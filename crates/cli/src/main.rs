@@ -30,6 +30,7 @@ enum Command {
     Import(daemon::import::Args),
     #[command(flatten)]
     Client(client::Command),
+    Shell(shell::Args),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Check(args) => daemon::check::run(&args).map(done),
         Command::Import(args) => daemon::import::run(&args).map(done),
         Command::Client(command) => client::run(&command),
+        Command::Shell(args) => shell::run(&args),
     });
     match outcome {
         Ok(code) => code,

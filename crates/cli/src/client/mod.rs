@@ -23,6 +23,9 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use control_api::{Change, Client, ExplainQuery, ExportFormat};
 
+pub(crate) use assign::{is_secret, literal_secret, secret_of_file};
+pub(crate) use desired::DesiredFile;
+
 use crate::daemon::places::default_socket;
 use crate::log::tell;
 use plane::Plane;

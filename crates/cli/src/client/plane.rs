@@ -19,7 +19,6 @@ pub(crate) trait Plane {
     fn apply(&self, text: &str, base: Option<&Path>, dry_run: bool) -> Answer<Outcome>;
     fn export(&self, format: ExportFormat, with_secrets: bool) -> Answer<String>;
     fn sessions(&self) -> Answer<Vec<Session>>;
-    #[allow(dead_code, reason = "the tree shell ends sessions")]
     fn end_session(&self, id: u64) -> Answer<()>;
     fn explain(&self, query: &ExplainQuery) -> Answer<Explanation>;
     fn history(&self) -> Answer<Vec<HistoryEntry>>;

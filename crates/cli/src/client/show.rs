@@ -36,6 +36,23 @@ pub(crate) fn value_text(value: &Value) -> String {
 
 /// What a change did or would do, a line each.
 pub(crate) fn outcome_text(outcome: &Outcome) -> String {
+    let (mut text, notes) = effects_text(outcome);
+    let notes: Vec<String> = notes.iter().map(|note| format!("note: {note}")).collect();
+    text.push_str(&text_of(&notes));
+    let generation = outcome.generation;
+    text.push_str(&match (outcome.dry_run, outcome.effects.is_empty()) {
+        (true, true) => format!("nothing would change in generation {generation}\n"),
+        (true, false) => {
+            format!("nothing was changed: this is what generation {generation} would become\n")
+        }
+        (false, true) => format!("nothing to change; generation {generation} is in force\n"),
+        (false, false) => format!("generation {generation} is in force\n"),
+    });
+    text
+}
+
+/// Objects and sessions, a line each, and what the operator should know besides.
+pub(crate) fn effects_text(outcome: &Outcome) -> (String, Vec<String>) {
     let mut lines = Vec::new();
     for effect in &outcome.effects {
         let verb = match (effect.action, outcome.dry_run) {
@@ -58,23 +75,11 @@ pub(crate) fn outcome_text(outcome: &Outcome) -> String {
             session.id, session.initiator, session.target, session.tpg, session.what
         ));
     }
-    lines.extend(outcome.warnings.iter().map(|text| format!("note: {text}")));
-    lines.extend(outcome.remnants.iter().map(|text| {
-        format!("note: {text} has not given back its I/O by the deadline; `quintain status` tells when it has")
-    }));
-    lines.push(match (outcome.dry_run, outcome.effects.is_empty()) {
-        (true, true) => format!("nothing would change in generation {}", outcome.generation),
-        (true, false) => format!(
-            "nothing was changed: this is what generation {} would become",
-            outcome.generation
-        ),
-        (false, true) => format!(
-            "nothing to change; generation {} is in force",
-            outcome.generation
-        ),
-        (false, false) => format!("generation {} is in force", outcome.generation),
+    let remnants = outcome.remnants.iter().map(|what| {
+        format!("{what} has not given back its I/O by the deadline; `status` tells when it has")
     });
-    text_of(&lines)
+    let notes = outcome.warnings.iter().cloned().chain(remnants).collect();
+    (text_of(&lines), notes)
 }
 
 /// The lines, each safe to print and with its end.

@@ -31,7 +31,7 @@ pub(crate) fn create(path: String, mut attributes: AttributeMap, folder: &Path) 
         && let Some(Value::String(file)) = attributes.get_mut("path")
         && !file.is_empty()
     {
-        *file = folder.join(&*file).to_string_lossy().into_owned();
+        *file = model::text_of_path(&folder.join(&*file));
     }
     Change::Create { path, attributes }
 }

@@ -157,7 +157,7 @@ fn plan_and_apply_send_the_text_with_the_folder_of_the_file() {
 }
 
 #[test]
-fn get_of_an_unknown_name_tells_the_nearest() {
+fn unknown_name_got_tells_the_nearest() {
     let fake = with_target();
     done(&fake, &["get", TPG]);
     done(&fake, &["get", TPG, "enabled", "chap.user"]);

@@ -238,7 +238,7 @@ fn our_own_forms_make_and_change_single_objects() {
 }
 
 #[test]
-fn get_by_group_shows_lios_names_and_values() {
+fn group_got_shows_lios_names_and_values() {
     let mut bench = Bench::with_target();
     let tpg = format!("{T}/tpgs/1");
     assert_eq!(

@@ -86,7 +86,7 @@ impl Shell {
         let names = line.values.get(1..).unwrap_or_default();
         match group {
             Some(Group::Global) => return self.state.preferences.show(names),
-            Some(group) => return self.get_group(path, group, names),
+            Some(group) => return self.show_group(path, group, names),
             None => {}
         }
         if Place::of(path).kind().is_none() {
@@ -107,7 +107,7 @@ impl Shell {
         Ok(text)
     }
 
-    fn get_group(&self, path: &str, group: Group, names: &[String]) -> Result<String> {
+    fn show_group(&self, path: &str, group: Group, names: &[String]) -> Result<String> {
         let mut text = String::new();
         for path in self.expand_tag(path)? {
             let object = self.object(&group.object(&path), 0)?;

@@ -107,7 +107,7 @@ fn tell_red(text: &str) {
     let _unheard = std::io::Write::write_all(&mut std::io::stderr().lock(), line.as_bytes());
 }
 
-/// Whether to colour: https://no-color.org, and a terminal that knows colours.
+/// Whether to colour: <https://no-color.org>, and a terminal that knows colours.
 fn use_colours(preferred: bool) -> bool {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let dumb = set("TERM").is_none_or(|term| term == "dumb");

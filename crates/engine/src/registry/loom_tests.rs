@@ -211,7 +211,7 @@ fn loom_release_beside_two_reinstatements_leaves_nothing() {
         }
         first.join().unwrap();
         second.join().unwrap();
-        assert_eq!(house.live(), []);
+        assert_eq!(house.live(), Vec::<u64>::new());
         house.assert_tidy();
         assert!(!house.log_in(3), "a closed group takes no login");
     });
@@ -236,7 +236,7 @@ fn loom_login_that_gives_up_beside_the_end_of_the_old_session_leaves_nothing() {
             session: 0,
         });
         gives_up.join().unwrap();
-        assert_eq!(house.live(), []);
+        assert_eq!(house.live(), Vec::<u64>::new());
         house.assert_tidy();
     });
 }

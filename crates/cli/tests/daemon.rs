@@ -253,3 +253,30 @@ fn second_daemon_on_one_state_or_socket_is_refused_by_name() {
         assert!(told.contains(expected), "{told}");
     }
 }
+
+#[test]
+fn export_without_secrets_applies_to_what_it_came_from_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &["--state-dir", "none"]);
+    let client = daemon.client();
+    let target = "/targets/iqn.2026-11.org.example:t";
+    let acl = format!("{target}/tpgs/1/acls/iqn.2026-11.org.example:h");
+    let changes = vec![
+        create(target, json!({})),
+        create(&format!("{target}/tpgs/1"), json!({})),
+        create(
+            &acl,
+            json!({"chap.user": "u", "chap.secret": "twelve-bytes-or-more"}),
+        ),
+    ];
+    let transaction = Transaction {
+        changes,
+        if_generation: None,
+    };
+    client.transact(&transaction, false).expect("legal");
+    let toml = control_api::ExportFormat::Toml;
+    let text = client.export(toml, false).expect("it is told");
+    assert!(!text.contains("twelve-bytes"), "a secret is shown");
+    let plan = client.apply(&text, Some(folder.path()), true);
+    assert_eq!(plan.expect("it can be applied").effects, []);
+}

@@ -38,7 +38,7 @@ impl Core {
         let core = Self {
             driver: format!("{:?}", engine.driver().kind).to_lowercase(),
             workers: engine.workers(),
-            engine: Mutex::new(Some(engine)),
+            engine,
             saved: Mutex::new(saved),
             sizes: Mutex::new(BTreeMap::new()),
             bus,
@@ -76,15 +76,10 @@ impl Core {
         );
         let missing = Missing::Degrade;
         let save = &mut |_: &Plan| Ok(());
-        let applied = self.with_engine(|engine| engine.apply(&plan, missing, Duration::ZERO, save));
-        match applied {
-            Some(Ok(release)) => {
-                self.follow(&plan, &release);
-                Ok(())
-            }
-            Some(Err(error)) => Err(BootError::Problem(error.to_string())),
-            None => Err(BootError::Problem("the engine is gone".to_owned())),
-        }
+        let applied = self.engine.apply(&plan, missing, Duration::ZERO, save);
+        let release = applied.map_err(|error| BootError::Problem(error.to_string()))?;
+        self.follow(&plan, &release);
+        Ok(())
     }
 
     fn apply_file(

@@ -70,12 +70,12 @@ impl Core {
     }
 
     fn foresee(&self, plan: &Plan) -> Outcome {
-        let sessions = self.with_engine(|engine| engine.touches(plan));
+        let sessions = self.engine.touches(plan);
         Outcome {
             generation: plan.base,
             dry_run: true,
             effects: effects_of(plan),
-            sessions: sessions.unwrap_or_default().iter().map(brief_of).collect(),
+            sessions: sessions.iter().map(brief_of).collect(),
             warnings: plan.warnings.clone(),
             remnants: Vec::new(),
         }
@@ -97,9 +97,7 @@ impl Core {
             kept = Some(plan.clone());
             Ok(())
         };
-        let applied =
-            self.with_engine(|engine| engine.apply(plan, wish.missing, within, &mut save));
-        let release = applied.ok_or(ApplyError::ShuttingDown)??;
+        let release = self.engine.apply(plan, wish.missing, within, &mut save)?;
         let plan = kept.unwrap_or_else(|| plan.clone());
         saved.checkpoint(&plan.tree);
         drop(saved);
@@ -168,9 +166,7 @@ impl Core {
         let mut warnings = plan.warnings.clone();
         let mut remnants = Vec::new();
         if !left.is_nothing() {
-            let found = self
-                .with_engine(engine::Engine::remnants)
-                .unwrap_or_default();
+            let found = self.engine.remnants();
             remnants = found.into_iter().map(|remnant| remnant.path).collect();
             if remnants.is_empty() {
                 warnings.push(format!(
@@ -201,19 +197,14 @@ impl Core {
         base: &Path,
         file: Option<&Path>,
     ) -> Result<Outcome, Problem> {
-        let mistakes = |errors: Vec<FileError>| problem_of_file(errors, file);
+        let mistakes = |errors| problem_of_file(errors, file);
         let desired = read_desired(text, base).map_err(mistakes)?;
         let wish = Wish {
             config: Some(fingerprint(text)),
             ..*wish
         };
         // What is wrong with the file alone is told at its lines.
-        if let Err(found) = Tree::default().plan(&desired.changes) {
-            let located = desired.locate(found);
-            if !located.is_empty() {
-                return Err(problem_of_file(located, file));
-            }
-        }
+        desired.rehearse().map_err(mistakes)?;
         let outcome = self.commit(&wish, |tree| Ok(tree.changes_to(&desired.changes)))?;
         let mut warnings = desired.warnings;
         warnings.extend(outcome.warnings);

@@ -8,7 +8,7 @@ use control_api::{
     AttributeInfo, AuditEntry, Event, ExplainQuery, Explanation, ExportFormat, HistoryEntry,
     Outcome, Problem, Refusal, Session, Status, Transaction, TreeAnswer,
 };
-use engine::{Engine, Missing, SessionId};
+use engine::{Missing, SessionId};
 
 use super::commit::Wish;
 use super::convert::{kind_named, parse_changes};
@@ -22,7 +22,7 @@ use crate::control::{Caller, Control, Role};
 impl Core {
     fn facts(&self) -> Facts {
         let mut sessions: BTreeMap<_, usize> = BTreeMap::new();
-        let live = self.with_engine(Engine::sessions).unwrap_or_default();
+        let live = self.engine.sessions();
         for session in live {
             if let Some(target) = session.target {
                 *sessions.entry((target, session.tag)).or_default() += 1;
@@ -30,14 +30,14 @@ impl Core {
         }
         Facts {
             sizes: lock(&self.sizes).clone(),
-            degraded: self.with_engine(Engine::degraded).unwrap_or_default(),
+            degraded: self.engine.degraded(),
             sessions,
         }
     }
 
     fn degraded_paths(&self) -> Vec<String> {
         let tree = self.tree();
-        let degraded = self.with_engine(Engine::degraded).unwrap_or_default();
+        let degraded = self.engine.degraded();
         let path = |id| {
             let store = tree.backstore_by_id(id)?;
             Some(model::ObjectPath::Backstore(store.kind, store.name.clone()).to_string())
@@ -59,22 +59,17 @@ fn wish<'a>(who: &'a str, action: &'a str, dry_run: bool) -> Wish<'a> {
 
 impl Control for Core {
     fn status(&self) -> Status {
-        let of_engine = self.with_engine(|engine| {
-            let portals = engine.portals();
-            let portals = portals.iter().map(ToString::to_string).collect();
-            let remnants = engine.remnants().into_iter().map(|one| one.path).collect();
-            (portals, engine.sessions().len(), remnants)
-        });
-        let ready = of_engine.is_some();
-        let (portals, sessions, remnants) = of_engine.unwrap_or_default();
+        let portals = self.engine.portals();
+        let remnants = self.engine.remnants();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            generation: self.tree().generation,
-            ready,
-            portals,
-            sessions,
+            generation: Self::tree(self).generation,
+            // A core is there only once every portal serves.
+            ready: true,
+            portals: portals.iter().map(ToString::to_string).collect(),
+            sessions: self.engine.sessions().len(),
             degraded: self.degraded_paths(),
-            remnants,
+            remnants: remnants.into_iter().map(|one| one.path).collect(),
             driver: self.driver.clone(),
             workers: self.workers,
         }
@@ -142,14 +137,13 @@ impl Control for Core {
 
     fn sessions(&self) -> Vec<Session> {
         let tree = Self::tree(self);
-        let live = self.with_engine(Engine::sessions).unwrap_or_default();
+        let live = self.engine.sessions();
         live.iter().map(|info| session_of(&tree, info)).collect()
     }
 
     fn end_session(&self, caller: &Caller, id: u64) -> Result<(), Problem> {
         let within = self.drain_timeout();
-        let found = self.with_engine(|engine| engine.end_session(SessionId(id), within));
-        if found != Some(true) {
+        if !self.engine.end_session(SessionId(id), within) {
             return Err(
                 Problem::new(404, "no_such_session", format!("there is no session {id}"))
                     .with_hint("look at the sessions; it may have ended"),
@@ -205,8 +199,7 @@ impl Control for Core {
     }
 
     fn metrics(&self) -> String {
-        self.with_engine(metrics)
-            .unwrap_or_else(|| "# EOF\n".to_owned())
+        metrics(&self.engine)
     }
 
     fn subscribe(&self) -> Receiver<Event> {

@@ -39,7 +39,7 @@ pub struct CoreConfig {
 
 /// The running daemon behind its faces.
 pub struct Core {
-    engine: Mutex<Option<Engine>>,
+    engine: Engine,
     /// Held while a change is made: one at a time.
     saved: Mutex<Saved>,
     sizes: Mutex<BTreeMap<ObjectId, u64>>,
@@ -66,45 +66,35 @@ impl Helpers for Pool {
 impl Core {
     /// The tree in force.
     pub(crate) fn tree(&self) -> Tree {
-        self.with_engine(Engine::tree).unwrap_or_default()
-    }
-
-    /// Runs something on the engine; `None` when it has been drained.
-    fn with_engine<T>(&self, work: impl FnOnce(&Engine) -> T) -> Option<T> {
-        lock(&self.engine).as_ref().map(work)
+        self.engine.tree()
     }
 
     /// Tries to open what is degraded. Returns how many are degraded still.
     pub fn retry_degraded(&self) -> usize {
-        let engine = lock(&self.engine);
-        let Some(engine) = engine.as_ref() else {
-            return 0;
-        };
-        let degraded = engine.degraded();
-        let tree = engine.tree();
-        for id in &degraded {
+        let tree = self.tree();
+        for id in &self.engine.degraded() {
             let path = tree.backstore_by_id(*id).map(|store| {
                 model::ObjectPath::Backstore(store.kind, store.name.clone()).to_string()
             });
-            if let (Ok(Some(report)), Some(path)) = (engine.reopen(*id), path) {
+            if let (Ok(Some(report)), Some(path)) = (self.engine.reopen(*id), path) {
                 lock(&self.sizes).insert(*id, report.size_bytes);
                 tracing::info!(%path, "the device is back; its LUNs are ready");
                 self.bus.tell(control_api::Event::Restored { path });
             }
         }
-        engine.degraded().len()
+        self.engine.degraded().len()
     }
 
     /// Begins to drain everything: no new login, sessions are asked to log out, and what is left after `within` is cut off.
     /// Called again, an earlier deadline counts.
     pub fn start_drain(&self, within: Duration) {
-        self.with_engine(|engine| engine.start_drain(within));
+        self.engine.start_drain(within);
     }
 
     /// Whether the drain has ended.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.with_engine(Engine::is_drained).unwrap_or(true)
+        self.engine.is_drained()
     }
 
     /// How long a removal may take, as the tree says.

@@ -8,4 +8,7 @@ pub mod core;
 pub mod helper;
 #[cfg(feature = "api")]
 pub mod run;
+mod secret_file;
 pub mod state;
+
+pub use secret_file::{SecretFile, SecretFileError, fill_secrets};

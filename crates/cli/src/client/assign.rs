@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use control_api::AttributeMap;
+use daemon::SecretFile;
 use serde_json::Value;
 
 use crate::log::tell;
-use crate::serve::secret::SecretFile;
 use crate::shell::grammar::assignment;
 
 /// Asks for a secret by the name of its attribute.

@@ -2,22 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use auth::Secret;
+use daemon::fill_secrets;
 use model::desired::parse;
-use model::{ConfigCode, Desired, FileError};
+use model::{Desired, FileError};
 
 use crate::log::one_line;
-use crate::serve::secret::SecretFile;
 
 /// The largest file that is read: a hundred thousand objects have room in it.
 const MOST_BYTES: u64 = 256 << 20;
-
-/// Permissions of a secret's file that only its owner may have.
-const OTHERS: u32 = 0o077;
 
 /// A file that is there, and what it says or what is wrong with it.
 pub(crate) struct Wanted {
@@ -44,7 +39,7 @@ impl Wanted {
         };
         let base = std::path::absolute(file)?;
         let base = base.parent().unwrap_or_else(|| Path::new("/"));
-        let parsed = parse(&text, base).and_then(with_secrets);
+        let parsed = parse(&text, base).and_then(fill_secrets);
         Ok(Self {
             file: file.to_owned(),
             text,
@@ -76,43 +71,4 @@ fn read_text(file: &Path) -> io::Result<String> {
         return Err(io::Error::other("it is larger than 256 MiB"));
     }
     Ok(text)
-}
-
-fn with_secrets(mut desired: Desired) -> Result<Desired, Vec<FileError>> {
-    let mut mistakes = Vec::new();
-    for (index, file) in desired.secrets.clone().into_iter().enumerate() {
-        match read_secret(&file.path) {
-            Ok(secret) => desired.fill(index, secret),
-            Err(reason) => mistakes.push(FileError {
-                line: Some(file.line),
-                column: None,
-                path: None,
-                code: ConfigCode::BadValue,
-                reason: format!("{}: {reason}", file.attribute),
-                hint: "name a file that holds the secret and nothing else, and that only its owner may read"
-                    .to_owned(),
-            }),
-        }
-    }
-    if mistakes.is_empty() {
-        Ok(desired)
-    } else {
-        Err(mistakes)
-    }
-}
-
-/// Reads a secret that nobody else can: others have read one that they may read.
-fn read_secret(path: &Path) -> Result<Secret, String> {
-    if let Ok(found) = std::fs::metadata(path)
-        && found.is_file()
-        && found.permissions().mode() & OTHERS != 0
-    {
-        let mode = found.permissions().mode() & 0o777;
-        return Err(format!(
-            "{}: others may read or write the secret (mode {mode:04o}): chmod 600 keeps it to its owner",
-            path.display()
-        ));
-    }
-    let file = SecretFile::read(path).map_err(|error| format!("{error:#}"))?;
-    Ok(Secret::new(file.secret))
 }

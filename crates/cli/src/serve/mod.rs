@@ -8,7 +8,6 @@ pub(crate) mod name;
 mod plan;
 mod quote;
 mod reach;
-pub(crate) mod secret;
 pub(crate) mod size;
 mod status;
 mod words;

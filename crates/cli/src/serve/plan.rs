@@ -14,8 +14,8 @@ use model::{ChapCredential, Tree};
 use self::changes::Wanted;
 use super::args::Args;
 use super::name::target_name;
-use super::secret::SecretFile;
 use super::size::parse_size;
+use daemon::SecretFile;
 
 /// The secrets of both directions.
 #[derive(Clone, Debug)]

@@ -8,8 +8,9 @@ use engine::{ApplyError, Missing, Release};
 use model::{Change, FileError, Plan, Tree};
 
 use super::convert::{brief_of, effects_of, problem_of, problem_of_apply};
-use super::saved::{fingerprint, read_desired};
+use super::saved::fingerprint;
 use super::{Core, lock};
+use crate::secret_file::fill_secrets;
 
 /// A change that lost a race is planned anew, so many times; then its caller hears of it.
 const ATTEMPTS: usize = 8;
@@ -198,7 +199,9 @@ impl Core {
         file: Option<&Path>,
     ) -> Result<Outcome, Problem> {
         let mistakes = |errors| problem_of_file(errors, file);
-        let desired = read_desired(text, base).map_err(mistakes)?;
+        let desired = model::desired::parse(text, base)
+            .and_then(fill_secrets)
+            .map_err(mistakes)?;
         let wish = Wish {
             config: Some(fingerprint(text)),
             ..*wish

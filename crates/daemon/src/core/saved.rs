@@ -9,9 +9,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use auth::Secret;
 use control_api::HistoryEntry;
-use model::{Desired, FileError, Plan, Tree};
+use model::{FileError, Plan, Tree};
 use serde::{Deserialize, Serialize};
 
 use super::unix_time_ms;
@@ -271,48 +270,6 @@ impl ConfigFile {
 pub(super) fn fingerprint(text: &str) -> String {
     let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, text.as_bytes());
     format!("{sum:016x}-{}", text.len())
-}
-
-/// Parses a desired state and reads the secrets that stand in files of their own.
-pub(super) fn read_desired(text: &str, base: &Path) -> Result<Desired, Vec<FileError>> {
-    let mut desired = model::desired::parse(text, base)?;
-    let mut errors = Vec::new();
-    for (index, file) in desired.secrets.clone().into_iter().enumerate() {
-        match read_secret(&file.path) {
-            Ok(secret) => desired.fill(index, secret),
-            Err(reason) => errors.push(FileError {
-                line: Some(file.line),
-                column: None,
-                path: None,
-                code: model::ConfigCode::Missing,
-                reason: format!("{}: {reason}", file.path.display()),
-                hint: "write the secret into that file, and make it readable by the daemon alone"
-                    .to_owned(),
-            }),
-        }
-    }
-    if errors.is_empty() {
-        Ok(desired)
-    } else {
-        Err(errors)
-    }
-}
-
-/// A secret in a file: its bytes without the line's end. Others may not read it.
-fn read_secret(path: &Path) -> Result<Secret, String> {
-    use std::os::unix::fs::MetadataExt;
-    let found = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if found.mode() & 0o077 != 0 {
-        return Err("others may read it; chmod 600 it".to_owned());
-    }
-    let mut bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    while matches!(bytes.last(), Some(b'\n' | b'\r')) {
-        bytes.pop();
-    }
-    if bytes.is_empty() {
-        return Err("it is empty".to_owned());
-    }
-    Ok(Secret::new(bytes))
 }
 
 fn entry(generation: u64, unix_time_ms: u64, head: &Head) -> HistoryEntry {

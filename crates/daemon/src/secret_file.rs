@@ -1,53 +1,86 @@
 //! CHAP secrets come from files: what stands in a command line can be read by every process of the machine.
+//!
+//! One reader for all of them: what `check` takes, the daemon takes, and both read the same bytes.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Result, bail};
 use auth::Secret;
+use model::{ConfigCode, Desired, FileError};
 
 /// What `chap.secret` may hold, and the most that any initiator is known to take (ESXi).
 const MOST_BYTES: usize = 255;
 /// Read permission for others.
 const OTHERS_READ: u32 = 0o004;
+/// Permissions that only the owner may have, where a file names the secret's.
+const OTHERS: u32 = 0o077;
 
 /// A secret as its file holds it, and what the operator should hear about it.
-#[derive(Debug)]
-pub(crate) struct SecretFile {
-    pub(crate) secret: Vec<u8>,
+pub struct SecretFile {
+    /// The secret.
+    pub secret: Vec<u8>,
     /// The file ends with a line break, which is not part of the secret.
-    pub(crate) has_line_end: bool,
-    pub(crate) notes: Vec<String>,
+    pub has_line_end: bool,
+    /// What the operator should hear.
+    pub notes: Vec<String>,
 }
+
+impl fmt::Debug for SecretFile {
+    /// Does not show the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretFile")
+            .field("has_line_end", &self.has_line_end)
+            .field("notes", &self.notes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no secret: names the file, and says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFileError(String);
+
+impl fmt::Display for SecretFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SecretFileError {}
 
 impl SecretFile {
     /// Reads the secret: the whole file but for one line break at its end.
     ///
     /// # Errors
     /// It cannot be read, is empty or far too long.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self, SecretFileError> {
+        let refuse = |text: String| Err(SecretFileError(text));
         let shown = path.display();
         let mut secret = match read_at_most(path, MOST_BYTES + LINE_END_BYTES + 1) {
             Ok(secret) => secret,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                bail!(
+                return refuse(format!(
                     "{shown}: there is no such file; write the CHAP secret into it, and nothing else"
-                )
+                ));
             }
             Err(error) => {
-                bail!("{shown}: the CHAP secret cannot be read: {error}; name a file that holds it")
+                return refuse(format!(
+                    "{shown}: the CHAP secret cannot be read: {error}; name a file that holds it"
+                ));
             }
         };
         let has_line_end = strip_line_end(&mut secret);
         if secret.is_empty() {
-            bail!("{shown}: the CHAP secret is empty; write at least 12 bytes into that file");
+            return refuse(format!(
+                "{shown}: the CHAP secret is empty; write at least 12 bytes into that file"
+            ));
         }
         if secret.len() > MOST_BYTES {
-            bail!(
+            return refuse(format!(
                 "{shown}: longer than {MOST_BYTES} bytes; name a file that holds the CHAP secret and nothing else"
-            );
+            ));
         }
         let mut notes = Vec::new();
         // RFC 7143 §9.2.1: a secret of less than 96 bits is not to be used without IPsec. Who protects the network some
@@ -64,6 +97,45 @@ impl SecretFile {
             notes,
         })
     }
+}
+
+/// Reads the secrets that a desired state names by their files, and puts them in their places. Others have read a secret that
+/// they may read: it is refused.
+///
+/// # Errors
+/// Each that cannot be had, at the line that names it.
+pub fn fill_secrets(mut desired: Desired) -> Result<Desired, Vec<FileError>> {
+    let mut mistakes = Vec::new();
+    for (index, file) in desired.secrets.clone().into_iter().enumerate() {
+        match read_private(&file.path) {
+            Ok(secret) => desired.fill(index, secret),
+            Err(reason) => mistakes.push(FileError {
+                line: Some(file.line),
+                column: None,
+                path: None,
+                code: ConfigCode::BadValue,
+                reason: format!("{}: {reason}", file.attribute),
+                hint: "name a file that holds the secret and nothing else, and that only its owner may read"
+                    .to_owned(),
+            }),
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(desired)
+    } else {
+        Err(mistakes)
+    }
+}
+
+fn read_private(path: &Path) -> Result<Secret, SecretFileError> {
+    let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode() & 0o777);
+    if mode & OTHERS != 0 {
+        return Err(SecretFileError(format!(
+            "{}: others may read or write the secret (mode {mode:04o}): chmod 600 keeps it to its owner",
+            path.display()
+        )));
+    }
+    SecretFile::read(path).map(|file| Secret::new(file.secret))
 }
 
 /// `\r\n`.
@@ -98,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8], mode: u32) -> Result<SecretFile> {
+    fn read(bytes: &[u8], mode: u32) -> Result<SecretFile, SecretFileError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chap.secret");
         std::fs::write(&path, bytes).unwrap();

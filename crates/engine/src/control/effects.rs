@@ -207,55 +207,59 @@ pub(super) fn close_groups(before: &World, now: &World, plan: &Plan) {
     }
 }
 
-/// Groups whose sessions the plan may touch.
-fn groups_touched(plan: &Plan) -> BTreeSet<GroupName> {
-    let mut names = BTreeSet::new();
-    for touched in &plan.touched {
-        if let Some((target, tag)) = touched.path.group() {
-            names.insert((target.clone(), tag));
-        }
-    }
-    names
-}
-
-/// Sessions that a plan touches, and what becomes of each in `world`, which has the plan's tree.
-pub(super) fn touched_sessions(
-    shared: &Shared,
-    world: &World,
-    plan: &Plan,
-) -> Vec<(Arc<Record>, TouchedSession)> {
-    let names = groups_touched(plan);
+/// The sessions of these groups.
+fn sessions_of(shared: &Shared, names: &BTreeSet<GroupName>) -> Vec<Arc<Record>> {
     if names.is_empty() {
         return Vec::new();
     }
-    let mut touched = Vec::new();
-    for record in shared.directory.all() {
-        let Some(target) = &record.target else {
-            continue;
-        };
-        if !names.contains(&(target.clone(), record.tag)) {
-            continue;
-        }
-        let told = |effect| TouchedSession {
-            id: record.id,
-            initiator: record.initiator.clone(),
-            target: target.clone(),
-            tag: record.tag,
-            effect,
-        };
-        let before = shared.world.load();
-        let effect = match admission(&world.tree, &record) {
-            None => SessionEffect::Ends,
-            Some(now) if sees_the_same(&before.tree, &record, &now) => continue,
-            Some(_) => SessionEffect::SeesOtherLuns,
-        };
-        touched.push((Arc::clone(&record), told(effect)));
-    }
-    touched
+    let mut records = shared.directory.all();
+    records.retain(|record| {
+        let target = record.target.as_ref();
+        target.is_some_and(|target| names.contains(&(target.clone(), record.tag)))
+    });
+    records
 }
 
-fn sees_the_same(before: &Tree, record: &Record, now: &Admission) -> bool {
-    admission(before, record).is_some_and(|then| then.luns() == now.luns())
+/// Sessions that a plan touches, each as it is admitted afterwards; `None`: it ends.
+fn touched(
+    shared: &Shared,
+    (before, after): (&Tree, &Tree),
+    plan: &Plan,
+) -> Vec<(Arc<Record>, Option<Admission>)> {
+    let groups = plan
+        .touched
+        .iter()
+        .filter_map(|touched| touched.path.group());
+    let names = groups.map(|(target, tag)| (target.clone(), tag)).collect();
+    let judge = |record: Arc<Record>| {
+        let now = admission(after, &record);
+        let same = now.as_ref().is_some_and(|now| {
+            admission(before, &record).is_some_and(|then| then.luns() == now.luns())
+        });
+        (!same).then_some((record, now))
+    };
+    let records = sessions_of(shared, &names);
+    records.into_iter().filter_map(judge).collect()
+}
+
+/// Which sessions a plan would touch.
+pub(super) fn foresee(shared: &Shared, before: &Tree, plan: &Plan) -> Vec<TouchedSession> {
+    let touched = touched(shared, (before, &plan.tree), plan);
+    let told = |(record, now): &(Arc<Record>, Option<Admission>)| told(record, now.as_ref());
+    touched.iter().filter_map(told).collect()
+}
+
+fn told(record: &Record, now: Option<&Admission>) -> Option<TouchedSession> {
+    Some(TouchedSession {
+        id: record.id,
+        initiator: record.initiator.clone(),
+        target: record.target.clone()?,
+        tag: record.tag,
+        effect: match now {
+            None => SessionEffect::Ends,
+            Some(_) => SessionEffect::SeesOtherLuns,
+        },
+    })
 }
 
 /// The admission of a session by a tree, if that tree still admits it as it logged in: to the same group, by the same ACL.
@@ -278,78 +282,62 @@ pub(super) fn release_sessions(
     deadline: Duration,
     drain: &Drain,
 ) -> Vec<TouchedSession> {
-    let names = groups_touched(plan);
-    let mut touched = Vec::new();
-    if names.is_empty() {
-        return touched;
-    }
-    // Sessions that see the same share one list.
-    let mut lists: Lists = BTreeMap::new();
-    for record in shared.directory.all() {
-        let Some(target) = &record.target else {
-            continue;
-        };
-        if !names.contains(&(target.clone(), record.tag)) {
-            continue;
-        }
-        let now = admission(&world.tree, &record);
-        if now.is_some_and(|now| sees_the_same(&before.tree, &record, &now)) {
-            continue;
-        }
-        let effect = tell(shared, world, &record, deadline, drain, &mut lists);
-        touched.push(TouchedSession {
-            id: record.id,
-            initiator: record.initiator.clone(),
-            target: target.clone(),
-            tag: record.tag,
-            effect,
-        });
-    }
-    touched
+    let mut lists = Lists::new();
+    let touched = touched(shared, (&before.tree, &world.tree), plan);
+    let release = |(record, now): (Arc<Record>, Option<Admission>)| {
+        tell(
+            shared,
+            world,
+            &record,
+            now.as_ref(),
+            deadline,
+            drain,
+            &mut lists,
+        );
+        told(&record, now.as_ref())
+    };
+    touched.into_iter().filter_map(release).collect()
 }
 
+/// Sessions that see the same share one list.
 type Lists = BTreeMap<(ObjectId, Option<ObjectId>), Arc<[LunEntry]>>;
 
 fn tell(
     shared: &Shared,
     world: &World,
     record: &Record,
+    now: Option<&Admission>,
     deadline: Duration,
     drain: &Drain,
     lists: &mut Lists,
-) -> SessionEffect {
-    let worker = shared.mailboxes.get(usize::from(record.worker.0));
+) {
     let session = record.id;
-    let (message, effect) = match admission(&world.tree, record) {
+    let message = match now {
         None => {
             record.draining.store(true, Ordering::Relaxed);
-            let hold = drain.hold(Leaving::Session);
-            let message = Message::DrainSession {
+            Message::DrainSession {
                 session,
                 deadline,
-                hold,
-            };
-            (message, SessionEffect::Ends)
+                hold: drain.hold(Leaving::Session),
+            }
         }
-        Some(admission) => {
-            let key = (admission.group.id, admission.acl.as_ref().map(|acl| acl.id));
+        Some(now) => {
+            let key = (now.group.id, now.acl.as_ref().map(|acl| acl.id));
             let luns = lists
                 .entry(key)
-                .or_insert_with(|| world.luns(&admission.group, admission.acl.as_deref()));
-            let message = Message::Remap {
+                .or_insert_with(|| world.luns(&now.group, now.acl.as_deref()));
+            Message::Remap {
                 session,
                 luns: Arc::clone(luns),
                 deadline,
                 drain: drain.clone(),
                 hold: drain.hold(Leaving::Change),
-            };
-            (message, SessionEffect::SeesOtherLuns)
+            }
         }
     };
-    if let Some(worker) = worker {
+    if let Some(worker) = shared.mailboxes.get(usize::from(record.worker.0)) {
         let _gone = worker.send(message);
     }
-    effect
 }
 
 /// Has every session that sees a backstore see it behind its new unit.
@@ -360,18 +348,21 @@ pub(super) fn remap_users(
     deadline: Duration,
     drain: &Drain,
 ) {
-    let names: BTreeSet<GroupName> = world
-        .tree
-        .luns_of(backstore)
+    let users = world.tree.luns_of(backstore);
+    let names = users
         .map(|(target, tag, _)| (target.clone(), *tag))
         .collect();
-    let mut lists: Lists = BTreeMap::new();
-    for record in shared.directory.all() {
-        let Some(target) = &record.target else {
-            continue;
-        };
-        if names.contains(&(target.clone(), record.tag)) {
-            tell(shared, world, &record, deadline, drain, &mut lists);
-        }
+    let mut lists = Lists::new();
+    for record in sessions_of(shared, &names) {
+        let now = admission(&world.tree, &record);
+        tell(
+            shared,
+            world,
+            &record,
+            now.as_ref(),
+            deadline,
+            drain,
+            &mut lists,
+        );
     }
 }

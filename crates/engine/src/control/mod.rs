@@ -214,15 +214,7 @@ impl ControlPlane {
 
     /// Which sessions a plan would touch, if it were carried out now.
     pub(crate) fn touches(&self, plan: &Plan) -> Vec<TouchedSession> {
-        let world = self.shared.world.load_full();
-        let next = World {
-            tree: plan.tree.clone(),
-            ..World::clone(&world)
-        };
-        effects::touched_sessions(&self.shared, &next, plan)
-            .into_iter()
-            .map(|(_, touched)| touched)
-            .collect()
+        effects::foresee(&self.shared, &self.tree(), plan)
     }
 
     /// Carries a plan out. `save` makes its record durable: the plan it is given has what was found while preparing (serials,

@@ -9,6 +9,7 @@ mod daemon;
 mod log;
 mod serve;
 mod shell;
+mod signals;
 
 use std::process::ExitCode;
 

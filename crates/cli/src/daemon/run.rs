@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use daemon::core::{Core, CoreConfig};
 use daemon::run::{Daemon, DaemonConfig, notify};
 use engine::EngineConfig;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+
+use crate::signals;
 
 use super::places::{default_config, default_socket, default_state_dir};
 
@@ -46,17 +47,13 @@ pub(crate) struct Args {
 
 /// How often a device that is not there is looked for.
 const RETRY: Duration = Duration::from_secs(3);
-/// How long the last I/O may take to come back after a drain's deadline.
-const GRACE: Duration = Duration::from_secs(5);
-/// How often the end of a drain is looked for.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs until SIGINT or SIGTERM, and drains.
 ///
 /// # Errors
 /// It cannot start, or a disk has not given back its I/O.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let signals = listen_to_signals()?;
+    let signals = signals::listen(&[SIGINT, SIGTERM, SIGHUP])?;
     let config = config(args)?;
     let mut daemon = Daemon::start(config).map_err(|error| anyhow!("{error}"))?;
     notify("READY=1");
@@ -100,23 +97,6 @@ fn config(args: &Args) -> Result<DaemonConfig> {
     })
 }
 
-fn listen_to_signals() -> Result<Receiver<i32>> {
-    let told = "signals cannot be listened to";
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context(told)?;
-    let (sender, receiver) = mpsc::channel();
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                if sender.send(signal).is_err() {
-                    break;
-                }
-            }
-        })
-        .context(told)?;
-    Ok(receiver)
-}
-
 /// Until a signal that ends it: SIGHUP reads the file again, and devices that are not there are looked for.
 fn serve(core: &Core, signals: &Receiver<i32>) {
     loop {
@@ -138,21 +118,6 @@ fn serve(core: &Core, signals: &Receiver<i32>) {
 fn drain(core: &Core, signals: &Receiver<i32>) -> Result<()> {
     let within = core.drain_timeout();
     core.start_drain(within);
-    let mut last = Instant::now() + within + GRACE;
-    while !core.is_drained() {
-        if Instant::now() >= last {
-            bail!(
-                "a disk has not given back its I/O: ended without it; no acknowledged write is lost, but see to that disk"
-            );
-        }
-        match signals.recv_timeout(LOOK) {
-            Ok(SIGHUP) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(_) => {
-                core.start_drain(Duration::ZERO);
-                last = last.min(Instant::now() + GRACE);
-            }
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
-        }
-    }
-    Ok(())
+    let start = |within| core.start_drain(within);
+    signals::see_off(within, signals, start, || core.is_drained())
 }

@@ -1,78 +1,37 @@
-//! From the start to the end: the status line, the signals, the drain.
+//! From the start to the end: the status line, the drain.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use engine::Engine;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use super::status::{INTERVAL, Status};
 use crate::log::{CLEAR_LINE, tell};
+use crate::signals;
 
 /// How long initiators may take to log out.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long the last I/O may take to come back from a disk after that.
-const GRACE: Duration = Duration::from_secs(5);
-/// How often the end of the drain is looked for.
-const LOOK: Duration = Duration::from_millis(10);
-
-/// SIGINT and SIGTERM, from now on, in place of what they did.
-///
-/// # Errors
-/// The system does not let us.
-pub(crate) fn listen_to_signals() -> Result<Receiver<()>> {
-    let told = "signals cannot be listened to";
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context(told)?;
-    let (sender, receiver) = mpsc::channel();
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for _signal in signals.forever() {
-                if sender.send(()).is_err() {
-                    break;
-                }
-            }
-        })
-        .context(told)?;
-    Ok(receiver)
-}
 
 /// Lets the engine run until a signal comes, then drains it. A second signal cuts the drain short.
 ///
 /// # Errors
 /// A disk has not given back its I/O in time.
-pub(crate) fn run_to_the_end(engine: Engine, signals: &Receiver<()>) -> Result<()> {
+pub(crate) fn run_to_the_end(engine: Engine, signals: &Receiver<i32>) -> Result<()> {
     let on_terminal = io::stderr().is_terminal();
     run_until_signal(&engine, signals, on_terminal);
     engine.start_drain(DRAIN);
     if on_terminal && engine.counters().sessions > 0 {
         tell("initiators are asked to log out; Ctrl-C once more drops them");
     }
-    let mut last = Instant::now() + DRAIN + GRACE;
-    while !engine.is_drained() {
-        if Instant::now() >= last {
-            bail!(
-                "a disk has not given back its I/O: ended without it; no acknowledged write is lost, but see to that disk"
-            );
-        }
-        match signals.recv_timeout(LOOK) {
-            Ok(()) => {
-                engine.start_drain(Duration::ZERO);
-                last = last.min(Instant::now() + GRACE);
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            // Without the thread that listens there is only waiting.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
-        }
-    }
+    let start = |within| engine.start_drain(within);
+    signals::see_off(DRAIN, signals, start, || engine.is_drained())?;
     engine.join();
     Ok(())
 }
 
-fn run_until_signal(engine: &Engine, signals: &Receiver<()>, on_terminal: bool) {
+fn run_until_signal(engine: &Engine, signals: &Receiver<i32>, on_terminal: bool) {
     if !on_terminal {
         // An error means that no signal can come any more: then the end must not be missed either.
         let _signal = signals.recv();

@@ -17,6 +17,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result, anyhow};
 use engine::{Engine, UnitReport};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 pub(crate) use args::Args;
 
@@ -25,6 +26,7 @@ use plan::{Disk, Plan};
 use size::show_size;
 
 use crate::log::tell;
+use crate::signals;
 
 /// Serves what the command line asks for, until SIGINT or SIGTERM, and drains.
 ///
@@ -37,7 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let engine = Engine::start(config, tree)
         .map_err(|error| anyhow!(words::of_start(&plan.disks, &error)))?;
     // Not before: until here Ctrl-C has to end a start that waits for a disk which hangs.
-    let signals = end::listen_to_signals()?;
+    let signals = signals::listen(&[SIGINT, SIGTERM])?;
     let running = Running::of(&engine, &plan.listen);
     announce(&if args.json {
         json_line(&plan, &running) + "\n"

@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use model::attributes::ObjectKind;
+
 /// What stands at a canonical path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -73,19 +75,20 @@ impl Place {
 
     /// The kind of object in the table of attributes; containers and the impossible have none.
     pub(crate) fn kind(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Root => "daemon",
-            Self::Discovery => "discovery",
-            Self::Backstore => "backstore",
-            Self::AluaGroup => "alua_group",
-            Self::Target => "target",
-            Self::Tpg => "tpg",
-            Self::Portal => "portal",
-            Self::Lun => "lun",
-            Self::Acl => "acl",
-            Self::MappedLun => "mapped_lun",
+        let kind = match self {
+            Self::Root => ObjectKind::Daemon,
+            Self::Discovery => ObjectKind::Discovery,
+            Self::Backstore => ObjectKind::Backstore,
+            Self::AluaGroup => ObjectKind::AluaGroup,
+            Self::Target => ObjectKind::Target,
+            Self::Tpg => ObjectKind::Tpg,
+            Self::Portal => ObjectKind::Portal,
+            Self::Lun => ObjectKind::Lun,
+            Self::Acl => ObjectKind::Acl,
+            Self::MappedLun => ObjectKind::MappedLun,
             _ => return None,
-        })
+        };
+        Some(kind.as_str())
     }
 }
 

@@ -9,31 +9,14 @@ use std::time::{Duration, Instant};
 use engine::{ApplyError, Engine, Missing, SessionEffect};
 use initiator::{Config, Delivery, Event};
 use iscsi_wire::{LoginStatus, LogoutReason};
-use model::{Change, ObjectPath, Plan, Raw};
+use model::{Change, ObjectPath};
 use support::{
-    Client, HOST, PATIENCE, TARGET, asc, drain, on_each_driver, pattern, ram, sense_key, wire_lun,
+    Client, HOST, PATIENCE, TARGET, asc, create, drain, on_each_driver, path, pattern, plan, ram,
+    sense_key, set, wire_lun,
 };
-
-fn path(text: &str) -> ObjectPath {
-    text.parse().expect("a path")
-}
 
 fn tpg(below: &str) -> ObjectPath {
     path(&format!("/targets/{TARGET}/tpgs/1{below}"))
-}
-
-fn create(path: ObjectPath, attributes: &[(&str, &str)]) -> Change {
-    let given = attributes
-        .iter()
-        .map(|(name, value)| (*name, Raw::from(*value)));
-    Change::create(path, given)
-}
-
-fn set(path: ObjectPath, attributes: &[(&str, &str)]) -> Change {
-    let given = attributes
-        .iter()
-        .map(|(name, value)| (*name, Raw::from(*value)));
-    Change::set(path, given)
 }
 
 fn delete(path: ObjectPath) -> Change {
@@ -42,13 +25,6 @@ fn delete(path: ObjectPath) -> Change {
 }
 
 const SOON: Duration = Duration::from_millis(300);
-
-fn plan(engine: &Engine, changes: &[Change]) -> Plan {
-    engine
-        .tree()
-        .plan(changes)
-        .unwrap_or_else(|m| panic!("{m:#?}"))
-}
 
 fn apply(engine: &Engine, changes: &[Change]) -> engine::Release {
     let plan = plan(engine, changes);

@@ -13,8 +13,11 @@ use std::time::Duration;
 
 use engine::{Engine, Missing};
 use initiator::{Config, Event};
-use model::{Change, ObjectPath, Raw};
-use support::{Client, HOST, config, drain, pattern, read10, sense_key, wire_lun, write10};
+use model::{Change, ObjectPath};
+use support::{
+    Client, HOST, config, create, drain, path, pattern, plan, read10, sense_key, set, wire_lun,
+    write10,
+};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -39,26 +42,8 @@ fn name(target: u64) -> String {
     format!("iqn.2026-11.org.example:t{target}")
 }
 
-fn path(text: &str) -> ObjectPath {
-    text.parse().expect("a path")
-}
-
 fn tpg(target: u64, below: &str) -> ObjectPath {
     path(&format!("/targets/{}/tpgs/1{below}", name(target)))
-}
-
-fn create(path: ObjectPath, attributes: &[(&str, &str)]) -> Change {
-    let given = attributes
-        .iter()
-        .map(|(name, value)| (*name, Raw::from(*value)));
-    Change::create(path, given)
-}
-
-fn set(path: ObjectPath, attributes: &[(&str, &str)]) -> Change {
-    let given = attributes
-        .iter()
-        .map(|(name, value)| (*name, Raw::from(*value)));
-    Change::set(path, given)
 }
 
 fn delete(path: ObjectPath) -> Change {
@@ -346,10 +331,7 @@ fn random_transactions_under_verified_io_lose_nothing() {
 
 /// Commits, and sees that everything that left has left.
 fn commit(engine: &Engine, changes: &[Change]) {
-    let plan = engine
-        .tree()
-        .plan(changes)
-        .unwrap_or_else(|m| panic!("{m:#?}"));
+    let plan = plan(engine, changes);
     let within = Duration::from_millis(20);
     let release = engine.apply(&plan, Missing::Refuse, within, &mut |_| Ok(()));
     let left = release.expect("it can be had").wait();

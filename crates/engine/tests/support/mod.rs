@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use engine::{Engine, EngineConfig};
 use initiator::{CommandDone, Config, Event, Initiator};
 use iscsi_wire::{IscsiName, Itt, Lun64};
-use model::{Backing, BackstoreType, Change, LogicalUnitNumber, ObjectPath, Raw, Tree};
+use model::{Backing, BackstoreType, Change, LogicalUnitNumber, ObjectPath, Plan, Raw, Tree};
 use reactor::DriverChoice;
 
 pub const TARGET: &str = "iqn.2026-11.org.example:disk";
@@ -65,6 +65,31 @@ pub fn tree(backings: Vec<Backing>) -> Tree {
         ));
     }
     changed(&Tree::default(), &changes)
+}
+
+pub fn path(text: &str) -> ObjectPath {
+    text.parse().expect("a path")
+}
+
+pub fn create(path: ObjectPath, attributes: &[(&str, &str)]) -> Change {
+    let given = attributes
+        .iter()
+        .map(|(name, value)| (*name, Raw::from(*value)));
+    Change::create(path, given)
+}
+
+pub fn set(path: ObjectPath, attributes: &[(&str, &str)]) -> Change {
+    let given = attributes
+        .iter()
+        .map(|(name, value)| (*name, Raw::from(*value)));
+    Change::set(path, given)
+}
+
+pub fn plan(engine: &Engine, changes: &[Change]) -> Plan {
+    engine
+        .tree()
+        .plan(changes)
+        .unwrap_or_else(|m| panic!("{m:#?}"))
 }
 
 /// The path of the portal group of [`tree`].

@@ -90,34 +90,41 @@ fn work(world: &World, who: u64, target: u64, calm: bool) {
         if let Some(count) = world.reconnects.get(usize::try_from(target).expect("few")) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        if calm {
+            // Only the unit attention of a new nexus is due; after it every command has to succeed.
+            client.good(0, &[0; 6], &[], 0);
+        }
         while !world.stop.load(Ordering::Relaxed) {
-            if step(&mut client, base, &mut written, &mut dice).is_none() {
+            if step(&mut client, base, &mut written, &mut dice, calm).is_none() {
                 assert!(!calm, "an untouched target lost a connection");
                 break;
             }
             world.verified.fetch_add(1, Ordering::Relaxed);
         }
     }
-    // The last word: everything acknowledged is there.
+    // The last word: everything acknowledged is there, and can be read.
     let mut client = Client::login(
         world.portal,
         Config::normal(&format!("{HOST}-{who}"), &name(target)),
     );
+    client.good(0, &[0; 6], &[], 0);
     for slot in 0..SLOTS as usize {
-        verify(&mut client, base, &mut written, slot).expect("nothing changes any more");
+        verify(&mut client, base, &mut written, slot, true).expect("nothing changes any more");
     }
 }
 
-/// One write or one read. `None`: the connection is gone.
-fn step(client: &mut Client, base: u32, written: &mut Written, dice: &mut Dice) -> Option<()> {
+/// One write or one read, which has to succeed where `calm`. `None`: the connection is gone.
+fn step(
+    client: &mut Client,
+    base: u32,
+    written: &mut Written,
+    dice: &mut Dice,
+    calm: bool,
+) -> Option<()> {
     let slot = usize::try_from(dice.roll(u64::from(SLOTS))).expect("small");
     if dice.roll(2) == 0 || written.in_doubt.is_some() {
-        return verify(
-            client,
-            base,
-            written,
-            written.in_doubt.map_or(slot, |(at, _)| at),
-        );
+        let slot = written.in_doubt.map_or(slot, |(at, _)| at);
+        return verify(client, base, written, slot, calm);
     }
     let seed = dice.roll(u64::MAX) | 1;
     let lba = base + u32::try_from(slot).expect("small") * 8;
@@ -131,13 +138,22 @@ fn step(client: &mut Client, base: u32, written: &mut Written, dice: &mut Dice) 
             written.acknowledged[slot] = seed;
             written.in_doubt = None;
         }
+        (status, key) if calm => {
+            panic!("a write of an untouched target: status {status}, key {key}")
+        }
         // The LUN is away, protected, or something is told: what became of the write is seen by reading.
         (_, key) => assert!(matches!(key, 0 | 2 | 5 | 6 | 7), "sense key {key}"),
     }
     Some(())
 }
 
-fn verify(client: &mut Client, base: u32, written: &mut Written, slot: usize) -> Option<()> {
+fn verify(
+    client: &mut Client,
+    base: u32,
+    written: &mut Written,
+    slot: usize,
+    calm: bool,
+) -> Option<()> {
     let lba = base + u32::try_from(slot).expect("small") * 8;
     loop {
         let itt = client
@@ -147,6 +163,11 @@ fn verify(client: &mut Client, base: u32, written: &mut Written, slot: usize) ->
         let Event::CommandDone(done) = done else {
             return None;
         };
+        assert!(
+            !calm || done.status == 0,
+            "a read failed: {:02x?}",
+            done.sense
+        );
         if done.status == 2 && sense_key(&done.sense) == 6 {
             continue;
         }

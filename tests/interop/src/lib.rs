@@ -13,7 +13,6 @@ pub mod load;
 pub mod pattern;
 pub mod peer;
 pub mod siege;
-pub mod stuck_file;
 pub mod target;
 pub mod test_cu;
 pub mod tool;

@@ -11,9 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use initiator::{Delivery, Event};
 use interop::client::{LoginEnd, cdb16, lun64, sense_code, try_login};
 use interop::peer::Heard;
-use interop::stuck_file::StuckFile;
 use interop::{Client, Driver, Load, Peer, Serve, on_each_driver};
 use iscsi_wire::{LoginStatus, TaskManagementFunction, TaskManagementResponseCode};
+use reactor::testing::StuckFile;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Ends a test that cannot be done here, and says why.
 macro_rules! or_skip {
     () => {
-        if let Some(reason) = interop::stuck_file::missing() {
+        if let Some(reason) = StuckFile::missing() {
             eprintln!("skipped: {reason}");
             return Ok(());
         }
@@ -45,7 +45,7 @@ fn hanging_disk_delays_no_ping_and_no_other_disk(driver: Driver) -> Result<()> {
     or_skip!();
     let folder = tempfile::tempdir()?;
     let mounted = tempfile::tempdir()?;
-    let file = StuckFile::mount(mounted.path(), FILE_BYTES)?;
+    let file = StuckFile::mount(mounted.path().join("disk.img"), FILE_BYTES)?;
     let serve = Serve::new(folder.path(), driver)
         .argument(file.path())
         .ram("16MiB");
@@ -115,7 +115,7 @@ fn abort_of_a_hanging_command_is_answered_when_the_disk_lets_go(driver: Driver) 
     or_skip!();
     let folder = tempfile::tempdir()?;
     let mounted = tempfile::tempdir()?;
-    let file = StuckFile::mount(mounted.path(), FILE_BYTES)?;
+    let file = StuckFile::mount(mounted.path().join("disk.img"), FILE_BYTES)?;
     let serve = Serve::new(folder.path(), driver)
         .argument(file.path())
         .ram("16MiB");
@@ -173,7 +173,7 @@ fn login_of_a_nexus_whose_command_hangs_waits_and_is_told_to_try_again(
     or_skip!();
     let folder = tempfile::tempdir()?;
     let mounted = tempfile::tempdir()?;
-    let file = StuckFile::mount(mounted.path(), FILE_BYTES)?;
+    let file = StuckFile::mount(mounted.path().join("disk.img"), FILE_BYTES)?;
     let serve = Serve::new(folder.path(), driver).argument(file.path());
     let target = serve.ram("16MiB").start()?;
     let mut peer = Peer::login(target.portal, Peer::config(1))?;
@@ -202,7 +202,7 @@ fn sigterm_with_a_hanging_disk_ends_by_its_deadline(driver: Driver) -> Result<()
     or_skip!();
     let folder = tempfile::tempdir()?;
     let mounted = tempfile::tempdir()?;
-    let file = StuckFile::mount(mounted.path(), FILE_BYTES)?;
+    let file = StuckFile::mount(mounted.path().join("disk.img"), FILE_BYTES)?;
     let serve = Serve::new(folder.path(), driver).argument(file.path());
     let target = serve.ram("16MiB").start()?;
     let mut peer = Peer::login(target.portal, Peer::config(1))?;
@@ -302,8 +302,8 @@ fn full_disk_is_space_allocation_failed(driver: Driver) -> Result<()> {
 fn stuck_file_hangs_and_is_let_go() -> Result<()> {
     or_skip!();
     let mounted = tempfile::tempdir()?;
-    let file = StuckFile::mount(mounted.path(), FILE_BYTES)?;
-    let path = file.path();
+    let file = StuckFile::mount(mounted.path().join("disk.img"), FILE_BYTES)?;
+    let path = file.path().to_owned();
     let (sender, receiver) = mpsc::channel();
     let hang = file.stick();
     std::thread::spawn(move || {

@@ -343,19 +343,33 @@ pub(crate) mod test_gate {
     /// Holds a lane's threads before each job, as a disk that does not answer would.
     #[derive(Debug, Default)]
     pub(crate) struct Gate {
-        shut: Mutex<bool>,
+        state: Mutex<State>,
         moved: Condvar,
+    }
+
+    #[derive(Debug, Default)]
+    struct State {
+        shut: bool,
+        /// Threads that stand before it.
+        waiting: usize,
     }
 
     impl Gate {
         pub(crate) fn set_shut(&self, shut: bool) {
-            *self.shut.lock().unwrap() = shut;
+            self.state.lock().unwrap().shut = shut;
             self.moved.notify_all();
         }
 
+        /// How many threads have begun a job and are held.
+        pub(crate) fn waiting(&self) -> usize {
+            self.state.lock().unwrap().waiting
+        }
+
         pub(super) fn pass(&self) {
-            let shut = self.shut.lock().unwrap();
-            drop(self.moved.wait_while(shut, |shut| *shut).unwrap());
+            let mut state = self.state.lock().unwrap();
+            state.waiting += 1;
+            let mut state = self.moved.wait_while(state, |state| state.shut).unwrap();
+            state.waiting -= 1;
         }
     }
 }

@@ -1,13 +1,14 @@
-//! An allocator that counts, to show that a path allocates nothing.
+//! An allocator that counts, to show that a path allocates nothing, or that nothing is left behind.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Counts the allocations of every thread that is not exempt. Made a test program's `#[global_allocator]`.
 #[derive(Debug, Default)]
 pub struct CountingAllocator {
     allocations: AtomicU64,
+    live_bytes: AtomicI64,
 }
 
 thread_local! {
@@ -20,6 +21,7 @@ impl CountingAllocator {
     pub const fn new() -> Self {
         Self {
             allocations: AtomicU64::new(0),
+            live_bytes: AtomicI64::new(0),
         }
     }
 
@@ -34,6 +36,22 @@ impl CountingAllocator {
         self.allocations.load(Ordering::Relaxed)
     }
 
+    /// Bytes allocated and not given back, by all threads, exempt or not.
+    #[must_use]
+    pub fn live_bytes(&self) -> i64 {
+        self.live_bytes.load(Ordering::Relaxed)
+    }
+
+    fn grow(&self, by: usize) {
+        let by = i64::try_from(by).unwrap_or(i64::MAX);
+        self.live_bytes.fetch_add(by, Ordering::Relaxed);
+    }
+
+    fn shrink(&self, by: usize) {
+        let by = i64::try_from(by).unwrap_or(i64::MAX);
+        self.live_bytes.fetch_sub(by, Ordering::Relaxed);
+    }
+
     fn count(&self) {
         // A thread that is ending has no flag any more.
         if !EXEMPT.try_with(Cell::get).unwrap_or(true) {
@@ -46,17 +64,21 @@ impl CountingAllocator {
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.count();
+        self.grow(layout.size());
         // SAFETY: the caller keeps `alloc`'s contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        self.shrink(layout.size());
         // SAFETY: the caller keeps `dealloc`'s contract; `at` came from the system's allocator.
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         self.count();
+        self.shrink(layout.size());
+        self.grow(bytes);
         // SAFETY: the caller keeps `realloc`'s contract; `at` came from the system's allocator.
         unsafe { System.realloc(at, layout, bytes) }
     }

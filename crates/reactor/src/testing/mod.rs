@@ -4,4 +4,4 @@ mod counting;
 mod stuck_file;
 
 pub use counting::CountingAllocator;
-pub use stuck_file::StuckFile;
+pub use stuck_file::{Hang, StuckFile};

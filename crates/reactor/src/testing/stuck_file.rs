@@ -1,48 +1,45 @@
-//! A file whose calls block until told otherwise, for tests: a FUSE file system of one file, served by this process.
+//! A file whose calls can be made to hang for as long as a test likes: a FUSE file system of one file, served by this process.
 //!
-//! Reads, writes, flushes and hole punching on it wait, as on a disk that has stopped answering, until
-//! [`StuckFile::release`]; opening it and asking for its size do not. Mounting needs the right to mount (root).
+//! Linux gives no other way to have a read, write, flush or hole punch wait in the kernel at will. Opening it and asking for its size
+//! never hang. Mounting needs root and `/dev/fuse`.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The file. Unmounted when dropped: what is still waiting then fails.
+/// The file, which holds what is written to it. Unmounted when dropped: what still waits then is answered.
 #[derive(Debug)]
 pub struct StuckFile {
     path: PathBuf,
     shared: Arc<Shared>,
-    server: Option<JoinHandle<()>>,
 }
+
+/// While it lives, the file's calls hang. Drop it before a process that uses the file is waited for: not even a kill ends one whose
+/// call hangs.
+#[derive(Debug)]
+pub struct Hang<'a>(&'a StuckFile);
 
 #[derive(Debug)]
 struct Shared {
     device: File,
-    size_bytes: u64,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    released: bool,
-    held: Vec<Request>,
-}
-
-/// What is needed to answer later.
-#[derive(Debug, Clone, Copy)]
-struct Request {
-    unique: u64,
-    opcode: u32,
-    bytes: u32,
+    contents: Vec<u8>,
+    is_stuck: bool,
+    /// Answers that wait for the release.
+    held: Vec<Vec<u8>>,
 }
 
 // The numbers of the kernel's FUSE protocol, <linux/fuse.h>.
 const FORGET: u32 = 2;
 const GETATTR: u32 = 3;
+const SETATTR: u32 = 4;
 const OPEN: u32 = 14;
 const READ: u32 = 15;
 const WRITE: u32 = 16;
@@ -50,17 +47,33 @@ const RELEASE: u32 = 18;
 const FSYNC: u32 = 20;
 const INIT: u32 = 26;
 const INTERRUPT: u32 = 36;
+const DESTROY: u32 = 38;
 const BATCH_FORGET: u32 = 42;
 const FALLOCATE: u32 = 43;
+const MAY_HANG: [u32; 4] = [READ, WRITE, FSYNC, FALLOCATE];
+const UNANSWERED: [u32; 3] = [FORGET, INTERRUPT, BATCH_FORGET];
+/// `FOPEN_DIRECT_IO`: no page cache answers in our place.
+const DIRECT_IO: u32 = 1;
 const REQUEST_HEADER_BYTES: usize = 40;
+const WRITE_HEADER_BYTES: usize = 40;
 const MAX_WRITE_BYTES: u32 = 1 << 20;
 
 impl StuckFile {
-    /// Makes an empty file at `path` and mounts a stuck one of `size_bytes` over it.
+    /// Why none can be mounted here; `None` where one can.
+    #[must_use]
+    pub fn missing() -> Option<&'static str> {
+        // SAFETY: takes nothing and always succeeds.
+        if unsafe { libc::geteuid() } != 0 {
+            return Some("only root can mount a file system");
+        }
+        (!Path::new("/dev/fuse").exists()).then_some("there is no /dev/fuse")
+    }
+
+    /// Makes an empty file at `path` and mounts one of `size_bytes` zeroes over it, which hangs only once it is told to.
     ///
     /// # Errors
-    /// Where FUSE or mounting is not to be had: `NotFound`, `PermissionDenied`.
-    pub fn mount(path: impl Into<PathBuf>, size_bytes: u64) -> io::Result<Self> {
+    /// Where FUSE or mounting is not to be had ([`Self::missing`]), or something is at `path` already.
+    pub fn mount(path: impl Into<PathBuf>, size_bytes: usize) -> io::Result<Self> {
         let path = path.into();
         let device = File::options().read(true).write(true).open("/dev/fuse")?;
         File::create_new(&path)?;
@@ -84,46 +97,54 @@ impl StuckFile {
         }
         let shared = Arc::new(Shared {
             device,
-            size_bytes,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                contents: vec![0; size_bytes],
+                is_stuck: false,
+                held: Vec::new(),
+            }),
         });
-        let server = std::thread::spawn({
+        // It ends with the last user of the file, who may be another process: nobody waits for it.
+        std::thread::spawn({
             let shared = Arc::clone(&shared);
             move || shared.serve()
         });
-        Ok(Self {
-            path,
-            shared,
-            server: Some(server),
-        })
+        // A first open and close teaches the kernel that nothing happens at a close (FLUSH is not answered with success): it would
+        // wait for this process' answer while the process ends.
+        drop(File::open(&path)?);
+        Ok(Self { path, shared })
     }
 
     /// Where it is.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How many calls are waiting.
-    pub fn held(&self) -> usize {
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .held
-            .len()
+    /// From now on its reads, writes, flushes and hole punches hang, until what is given back is dropped.
+    #[must_use]
+    pub fn stick(&self) -> Hang<'_> {
+        self.shared.state().is_stuck = true;
+        Hang(self)
     }
 
-    /// Answers what waits, and everything from now on: reads find zeroes, the rest succeeds.
-    pub fn release(&self) {
-        let mut state = self
-            .shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        state.released = true;
-        for request in state.held.drain(..) {
-            self.shared.succeed(request);
+    /// How many calls hang.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.state().held.len()
+    }
+
+    fn release(&self) {
+        let mut state = self.shared.state();
+        state.is_stuck = false;
+        for answer in state.held.drain(..) {
+            self.shared.send(&answer);
         }
+    }
+}
+
+impl Drop for Hang<'_> {
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 
@@ -134,18 +155,27 @@ impl Drop for StuckFile {
             // SAFETY: a C string, read during the call.
             unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
         }
-        // The server ends with the last user of the file, who may be another test's: it is not waited for.
-        self.server.take();
     }
 }
 
 impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kernel takes an answer whole; one for a request that is gone is refused, which is no matter.
+    fn send(&self, answer: &[u8]) {
+        let _sent = (&self.device).write(answer);
+    }
+
+    /// Until the file system is unmounted.
     fn serve(&self) {
         let mut request = vec![0; MAX_WRITE_BYTES as usize + 4096];
         loop {
             match (&self.device).read(&mut request) {
                 Ok(bytes) => self.handle(&request[..bytes]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A request that was taken back before it was read.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
                 Err(_) => return,
             }
@@ -153,71 +183,89 @@ impl Shared {
     }
 
     fn handle(&self, request: &[u8]) {
-        if request.len() < REQUEST_HEADER_BYTES {
+        let Some(body) = request.get(REQUEST_HEADER_BYTES..) else {
+            return;
+        };
+        let (opcode, unique) = (word(request, 4), long(request, 8));
+        if UNANSWERED.contains(&opcode) {
             return;
         }
-        let body = &request[REQUEST_HEADER_BYTES..];
-        let opcode = word(request, 4);
-        let unique = u64::from(word(request, 8)) | u64::from(word(request, 12)) << 32;
-        // Both reads and writes say how much at the same place.
-        let request = Request {
-            unique,
-            opcode,
-            bytes: word(body, 16),
+        let mut state = self.state();
+        let (error, body) = match answer_to(opcode, body, &mut state.contents) {
+            Ok(body) => (0, body),
+            Err(error) => (-error, Vec::new()),
         };
-        match opcode {
-            FORGET | BATCH_FORGET | INTERRUPT => {}
-            INIT => self.answer(unique, 0, &init_answer(body)),
-            GETATTR => self.answer(unique, 0, &self.attributes()),
-            OPEN => self.answer(unique, 0, &[0; 16]),
-            RELEASE => self.answer(unique, 0, &[]),
-            READ | WRITE | FSYNC | FALLOCATE => {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                if state.released {
-                    self.succeed(request);
-                } else {
-                    state.held.push(request);
-                }
-            }
-            _ => self.answer(unique, -libc::ENOSYS, &[]),
-        }
-    }
-
-    fn succeed(&self, request: Request) {
-        match request.opcode {
-            READ => self.answer(request.unique, 0, &vec![0; request.bytes as usize]),
-            WRITE => {
-                let written = [request.bytes.to_ne_bytes(), [0; 4]].concat();
-                self.answer(request.unique, 0, &written);
-            }
-            _ => self.answer(request.unique, 0, &[]),
-        }
-    }
-
-    fn answer(&self, unique: u64, error: i32, body: &[u8]) {
-        let bytes = u32::try_from(16 + body.len()).unwrap_or(16);
-        let mut answer = bytes.to_ne_bytes().to_vec();
+        let mut answer = u32::try_from(16 + body.len())
+            .unwrap_or(u32::MAX)
+            .to_ne_bytes()
+            .to_vec();
         answer.extend(error.to_ne_bytes());
         answer.extend(unique.to_ne_bytes());
         answer.extend(body);
-        // Fails when the asker is gone, which is none of ours.
-        let _ = (&self.device).write_all(&answer);
+        if state.is_stuck && MAY_HANG.contains(&opcode) {
+            state.held.push(answer);
+        } else {
+            self.send(&answer);
+        }
     }
+}
 
-    /// `fuse_attr_out`: a regular file that keeps its attributes for ever.
-    fn attributes(&self) -> Vec<u8> {
-        let valid_s = 3600_u64;
-        let mut out = valid_s.to_ne_bytes().to_vec();
-        out.extend([0; 8]);
-        for number in [1, self.size_bytes, self.size_bytes / 512, 0, 0, 0] {
-            out.extend(number.to_ne_bytes());
-        }
-        out.extend([0; 12]);
-        for number in [libc::S_IFREG | 0o644, 1, 0, 0, 0, 4096, 0] {
-            out.extend(number.to_ne_bytes());
-        }
-        out
+/// The body of the answer, or an error number.
+fn answer_to(opcode: u32, body: &[u8], contents: &mut [u8]) -> Result<Vec<u8>, i32> {
+    match opcode {
+        INIT => Ok(init_answer(body)),
+        GETATTR | SETATTR => Ok(attributes(contents.len())),
+        OPEN => Ok([[0; 8], u64::from(DIRECT_IO).to_ne_bytes()].concat()),
+        RELEASE | FSYNC | DESTROY => Ok(Vec::new()),
+        READ => read(body, contents).ok_or(libc::EIO),
+        WRITE => write(body, contents).ok_or(libc::EIO),
+        FALLOCATE => allocate(body, contents).ok_or(libc::EIO),
+        _ => Err(libc::ENOSYS),
     }
+}
+
+fn read(body: &[u8], contents: &[u8]) -> Option<Vec<u8>> {
+    let offset = usize::try_from(long(body, 8)).ok()?;
+    let size = usize::try_from(word(body, 16)).ok()?;
+    let end = offset.saturating_add(size).min(contents.len());
+    Some(contents.get(offset.min(end)..end)?.to_vec())
+}
+
+fn write(body: &[u8], contents: &mut [u8]) -> Option<Vec<u8>> {
+    let offset = usize::try_from(long(body, 8)).ok()?;
+    let size = word(body, 16);
+    let data = body.get(WRITE_HEADER_BYTES..)?;
+    let data = data.get(..usize::try_from(size).ok()?)?;
+    let end = offset.checked_add(data.len())?;
+    contents.get_mut(offset..end)?.copy_from_slice(data);
+    Some([size.to_ne_bytes(), [0; 4]].concat())
+}
+
+fn allocate(body: &[u8], contents: &mut [u8]) -> Option<Vec<u8>> {
+    let offset = usize::try_from(long(body, 8)).ok()?;
+    let length = usize::try_from(long(body, 16)).ok()?;
+    let mode = libc::c_int::try_from(word(body, 24)).ok()?;
+    if mode & (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE) != 0 {
+        let end = offset.checked_add(length)?.min(contents.len());
+        contents.get_mut(offset.min(end)..end)?.fill(0);
+    }
+    Some(Vec::new())
+}
+
+/// `fuse_attr_out`: a regular file that keeps its attributes for ever.
+fn attributes(size_bytes: usize) -> Vec<u8> {
+    let valid_s = 3600_u64;
+    let size_bytes = size_bytes as u64;
+    let mut out = valid_s.to_ne_bytes().to_vec();
+    out.extend([0; 8]);
+    for number in [1, size_bytes, size_bytes / 512, 0, 0, 0] {
+        out.extend(number.to_ne_bytes());
+    }
+    out.extend([0; 12]);
+    for number in [libc::S_IFREG | 0o644, 1, 0, 0, 0, 4096, 0] {
+        out.extend(number.to_ne_bytes());
+    }
+    out
 }
 
 /// `fuse_init_out`, of protocol 7.31 or the kernel's own if that is older.
@@ -244,6 +292,13 @@ fn word(bytes: &[u8], at: usize) -> u32 {
         .get(at..at + 4)
         .and_then(|bytes| bytes.try_into().ok())
         .map_or(0, u32::from_ne_bytes)
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    bytes
+        .get(at..at + 8)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_ne_bytes)
 }
 
 fn c_path(path: &Path) -> io::Result<std::ffi::CString> {

@@ -147,16 +147,26 @@ fn stuck_fuse_file_delays_neither_sockets_nor_other_files(mut bench: Bench) {
     let handle = Arc::new(StoreFile::open(stuck.path(), options).unwrap());
     assert_eq!(handle.size_bytes().unwrap(), 4 << 20);
     let file = bench.driver.add_file(handle.clone());
+    let hang = stuck.stick();
     let tokens = flood(&mut bench, file, 100);
     others_work(&mut bench);
     assert!(stuck.held() > 0, "calls are waiting");
     assert!(tokens.iter().all(|token| !bench.is_done(*token)));
-    stuck.release();
+    drop(hang);
     for token in tokens {
         assert!(is_ok(&bench.wait(token)));
     }
     assert_eq!(bench.slab.used_bytes(), 0);
     bench.driver.remove_file(file);
+}
+
+/// Until every thread of the file has begun a job and is held.
+fn begin_all(bench: &mut Bench, file: &StoreFile) {
+    let end = Instant::now() + PATIENCE;
+    while file.lane().gate.waiting() < THREADS {
+        assert!(Instant::now() < end, "its threads do not begin");
+        bench.settle();
+    }
 }
 
 fn cancel_takes_back_what_no_thread_has_begun(mut bench: Bench) {
@@ -166,7 +176,7 @@ fn cancel_takes_back_what_no_thread_has_begun(mut bench: Bench) {
     let begun = (0..THREADS)
         .map(|_| bench.push(Op::Flush { file: stuck }))
         .collect::<Vec<_>>();
-    bench.settle();
+    begin_all(&mut bench, &handle);
     let data = bench.buffer(4096).into();
     let write = Op::Write {
         file: stuck,
@@ -213,7 +223,7 @@ fn dropping_the_driver_keeps_the_memory_of_stuck_operations(bench: Bench) {
             durable: true,
         });
     }
-    bench.settle();
+    begin_all(&mut bench, &handle);
     let slab = bench.slab.clone();
     assert_eq!(slab.used_bytes(), 64 * 4096);
     drop(bench);

@@ -35,6 +35,8 @@ disk() { # TARGET PORTAL LUN: waits for the block device and prints its name
   echo "no $link" >&2
   return 1
 }
+# A logout while the kernel still reads the new disk's partition table makes it log "Buffer I/O error", with any target.
+scanned_logout() { disk "$@" >/dev/null && udevadm settle; logout "$1" "$2"; }
 gone() { for _ in $(seq 50); do [ -b "$1" ] || return 0; sleep 0.1; done; return 1; }
 
 start_initiator() {
@@ -148,14 +150,16 @@ chap() {
   if [ -n "$MUTUAL_USER" ]; then
     setting "$t" "$p" node.session.auth.username_in "$MUTUAL_USER"
     setting "$t" "$p" node.session.auth.password_in "$MUTUAL_SECRET"
-    check mutual-chap-login login "$t" "$p" && logout "$t" "$p" >/dev/null
+    check mutual-chap-login login "$t" "$p" && scanned_logout "$t" "$p" "$CHAP_LUN" >/dev/null
     setting "$t" "$p" node.session.auth.password_in not-the-secret-88
-    check_fails mutual-chap-wrong-target-secret-is-refused . login "$t" "$p" || logout "$t" "$p" >/dev/null
+    check_fails mutual-chap-wrong-target-secret-is-refused . login "$t" "$p" ||
+      scanned_logout "$t" "$p" "$CHAP_LUN" >/dev/null
     setting "$t" "$p" node.session.auth.password_in "$MUTUAL_SECRET"
   fi
   for algorithm in ${CHAP_ALGORITHMS:-MD5}; do
     setting "$t" "$p" node.session.auth.chap_algs "$algorithm"
-    check "chap-algorithm-$algorithm-login" login "$t" "$p" && logout "$t" "$p" >/dev/null
+    check "chap-algorithm-$algorithm-login" login "$t" "$p" &&
+      scanned_logout "$t" "$p" "$CHAP_LUN" >/dev/null
   done
 }
 

@@ -4,55 +4,16 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use engine::{ApplyError, Engine, Missing, SessionEffect};
 use initiator::{Config, Delivery, Event};
 use iscsi_wire::{LoginStatus, LogoutReason};
-use model::{Change, ObjectPath};
+use model::Change;
 use support::{
-    Client, HOST, PATIENCE, TARGET, asc, create, drain, on_each_driver, path, pattern, plan, ram,
-    sense_key, set, wire_lun,
+    Client, HOST, PATIENCE, SOON, TARGET, apply, asc, create, delete, drain, on_each_driver, path,
+    pattern, plan, ram, ready, sense_key, set, settle, tpg, transact, wire_lun,
 };
-
-fn tpg(below: &str) -> ObjectPath {
-    path(&format!("/targets/{TARGET}/tpgs/1{below}"))
-}
-
-fn delete(path: ObjectPath) -> Change {
-    let cascade = false;
-    Change::Delete { path, cascade }
-}
-
-const SOON: Duration = Duration::from_millis(300);
-
-fn apply(engine: &Engine, changes: &[Change]) -> engine::Release {
-    let plan = plan(engine, changes);
-    let applied = engine.apply(&plan, Missing::Refuse, SOON, &mut |_| Ok(()));
-    applied.expect("it can be had")
-}
-
-/// Applies, and sees that all that left has left.
-fn transact(engine: &Engine, changes: &[Change]) {
-    let left = apply(engine, changes).wait();
-    assert!(left.is_nothing(), "{left:?}");
-}
-
-/// The next answer to TEST UNIT READY on a LUN: sense key and ASC, or `None` for GOOD.
-fn ready(client: &mut Client, lun: u16) -> Option<(u8, (u8, u8))> {
-    let itt = client
-        .initiator
-        .command(wire_lun(lun), &[0; 6], Vec::new(), 0);
-    let done = client.done(itt);
-    (done.status != 0).then(|| (sense_key(&done.sense), asc(&done.sense)))
-}
-
-/// Takes the unit attention of a new nexus.
-fn settle(client: &mut Client, lun: u16) {
-    while let Some((key, _)) = ready(client, lun) {
-        assert_eq!(key, 6);
-    }
-}
 
 const LUNS_CHANGED: Option<(u8, (u8, u8))> = Some((6, (0x3f, 0x0e)));
 const NOT_SUPPORTED: Option<(u8, (u8, u8))> = Some((5, (0x25, 0)));
@@ -452,4 +413,59 @@ fn engine_without_anything_serves_what_comes_later() {
     assert!(engine.end_session(engine.sessions()[0].id, SOON));
     client.next(|e| matches!(e, Event::Async { .. }));
     drain(engine);
+}
+
+/// Only the connections that were accepted through it (architecture: a drain touches only what goes).
+#[test]
+fn portal_that_goes_ends_the_sessions_that_came_through_it_alone() {
+    on_each_driver(
+        2,
+        || vec![ram(1 << 20)],
+        |portal, engine| {
+            transact(engine, &[create(tpg("/portals/127.0.0.2:0"), &[])]);
+            let other = engine.portals().into_iter().find(|at| *at != portal);
+            let other = other.expect("two portals");
+            let mut stays = Client::login_as(portal, &format!("{HOST}-stays"));
+            let mut goes = Client::login_as(other, &format!("{HOST}-goes"));
+            settle(&mut stays, 0);
+            settle(&mut goes, 0);
+            let release = apply(engine, &[delete(tpg(&format!("/portals/{other}")))]);
+            goes.next(|e| matches!(e, Event::Async { .. }));
+            // It is served until it has logged out.
+            goes.write(0, 0, &pattern(1, 512));
+            goes.initiator
+                .logout(LogoutReason::CloseSession, Delivery::Ordered);
+            goes.next(|e| matches!(e, Event::LoggedOut(_)));
+            assert!(release.wait().is_nothing());
+            assert_eq!(ready(&mut stays, 0), None);
+            assert_eq!(engine.sessions().len(), 1);
+            assert_eq!(engine.portals(), [portal]);
+            assert!(
+                std::net::TcpStream::connect(other).is_err(),
+                "nobody listens"
+            );
+        },
+    );
+}
+
+#[test]
+fn demo_mode_that_ends_sends_away_those_that_no_acl_names() {
+    on_each_driver(
+        2,
+        || vec![ram(1 << 20)],
+        |portal, engine| {
+            transact(engine, &[create(tpg(&format!("/acls/{HOST}-named")), &[])]);
+            let mut named = Client::login_as(portal, &format!("{HOST}-named"));
+            let mut guest = Client::login_as(portal, &format!("{HOST}-guest"));
+            settle(&mut named, 0);
+            settle(&mut guest, 0);
+            let release = apply(engine, &[set(tpg(""), &[("generate_node_acls", "false")])]);
+            guest.next(|e| matches!(e, Event::Async { .. }));
+            assert!(release.wait().is_nothing());
+            assert_eq!(guest.try_next(|_| false), None);
+            assert_eq!(ready(&mut named, 0), None);
+            let refused = Some(LoginStatus::AUTHORIZATION_FAILURE);
+            assert_eq!(login_status(portal, "guest"), refused);
+        },
+    );
 }

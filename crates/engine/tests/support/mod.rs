@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use engine::{Engine, EngineConfig};
+use engine::{Engine, EngineConfig, Missing};
 use initiator::{CommandDone, Config, Event, Initiator};
 use iscsi_wire::{IscsiName, Itt, Lun64};
 use model::{Backing, BackstoreType, Change, LogicalUnitNumber, ObjectPath, Plan, Raw, Tree};
@@ -189,7 +189,6 @@ impl Client {
     /// As [`Self::next`]; `None` when the target closes the connection.
     pub fn try_next(&mut self, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
         let start = Instant::now();
-        let mut bytes = vec![0; 256 << 10];
         loop {
             if let Some(at) = self.events.iter().position(&wanted) {
                 return Some(self.events.remove(at));
@@ -200,20 +199,26 @@ impl Client {
                 self.events
             );
             let out = self.initiator.take_output();
-            if self.stream.write_all(&out).is_err() {
+            if self.stream.write_all(&out).is_err() || !self.hear() {
                 return None;
             }
-            match self.stream.read(&mut bytes) {
-                Ok(0) => return None,
-                Ok(count) => {
-                    for event in self.initiator.handle_bytes(&bytes[..count]) {
-                        assert!(!matches!(event, Event::Violation(_)), "{event:?}");
-                        self.events.push(event);
-                    }
+        }
+    }
+
+    /// Waits for what comes next and takes it in. Whether the connection is still open.
+    pub fn hear(&mut self) -> bool {
+        let mut bytes = vec![0; 256 << 10];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => false,
+            Ok(count) => {
+                for event in self.initiator.handle_bytes(&bytes[..count]) {
+                    assert!(!matches!(event, Event::Violation(_)), "{event:?}");
+                    self.events.push(event);
                 }
-                Err(e) if e.kind() == ErrorKind::ConnectionReset => return None,
-                Err(e) => panic!("{e}; events so far: {:?}", self.events),
+                true
             }
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => false,
+            Err(e) => panic!("{e}; events so far: {:?}", self.events),
         }
     }
 
@@ -342,4 +347,54 @@ pub fn drain(engine: Engine) {
     assert_eq!(engine.counters().sessions, 0);
     assert_eq!(engine.counters().panics, 0);
     engine.join();
+}
+
+/// A path below the portal group of [`tree`].
+pub fn tpg(below: &str) -> ObjectPath {
+    path(&format!("{}{below}", group()))
+}
+
+pub fn delete(path: ObjectPath) -> Change {
+    let cascade = false;
+    Change::Delete { path, cascade }
+}
+
+/// The deadline of a drain whose peers need not be polite.
+pub const SOON: Duration = Duration::from_millis(300);
+
+pub fn apply(engine: &Engine, changes: &[Change]) -> engine::Release {
+    apply_within(engine, changes, SOON)
+}
+
+/// Applies, with a deadline for what has to leave.
+pub fn apply_within(engine: &Engine, changes: &[Change], within: Duration) -> engine::Release {
+    let plan = plan(engine, changes);
+    let applied = engine.apply(&plan, Missing::Refuse, within, &mut |_| Ok(()));
+    applied.expect("it can be had")
+}
+
+/// Applies, and sees that all that left has left.
+pub fn transact(engine: &Engine, changes: &[Change]) {
+    transact_within(engine, changes, SOON);
+}
+
+pub fn transact_within(engine: &Engine, changes: &[Change], within: Duration) {
+    let left = apply_within(engine, changes, within).wait();
+    assert!(left.is_nothing(), "{left:?} after {changes:?}");
+}
+
+/// The next answer to TEST UNIT READY on a LUN: sense key and ASC, or `None` for GOOD.
+pub fn ready(client: &mut Client, lun: u16) -> Option<(u8, (u8, u8))> {
+    let itt = client
+        .initiator
+        .command(wire_lun(lun), &[0; 6], Vec::new(), 0);
+    let done = client.done(itt);
+    (done.status != 0).then(|| (sense_key(&done.sense), asc(&done.sense)))
+}
+
+/// Takes the unit attention of a new nexus.
+pub fn settle(client: &mut Client, lun: u16) {
+    while let Some((key, _)) = ready(client, lun) {
+        assert_eq!(key, 6);
+    }
 }

@@ -40,6 +40,11 @@ const NEEDS: &[Need] = &[
         package: "libiscsi-bin",
     },
     Need {
+        test: "redirect",
+        program: "iscsi-readcapacity16",
+        package: "libiscsi-bin",
+    },
+    Need {
         test: "refused",
         program: "strace",
         package: "strace",

@@ -104,6 +104,8 @@ pub enum ChapError {
     ReflectedChallenge,
     /// The authenticator said no.
     Denied(Refusal),
+    /// The authenticator sends the initiator elsewhere: nothing is settled here.
+    Redirected,
     /// The authenticator's answer cannot be sent: no target response, or one of the wrong length, or an illegal name.
     UnusableAnswer,
 }
@@ -214,6 +216,7 @@ impl ChapExchange {
         };
         let (mutual, acl) = match verdict {
             Verdict::Deny(refusal) => return Err(ChapError::Denied(refusal)),
+            Verdict::Redirect(_) => return Err(ChapError::Redirected),
             Verdict::Allow { mutual, acl } => (mutual.filter(|_| wanted), acl),
         };
         let usable = mutual.as_ref().map_or(!wanted, |mutual| {
@@ -280,6 +283,7 @@ impl fmt::Display for ChapError {
             Self::MutualMissing => f.write_str("mutual CHAP required and not asked for"),
             Self::ReflectedChallenge => f.write_str("the target's own CHAP challenge came back"),
             Self::Denied(refusal) => refusal.fmt(f),
+            Self::Redirected => f.write_str("the authenticator sends it elsewhere"),
             Self::UnusableAnswer => f.write_str("the authenticator's answer cannot be used"),
         }
     }

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::net::SocketAddr;
 
-use iscsi_wire::IscsiName;
+use iscsi_wire::{IscsiName, Redirection};
 
 use crate::ChapAlgorithm;
 
@@ -31,6 +31,8 @@ pub enum Policy {
     Chap(ChapPolicy),
     /// Nobody logs in under this name here.
     Deny(Refusal),
+    /// The target is elsewhere for this initiator, whoever it is. Of no use in a discovery session, which has no target.
+    Redirect(Redirection),
 }
 
 /// How CHAP is to be done.
@@ -95,6 +97,8 @@ pub enum Verdict {
     },
     /// It is not, or it cannot be told.
     Deny(Refusal),
+    /// It is, and the target is elsewhere for it.
+    Redirect(Redirection),
 }
 
 /// The target's answer to the initiator's challenge.

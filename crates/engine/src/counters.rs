@@ -30,6 +30,8 @@ counters! {
     logins_accepted,
     /// Logins refused with a status since the start.
     logins_refused,
+    /// Logins sent to another address since the start.
+    logins_redirected,
     /// SCSI commands begun.
     commands,
     /// Bytes read by initiators.

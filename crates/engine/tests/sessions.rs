@@ -10,8 +10,8 @@ use iscsi_wire::{
 };
 use model::Change;
 use support::{
-    Client, HOST, PATIENCE, TARGET, changed, config, group, on_each_driver, pattern, ram, read10,
-    tree, wire_lun,
+    Client, HOST, PATIENCE, TARGET, changed, chap, config, group, on_each_driver, pattern, ram,
+    read10, tree, wire_lun,
 };
 
 #[test]
@@ -179,25 +179,6 @@ fn reservation_of_one_nexus_stops_others_until_it_is_gone() {
             }
         },
     );
-}
-
-fn chap(secret: &str) -> initiator::Chap {
-    initiator::Chap {
-        name: "host".into(),
-        secret: secret.as_bytes().to_vec(),
-        algorithms: vec![7, 5],
-        digest: |algorithm, id, secret, challenge| {
-            let algorithm =
-                auth::ChapAlgorithm::from_number(u64::from(algorithm)).expect("one of ours");
-            auth::chap::response(
-                algorithm,
-                id,
-                &auth::Secret::new(secret.to_vec()),
-                challenge,
-            )
-        },
-        mutual: None,
-    }
 }
 
 #[test]

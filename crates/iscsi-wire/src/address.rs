@@ -3,6 +3,8 @@
 use core::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::LoginStatus;
+
 /// The TCP port where none is written (RFC 7143 §13.8).
 pub const DEFAULT_PORT: u16 = 3260;
 
@@ -31,6 +33,39 @@ pub struct TargetAddress {
     pub portal: PortalAddress,
     /// The tag behind the comma. In a redirection it is not sent.
     pub portal_group_tag: Option<u16>,
+}
+
+/// Where a target has moved to, for one login or for all (RFC 7143 §11.13.5, status class 1).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Redirection {
+    /// Where the initiator shall log in instead.
+    pub to: PortalAddress,
+    /// Later logins go there too, without asking here again.
+    pub permanent: bool,
+}
+
+impl Redirection {
+    /// 0102h where it is permanent, else 0101h.
+    #[must_use]
+    pub const fn status(&self) -> LoginStatus {
+        if self.permanent {
+            LoginStatus::TARGET_MOVED_PERMANENTLY
+        } else {
+            LoginStatus::TARGET_MOVED_TEMPORARILY
+        }
+    }
+}
+
+/// What happened to the target, for people.
+impl fmt::Display for Redirection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.permanent {
+            "permanently"
+        } else {
+            "temporarily"
+        };
+        write!(f, "moved {how} to {}", self.to)
+    }
 }
 
 /// Why text is no address.
@@ -65,9 +100,17 @@ impl PortalAddress {
     /// # Errors
     /// What is no host, or no port.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
+        Self::parse_with_default(text, DEFAULT_PORT)
+    }
+
+    /// Reads `host` or `host:port`; without a port it is `default_port`.
+    ///
+    /// # Errors
+    /// What is no host, or no port.
+    pub fn parse_with_default(text: &str, default_port: u16) -> Result<Self, AddressError> {
         let (host, port) = split_host(text)?;
         let port = match port {
-            None => DEFAULT_PORT,
+            None => default_port,
             Some(digits) => parse_u16(digits)
                 .filter(|port| *port != 0)
                 .ok_or(AddressError::IllegalPort)?,

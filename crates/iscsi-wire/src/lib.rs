@@ -22,7 +22,7 @@ mod serial;
 pub mod text;
 mod values;
 
-pub use address::{AddressError, DEFAULT_PORT, Host, PortalAddress, TargetAddress};
+pub use address::{AddressError, DEFAULT_PORT, Host, PortalAddress, Redirection, TargetAddress};
 pub use ahs::{Ahs, AhsError, AhsSegments, push_bidirectional_read_length, push_extended_cdb};
 pub use bhs::{BHS_BYTES, Bhs, MAX_DATA_SEGMENT_BYTES, ParseError, opcode};
 pub use codes::{

@@ -19,6 +19,7 @@ mod error;
 mod file;
 mod filename;
 mod path;
+mod redirect;
 pub mod saveconfig;
 mod saved;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use error::{ConfigCode, ConfigError};
 pub use file::{Desired, FileError, SecretFile};
 pub use filename::{path_of_text, text_of_path};
 pub use path::{ObjectPath, PathError};
+pub use redirect::Redirect;
 pub use saved::LoadError;
 pub use tree::{
     AluaGroup, Backing, Backstore, BackstoreType, ChapCredential, Credentials, DEFAULT_QUEUE_DEPTH,

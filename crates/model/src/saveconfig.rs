@@ -2,7 +2,7 @@
 //!
 //! What is read makes objects with LIO's column of defaults. What has LIO's default in the file is left unset, and written again
 //! all the same, because a file of LIO's names every attribute. What cannot be told in the file is lost on the way: what each initiator sees by
-//! default is written as its mapped LUNs, and serials as `wwn`; O_DIRECT, advertised addresses, the texts of INQUIRY and a file's
+//! default is written as its mapped LUNs, and serials as `wwn`; O_DIRECT, advertised addresses, redirections, the texts of INQUIRY and a file's
 //! read-only state are not. What the file has and Quintain has not is told as a warning, and left out.
 
 mod read;

@@ -12,6 +12,7 @@ pub mod client;
 pub mod load;
 pub mod pattern;
 pub mod peer;
+pub mod process;
 pub mod siege;
 pub mod target;
 pub mod test_cu;

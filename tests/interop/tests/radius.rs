@@ -1,22 +1,18 @@
 //! The daemon, its RADIUS helper and a real FreeRADIUS server: a login's whole way to whoever knows the secrets.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use auth::{ChapAlgorithm, Secret, chap};
 use initiator::{Chap, Config, MutualChap};
 use interop::client::{LoginEnd, try_login};
+use interop::process::{PATIENCE, Process};
 use interop::target::{TARGET_NAME, binary};
 use iscsi_wire::LoginStatus;
-
-/// What takes longer counts as a hang.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const MD5: u8 = 5;
 
@@ -28,49 +24,6 @@ const TARGET: (&str, &str) = ("target", "the target's own secret");
 const SHARED: &str = "shared with the RADIUS server";
 const REFUSED: LoginEnd = LoginEnd::Refused(LoginStatus::AUTHENTICATION_FAILURE);
 const NO_ANSWER: LoginEnd = LoginEnd::Refused(LoginStatus::SERVICE_UNAVAILABLE);
-
-/// A process of the test's own, which ends with it.
-struct Process {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Process {
-    fn start(command: &mut Command, folder: &Path, log: &str) -> Result<Self> {
-        let log = folder.join(log);
-        let file = File::options().create(true).append(true).open(&log)?;
-        command.stdin(Stdio::null()).stderr(file);
-        let name = command.get_program().to_string_lossy().into_owned();
-        let child = command.spawn().with_context(|| {
-            format!("{name} cannot be started (cargo xtask ci interop makes it)")
-        })?;
-        Ok(Self { child, log })
-    }
-
-    fn told(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// Waits until something is so. An error if that does not come, or the process ends before.
-    fn until(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        while !is_so(self) {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("{what}: it ended with {status}: {}", self.told());
-            }
-            ensure!(Instant::now() < end, "{what}: {}", self.told());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _gone = self.child.wait();
-    }
-}
 
 /// A FreeRADIUS server with nothing of the machine's configuration.
 struct Radius {
@@ -251,23 +204,7 @@ mutual_chap = {{ user = "{}", secret = "{}" }}
         TARGET.1,
         socket = folder.join("helper.sock").display(),
     );
-    let file = folder.join("desired.toml");
-    std::fs::write(&file, desired)?;
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
-    let mut command = Command::new(binary()?);
-    command
-        .args(["daemon", "--state-dir", "none", "--workers", "1"])
-        .arg("--config")
-        .arg(&file)
-        .arg("--socket")
-        .arg(folder.join("control.sock"))
-        .stdout(Stdio::piped());
-    let mut process = Process::start(&mut command, folder, "daemon.log")?;
-    let stdout = process.child.stdout.take().context("no standard output")?;
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line)?;
-    ensure!(line == "ready\n", "{line}{}", process.told());
-    Ok(process)
+    interop::process::daemon(folder, &desired)
 }
 
 fn with_chap(mut config: Config, (user, secret): (&str, &str), mutual: Option<&str>) -> Config {

@@ -361,7 +361,7 @@ fn info(kind: ObjectKind, row: &Attribute) -> AttributeInfo {
         Kind::Bool => ("bool", &[]),
         Kind::Integer { .. } => ("integer", &[]),
         Kind::Size { .. } => ("size", &[]),
-        Kind::Text { .. } | Kind::Secret { .. } => ("string", &[]),
+        Kind::Text { .. } | Kind::Secret { .. } | Kind::Address { .. } => ("string", &[]),
         Kind::Choice(choices) => ("choice", choices),
     };
     let default = |column| {

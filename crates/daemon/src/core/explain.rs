@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use control_api::{ExplainLun, ExplainOutcome, ExplainQuery, ExplainStep, Explanation, Problem};
 use iscsi_wire::IscsiName;
-use model::{Admission, Requirement, Rule, Source, Step, Tree};
+use model::{Admission, Redirect, Requirement, Rule, Source, Step, Tree};
 
 /// What would come of a login. Without a portal, each of the target's is tried, and the first that admits is told; where
 /// none does, the first.
@@ -67,15 +67,45 @@ fn at(tree: &Tree, initiator: &IscsiName, target: &IscsiName, local: SocketAddr)
         },
         Ok(admission) => {
             let requirement = tree.requirement(&admission.group, admission.acl.as_deref());
-            let (step, admitted) = proof(&admission, &requirement);
-            steps.push(step);
+            let (proof, proven) = proof(&admission, &requirement);
+            let redirect = admission.redirect();
+            let first = redirect.filter(|redirect| proven || !redirect.after_authentication);
+            if first
+                .as_ref()
+                .is_none_or(|redirect| redirect.after_authentication)
+            {
+                steps.push(proof);
+            }
+            if let Some(redirect) = first {
+                return elsewhere(&redirect, steps);
+            }
             Explanation {
-                admitted,
-                login_status: (!admitted).then(|| "0201h authentication failure".to_owned()),
+                admitted: proven,
+                login_status: (!proven).then(|| "0201h authentication failure".to_owned()),
                 steps,
                 luns: luns(tree, &admission),
             }
         }
+    }
+}
+
+/// The login ends with the address where it is to go on.
+fn elsewhere(redirect: &Redirect, mut steps: Vec<ExplainStep>) -> Explanation {
+    steps.push(ExplainStep {
+        rule: "redirect".to_owned(),
+        path: Some(redirect.path.to_string()),
+        outcome: ExplainOutcome::Decides,
+        text: format!("the target has {}", redirect.redirection),
+    });
+    let status = match redirect.redirection.permanent {
+        true => "0102h target moved permanently",
+        false => "0101h target moved temporarily",
+    };
+    Explanation {
+        admitted: false,
+        login_status: Some(status.to_owned()),
+        steps,
+        luns: Vec::new(),
     }
 }
 

@@ -38,6 +38,12 @@ const COUNTED: &[Row<Counters>] = &[
         "Logins refused with a status.",
         |c| c.logins_refused,
     ),
+    Row(
+        "logins_redirected",
+        Counter,
+        "Logins sent to another address.",
+        |c| c.logins_redirected,
+    ),
     Row("commands", Counter, "SCSI commands begun.", |c| c.commands),
     Row("read_bytes", Counter, "Bytes read by initiators.", |c| {
         c.read_bytes

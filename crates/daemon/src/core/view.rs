@@ -280,7 +280,7 @@ fn info(kind: ObjectKind, row: &Attribute) -> AttributeInfo {
         Kind::Bool => ("bool", &[]),
         Kind::Integer { .. } => ("integer", &[]),
         Kind::Size { .. } => ("size", &[]),
-        Kind::Text { .. } | Kind::Secret { .. } => ("string", &[]),
+        Kind::Text { .. } | Kind::Secret { .. } | Kind::Address { .. } => ("string", &[]),
         Kind::Choice(choices) => ("choice", choices),
     };
     let range = match row.kind {
@@ -288,6 +288,7 @@ fn info(kind: ObjectKind, row: &Attribute) -> AttributeInfo {
         Kind::Text { max_bytes } | Kind::Secret { max_bytes } => {
             Some(format!("at most {max_bytes} bytes"))
         }
+        Kind::Address { .. } => Some("host:port".to_owned()),
         _ => None,
     };
     let default = |column| row.default_in(column).map(|value| json_of(&value));

@@ -11,7 +11,7 @@ use auth::{
     ChapAlgorithm, MAX_CHAP_NAME_BYTES, Mutual, MutualChallenge, MutualResponse, PolicyRequest,
     Refusal, VerifyRequest,
 };
-use iscsi_wire::IscsiName;
+use iscsi_wire::{IscsiName, PortalAddress, Redirection};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -61,6 +61,7 @@ pub(super) enum HelperPolicy {
         none_allowed: bool,
     },
     Deny(Refusal),
+    Redirect(Redirection),
 }
 
 /// A verdict as the helper gives it.
@@ -71,6 +72,7 @@ pub(super) enum HelperVerdict {
         acl: Option<IscsiName>,
     },
     Deny(Refusal),
+    Redirect(Redirection),
 }
 
 /// The line is not one of the protocol, or the answer not one to the question. What is wrong is said for the log; it holds
@@ -159,6 +161,7 @@ struct PolicyFields {
     open: Option<bool>,
     chap: Option<ChapFields>,
     deny: Option<String>,
+    redirect: Option<RedirectFields>,
     #[serde(default)]
     cache_seconds: u32,
 }
@@ -185,11 +188,20 @@ enum MutualWord {
 struct VerdictFields {
     allow: Option<bool>,
     deny: Option<String>,
+    redirect: Option<RedirectFields>,
     mutual: Option<MutualFields>,
     acl: Option<String>,
     /// Taken and of no effect: a verdict is about one challenge, which is never used again.
     #[serde(rename = "cache_seconds")]
     _cache_seconds: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedirectFields {
+    address: String,
+    #[serde(default)]
+    permanent: bool,
 }
 
 #[derive(Deserialize)]
@@ -313,21 +325,25 @@ pub(super) fn parse_line(line: &[u8]) -> Result<Line, Malformed> {
 /// A policy, and how long it holds beyond the question.
 pub(super) fn parse_policy(
     answer: Value,
+    question: &PolicyRequest,
     hello: &Hello,
 ) -> Result<(HelperPolicy, Duration), Malformed> {
     let fields: PolicyFields = serde_json::from_value(answer)
         .map_err(|_| Malformed("a policy with a field that is wrong or unknown"))?;
-    let policy = match (fields.open, fields.chap, fields.deny) {
-        (Some(true), None, None) => HelperPolicy::Open,
-        (None, Some(chap), None) => HelperPolicy::Chap {
+    let policy = match (fields.open, fields.chap, fields.deny, fields.redirect) {
+        (Some(true), None, None, None) => HelperPolicy::Open,
+        (None, Some(chap), None, None) => HelperPolicy::Chap {
             algorithms: allowed(chap.algorithms, hello)?,
             mutual: chap.mutual.map(Mutual::from),
             none_allowed: chap.none_allowed,
         },
-        (None, None, Some(reason)) => HelperPolicy::Deny(refusal(&reason)),
+        (None, None, Some(reason), None) => HelperPolicy::Deny(refusal(&reason)),
+        (None, None, None, Some(fields)) => {
+            HelperPolicy::Redirect(fields.into_redirection(question)?)
+        }
         _ => {
             return Err(Malformed(
-                "a policy is one of \"open\": true, \"chap\" and \"deny\"",
+                "a policy is one of \"open\": true, \"chap\", \"deny\" and \"redirect\"",
             ));
         }
     };
@@ -347,6 +363,7 @@ pub(super) fn parse_verdict(
         VerdictFields {
             allow: Some(true),
             deny: None,
+            redirect: None,
             mutual,
             acl,
             ..
@@ -366,12 +383,23 @@ pub(super) fn parse_verdict(
         VerdictFields {
             allow: None,
             deny: Some(reason),
+            redirect: None,
             mutual: None,
             acl: None,
             ..
         } => Ok(HelperVerdict::Deny(refusal(&reason))),
+        VerdictFields {
+            allow: None,
+            deny: None,
+            redirect: Some(fields),
+            mutual: None,
+            acl: None,
+            ..
+        } => fields
+            .into_redirection(&question.request)
+            .map(HelperVerdict::Redirect),
         _ => Err(Malformed(
-            "a verdict is one of \"allow\": true and \"deny\"",
+            "a verdict is one of \"allow\": true, \"deny\" and \"redirect\"",
         )),
     }
 }
@@ -385,6 +413,21 @@ impl<'a> RequestFields<'a> {
             portal: request.portal,
             peer: request.peer,
         }
+    }
+}
+
+impl RedirectFields {
+    // RFC 7143 §11.13.5: what has moved is the target asked for, and a discovery session asks for none.
+    fn into_redirection(self, question: &PolicyRequest) -> Result<Redirection, Malformed> {
+        if question.target.is_none() {
+            return Err(Malformed("a discovery session cannot be redirected"));
+        }
+        let to = PortalAddress::parse(&self.address)
+            .map_err(|_| Malformed("\"redirect\" has no legal address"))?;
+        Ok(Redirection {
+            to,
+            permanent: self.permanent,
+        })
     }
 }
 

@@ -66,7 +66,7 @@ impl Question {
     ) -> Result<(), Malformed> {
         match (self.asked, body) {
             (Asked::Policy { request, reply }, Body::Policy(answer)) => {
-                match parse_policy(answer, hello) {
+                match parse_policy(answer, &request, hello) {
                     Ok((policy, holds)) => {
                         let policy = policy.settled_by(hello);
                         if !holds.is_zero() {
@@ -122,6 +122,7 @@ impl BuiltIn {
         match policy {
             HelperPolicy::Open => Policy::Open,
             HelperPolicy::Deny(refusal) => Policy::Deny(refusal),
+            HelperPolicy::Redirect(redirection) => Policy::Redirect(redirection),
             HelperPolicy::Chap {
                 algorithms,
                 mutual,
@@ -138,6 +139,7 @@ impl BuiltIn {
     fn judge(&self, verdict: HelperVerdict, request: &VerifyRequest, hello: &Hello) -> Verdict {
         let (mutual, acl) = match verdict {
             HelperVerdict::Deny(refusal) => return Verdict::Deny(refusal),
+            HelperVerdict::Redirect(redirection) => return Verdict::Redirect(redirection),
             HelperVerdict::Allow { mutual, acl } => (mutual, acl),
         };
         if hello.mutual {

@@ -13,7 +13,7 @@ use auth::{
     ChapAlgorithm, ChapStore, Mutual, MutualChallenge, Policy, PolicyRequest, Refusal, Verdict,
     VerifyRequest,
 };
-use iscsi_wire::IscsiName;
+use iscsi_wire::{IscsiName, Redirection};
 use serde_json::{Value, json};
 
 use crate::ask;
@@ -197,6 +197,7 @@ fn policy_value(policy: Policy, mutual: bool) -> Value {
     match policy {
         Policy::Open => json!({"open": true}),
         Policy::Deny(refusal) => json!({"deny": reason(refusal)}),
+        Policy::Redirect(to) => json!({"redirect": redirect_value(&to)}),
         Policy::Chap(chap) => {
             let algorithms: Vec<_> = chap.algorithms.into_iter().map(algorithm_name).collect();
             let mut value = json!({"algorithms": algorithms, "none_allowed": chap.none_allowed});
@@ -216,6 +217,7 @@ fn policy_value(policy: Policy, mutual: bool) -> Value {
 fn verdict_value(verdict: Verdict) -> Value {
     match verdict {
         Verdict::Deny(refusal) => json!({"deny": reason(refusal)}),
+        Verdict::Redirect(to) => json!({"redirect": redirect_value(&to)}),
         Verdict::Allow { mutual, acl } => {
             let mutual =
                 mutual.map(|proof| json!({"name": proof.name, "response": hex(&proof.response)}));
@@ -223,6 +225,10 @@ fn verdict_value(verdict: Verdict) -> Value {
             json!({"allow": true, "mutual": mutual, "acl": acl})
         }
     }
+}
+
+fn redirect_value(redirection: &Redirection) -> Value {
+    json!({"address": redirection.to.to_string(), "permanent": redirection.permanent})
 }
 
 pub(crate) fn request_of(value: &Value) -> PolicyRequest {

@@ -314,6 +314,7 @@ pub(crate) fn log_in(login: &Login, authenticator: &dyn Authenticator) -> End {
     let policy = match policy(authenticator, &request) {
         Policy::Open => return End::Open,
         Policy::Deny(refusal) => return End::Denied(refusal),
+        Policy::Redirect(redirection) => panic!("redirected: {redirection}"),
         Policy::Chap(policy) if policy.none_allowed => return End::Open,
         Policy::Chap(policy) => policy,
     };

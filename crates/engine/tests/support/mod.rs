@@ -260,6 +260,26 @@ impl Client {
     }
 }
 
+/// CHAP as `host`, with this secret.
+pub fn chap(secret: &str) -> initiator::Chap {
+    initiator::Chap {
+        name: "host".into(),
+        secret: secret.as_bytes().to_vec(),
+        algorithms: vec![7, 5],
+        digest: |algorithm, id, secret, challenge| {
+            let algorithm =
+                auth::ChapAlgorithm::from_number(u64::from(algorithm)).expect("one of ours");
+            auth::chap::response(
+                algorithm,
+                id,
+                &auth::Secret::new(secret.to_vec()),
+                challenge,
+            )
+        },
+        mutual: None,
+    }
+}
+
 pub fn sense_key(sense: &[u8]) -> u8 {
     match sense.first().map(|b| b & 0x7f) {
         Some(0x70 | 0x71) => sense.get(2).map_or(0, |b| b & 0x0f),

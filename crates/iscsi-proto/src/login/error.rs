@@ -54,7 +54,9 @@ pub enum LoginError {
     Denied(Refusal),
     /// The authenticator gave no answer.
     NoAnswer,
-    /// Refused by the login's owner, with this status.
+    /// The authenticator redirects a discovery session, which has no target that could be elsewhere.
+    NothingToRedirect,
+    /// Refused by the login's owner, or redirected, with this status.
     Refused(LoginStatus),
     /// The whole-login deadline has passed.
     DeadlinePassed,
@@ -89,7 +91,9 @@ impl LoginError {
                 LoginStatus::AUTHENTICATION_FAILURE
             }
             Self::Chap(ChapError::Denied(refusal)) | Self::Denied(refusal) => refused(refusal),
-            Self::Chap(ChapError::UnusableAnswer) => LoginStatus::TARGET_ERROR,
+            Self::Chap(ChapError::UnusableAnswer) | Self::NothingToRedirect => {
+                LoginStatus::TARGET_ERROR
+            }
             Self::Chap(_) => LoginStatus::AUTHENTICATION_FAILURE,
             Self::NoAnswer => LoginStatus::SERVICE_UNAVAILABLE,
             // A refusal cannot succeed, whatever its owner says.
@@ -149,6 +153,7 @@ impl fmt::Display for LoginError {
             Self::Chap(error) => error.fmt(f),
             Self::Denied(refusal) => refusal.fmt(f),
             Self::NoAnswer => f.write_str("the authenticator gave no answer"),
+            Self::NothingToRedirect => f.write_str("a discovery session was redirected"),
             Self::Refused(status) => write!(f, "refused: {status}"),
             Self::DeadlinePassed => f.write_str("the login took too long"),
         }

@@ -1,8 +1,9 @@
 //! The states of a login and the ways between them.
 
 use auth::{Policy, PolicyRequest, Verdict};
+use iscsi_wire::keys::Key;
 use iscsi_wire::text::TextWriter;
-use iscsi_wire::{LoginRequest, LoginStatus, Stage};
+use iscsi_wire::{LoginRequest, LoginStatus, Redirection, Stage};
 
 use super::Login;
 use super::dialogue::{Dialogue, Opened};
@@ -131,10 +132,14 @@ impl Login {
         self.end(error, &[]);
     }
 
-    pub(super) fn refuse_with(&mut self, status: LoginStatus, text: &[u8]) {
-        if !matches!(self.state, State::Over) {
-            self.end(LoginError::Refused(status), text);
-        }
+    /// Ends the login with the address where the initiator shall log in instead.
+    // RFC 7143 §11.13.5: a response of status class 1 carries the TargetAddress key. RFC 7143 §13.8: in a redirection it
+    // has no portal group tag; an IPv6 address stands in brackets.
+    pub(super) fn send_elsewhere(&mut self, redirection: &Redirection) {
+        let mut text = Vec::new();
+        let to = redirection.to.to_string();
+        TextWriter::new(&mut text).push(Key::TargetAddress.name(), &to);
+        self.end(LoginError::Refused(redirection.status()), &text);
     }
 
     fn end(&mut self, error: LoginError, text: &[u8]) {
@@ -168,7 +173,11 @@ impl Login {
     }
 
     pub(super) fn take_policy(&mut self, found: Found, policy: Option<Policy>) -> Next {
-        let demand = Demand::new(policy.ok_or(LoginError::NoAnswer)?)?;
+        let policy = policy.ok_or(LoginError::NoAnswer)?;
+        if let Policy::Redirect(redirection) = &policy {
+            return self.redirected(&found.dialogue, redirection);
+        }
+        let demand = Demand::new(policy)?;
         let Found {
             dialogue,
             request,
@@ -196,11 +205,24 @@ impl Login {
             mut answer,
         } = verifying;
         let verdict = verdict.ok_or(LoginError::NoAnswer)?;
+        if let Verdict::Redirect(redirection) = &verdict {
+            return self.redirected(&securing.dialogue, redirection);
+        }
         securing
             .security
             .settle(verdict, &mut TextWriter::new(&mut answer))?;
         self.outbound.set_answer(answer);
         self.answer(State::Security(Box::new(securing)), &request)
+    }
+
+    /// The authenticator sends the initiator elsewhere.
+    // RFC 7143 §11.13.5: what has moved is the target asked for, and a discovery session asks for none.
+    fn redirected(&mut self, dialogue: &Dialogue, redirection: &Redirection) -> Next {
+        if dialogue.identity.session_type == SessionType::Discovery {
+            return Err(LoginError::NothingToRedirect);
+        }
+        self.send_elsewhere(redirection);
+        Ok(State::Over)
     }
 
     fn continue_security(

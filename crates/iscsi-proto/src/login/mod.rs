@@ -19,9 +19,7 @@ use core::fmt;
 use core::time::Duration;
 
 use auth::{Policy, Verdict};
-use iscsi_wire::keys::Key;
-use iscsi_wire::text::TextWriter;
-use iscsi_wire::{LoginStatus, PortalAddress, SerialNumber, Tsih};
+use iscsi_wire::{LoginStatus, Redirection, SerialNumber, Tsih};
 
 use self::flow::State;
 use self::header::Headers;
@@ -160,14 +158,16 @@ impl Login {
     /// Ends the login with this status, at any time: the target is gone, the nexus cannot be had. A status of class 0
     /// is sent as 0300h.
     pub fn refuse(&mut self, status: LoginStatus) {
-        self.refuse_with(status, &[]);
+        if !matches!(self.state, State::Over) {
+            self.fail(LoginError::Refused(status));
+        }
     }
 
-    /// Ends the login with a redirection, 0101h or 0102h, to another address (RFC 7143 §11.13.5, §13.8).
-    pub fn redirect(&mut self, status: LoginStatus, to: &PortalAddress) {
-        let mut text = Vec::new();
-        TextWriter::new(&mut text).push(Key::TargetAddress.name(), &to.to_string());
-        self.refuse_with(status, &text);
+    /// Ends the login with a redirection to another address, at any time (RFC 7143 §11.13.5).
+    pub fn redirect(&mut self, redirection: &Redirection) {
+        if !matches!(self.state, State::Over) {
+            self.send_elsewhere(redirection);
+        }
     }
 
     /// Answers [`LoginEvent::Commit`]: the session exists, under this handle. The final response is in what is returned

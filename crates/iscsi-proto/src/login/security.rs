@@ -80,6 +80,8 @@ impl Demand {
                 chap: Some(chap),
             }),
             Policy::Deny(refusal) => Err(LoginError::Denied(refusal)),
+            // Who goes elsewhere has gone before anything is demanded of it here.
+            Policy::Redirect(redirection) => Err(LoginError::Refused(redirection.status())),
         }
     }
 

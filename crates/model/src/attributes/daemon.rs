@@ -1,5 +1,7 @@
 //! Rows of the daemon, of discovery, and of targets.
 
+use iscsi_wire::DEFAULT_PORT;
+
 use super::Default::{Bool, Integer, Unset};
 use super::{Attribute, CHAP_SECRET, CHAP_USER, Kind, MUTUAL_SECRET, MUTUAL_USER, Takes, row};
 
@@ -10,6 +12,35 @@ pub(super) const AUTH_HELPER: Attribute = row(
     Takes::Live,
     "the socket of the authentication helper to ask; empty: the built-in store decides",
     "Quintain",
+);
+
+// Of targets and of portal groups: where a group has an address all three of its own hold, else the target's.
+
+pub(super) const REDIRECT_ADDRESS: Attribute = row(
+    "redirect.address",
+    Kind::Address {
+        default_port: DEFAULT_PORT,
+    },
+    Unset,
+    Takes::NextLogin,
+    "where initiators that log in are sent to instead; sessions that there are stay",
+    "RFC 7143 §11.13.5, §13.8",
+);
+pub(super) const REDIRECT_AFTER: Attribute = row(
+    "redirect.after_authentication",
+    Kind::Bool,
+    Bool(false),
+    Takes::NextLogin,
+    "only initiators that have proved themselves are told where to; false: any that is admitted",
+    "Quintain",
+);
+pub(super) const REDIRECT_PERMANENT: Attribute = row(
+    "redirect.permanent",
+    Kind::Bool,
+    Bool(false),
+    Takes::NextLogin,
+    "initiators may keep the new address for ever (0102h); false: they come here first again (0101h)",
+    "RFC 7143 §11.13.5",
 );
 
 pub(super) static DAEMON: &[Attribute] = &[
@@ -71,4 +102,7 @@ pub(super) static TARGET: &[Attribute] = &[
         "the processor that completes LIO's commands: -1 as the session's, -2 any",
         "LIO param/cmd_completion_affinity",
     ),
+    REDIRECT_ADDRESS,
+    REDIRECT_AFTER,
+    REDIRECT_PERMANENT,
 ];

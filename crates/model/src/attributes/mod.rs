@@ -127,6 +127,10 @@ pub enum Kind {
     Text {
         max_bytes: usize,
     },
+    /// A host, or `host:port`: an IPv4 address, an IPv6 address in brackets, or a DNS name; kept with its port.
+    Address {
+        default_port: u16,
+    },
     /// One of these, in any case of letters.
     Choice(&'static [&'static str]),
     /// At most so many bytes; never shown.

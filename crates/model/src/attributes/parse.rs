@@ -3,6 +3,7 @@
 use std::fmt;
 
 use auth::Secret;
+use iscsi_wire::PortalAddress;
 
 use super::{Attribute, Kind};
 use crate::error::ConfigCode;
@@ -48,6 +49,12 @@ impl Attribute {
                 Raw::Integer(number) => Some(self.bounded(&number.to_string(), max_bytes)?),
                 _ => None,
             },
+            Kind::Address { default_port } => match raw {
+                Raw::Text(text) => PortalAddress::parse_with_default(text, default_port)
+                    .ok()
+                    .map(|address| Value::text(&address.to_string())),
+                _ => None,
+            },
             Kind::Choice(choices) => match raw {
                 Raw::Text(text) => {
                     let same = |one: &&&str| one.eq_ignore_ascii_case(text);
@@ -70,6 +77,10 @@ impl Attribute {
                 format!("a size from {min} to {max} bytes, such as 4096, 512MiB or 10GiB")
             }
             Kind::Text { max_bytes } => format!("text of at most {max_bytes} bytes"),
+            Kind::Address { .. } => {
+                "a host and port, such as 192.0.2.1:3260, [2001:db8::1]:3260 or san.example.org:3260"
+                    .to_owned()
+            }
             Kind::Choice(choices) => choices.join(" or "),
             Kind::Secret { max_bytes } => format!("1 to {max_bytes} bytes"),
         }
@@ -201,6 +212,8 @@ mod tests {
         };
         let text = Kind::Text { max_bytes: 3 };
         let choice = Kind::Choice(&["chap", "none"]);
+        let address = Kind::Address { default_port: 3260 };
+        let kept = |text| Some(Value::text(text));
         for (kind, raw, value) in [
             (Kind::Bool, Raw::from("Yes"), Some(Value::Bool(true))),
             (Kind::Bool, Raw::from(0), Some(Value::Bool(false))),
@@ -221,6 +234,22 @@ mod tests {
             (text, Raw::from("a\nb"), None),
             (choice, Raw::from("CHAP"), Some(Value::text("chap"))),
             (choice, Raw::from("krb5"), None),
+            (address, Raw::from("192.0.2.1"), kept("192.0.2.1:3260")),
+            (
+                address,
+                Raw::from("[2001:DB8::1]:1"),
+                kept("[2001:db8::1]:1"),
+            ),
+            (
+                address,
+                Raw::from("SAN.example.org:3261"),
+                kept("san.example.org:3261"),
+            ),
+            (address, Raw::from("2001:db8::1"), None),
+            (address, Raw::from("192.0.2.1:3260,1"), None),
+            (address, Raw::from("san.example.org:0"), None),
+            (address, Raw::from(""), None),
+            (address, Raw::from(3260), None),
         ] {
             assert_eq!(attribute(kind).parse(&raw).ok(), value, "{kind:?} {raw:?}");
         }

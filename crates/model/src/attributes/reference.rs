@@ -62,6 +62,9 @@ fn value(row: &Attribute) -> String {
         Kind::Integer { min, max } => format!("{min} to {max}"),
         Kind::Size { .. } => "a size".to_owned(),
         Kind::Text { max_bytes } => format!("text, up to {max_bytes} bytes"),
+        Kind::Address { default_port } => {
+            format!("`host:port`, or a host with port {default_port}")
+        }
         Kind::Choice(choices) => {
             let quoted: Vec<String> = choices.iter().map(|one| format!("`{one}`")).collect();
             quoted.join(", ")

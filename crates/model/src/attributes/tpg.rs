@@ -1,7 +1,7 @@
 //! Rows of portal groups, and of their portals and LUNs.
 
 use super::Default::{Bool, Integer, Text, Unset};
-use super::daemon::AUTH_HELPER;
+use super::daemon::{AUTH_HELPER, REDIRECT_ADDRESS, REDIRECT_AFTER, REDIRECT_PERMANENT};
 use super::{
     Attribute, CHAP_SECRET, CHAP_USER, Kind, LINK_ALIAS, MUTUAL_SECRET, MUTUAL_USER, Takes, row,
 };
@@ -172,6 +172,9 @@ pub(super) static TPG: &[Attribute] = &[
     MAX_XMIT_DATA_SEGMENT_LENGTH,
     OF_MARK_INT,
     OF_MARKER,
+    REDIRECT_ADDRESS,
+    REDIRECT_AFTER,
+    REDIRECT_PERMANENT,
     row(
         "relative_target_port",
         Kind::Integer {
@@ -188,7 +191,9 @@ pub(super) static TPG: &[Attribute] = &[
 
 pub(super) static PORTAL: &[Attribute] = &[row(
     "advertise",
-    Kind::Text { max_bytes: 255 },
+    Kind::Address {
+        default_port: iscsi_wire::DEFAULT_PORT,
+    },
     Unset,
     Takes::Live,
     "host:port that initiators are told instead of the local address",

@@ -31,10 +31,15 @@ pub(super) fn check(work: &Work<'_>, base: &Tree, warnings: &mut Vec<String>) ->
                     ));
                 }
                 check_credentials(path, &group.attributes, warnings, &mut found);
+                check_redirects(path, work.tree.target(target), &mut found);
+            }
+            (ObjectPath::Target(_), Some(Node::Target(target))) => {
+                check_redirects(path, Some(&target), &mut found);
             }
             (ObjectPath::Portal(target, tag, at), Some(Node::Portal(_))) => {
                 if let Some(target) = work.tree.target(target) {
                     check_portal(path, target, *tag, *at, &mut found);
+                    check_redirects(path, Some(target), &mut found);
                 }
             }
             (ObjectPath::Lun(..), Some(Node::Lun(lun)))
@@ -166,6 +171,21 @@ fn check_portal(
             path,
             "another portal group of the target answers at the same local address",
             "use another address or port",
+        ));
+    }
+}
+
+/// An initiator follows a redirection, and one that comes back to where it was it follows without end.
+fn check_redirects(
+    path: &ObjectPath,
+    target: Option<&std::sync::Arc<Target>>,
+    found: &mut Vec<ConfigError>,
+) {
+    if target.is_some_and(|target| target.redirects_in_a_circle()) {
+        found.push(conflict(
+            path,
+            "the target's redirections lead initiators in a circle",
+            "set redirect.address to a portal that is not redirected itself",
         ));
     }
 }

@@ -39,6 +39,11 @@ fn hello(mutual: bool) -> Hello {
     }
 }
 
+fn redirection(to: &str, permanent: bool) -> Redirection {
+    let to = PortalAddress::parse(to).expect("an address");
+    Redirection { to, permanent }
+}
+
 fn emitted(emit: impl FnOnce(&mut Vec<u8>) -> Result<(), Malformed>) -> String {
     let mut out = Vec::new();
     emit(&mut out).expect("short");
@@ -213,11 +218,21 @@ fn parse_policy_each_kind() {
             HelperPolicy::Deny(Refusal::NotAuthorized),
             0,
         ),
+        (
+            json!({"redirect": {"address": "San.example.org"}, "cache_seconds": 9}),
+            HelperPolicy::Redirect(redirection("san.example.org:3260", false)),
+            9,
+        ),
+        (
+            json!({"redirect": {"address": "[2001:db8::1]:3261", "permanent": true}}),
+            HelperPolicy::Redirect(redirection("[2001:db8::1]:3261", true)),
+            0,
+        ),
     ];
     for (answer, policy, seconds) in table {
         let expected = Ok((policy, Duration::from_secs(seconds)));
         assert_eq!(
-            parse_policy(answer.clone(), &hello(false)),
+            parse_policy(answer.clone(), &request(), &hello(false)),
             expected,
             "{answer}"
         );
@@ -229,7 +244,7 @@ fn parse_policy_each_kind() {
     };
     let answer = json!({"open": true, "cache_seconds": 60});
     assert_eq!(
-        parse_policy(answer, &silent),
+        parse_policy(answer, &request(), &silent),
         Ok((HelperPolicy::Open, Duration::ZERO))
     );
 }
@@ -253,11 +268,18 @@ fn parse_policy_that_is_not_exactly_one_is_malformed() {
         json!({"chap": {"none_allowed": "no"}}),
         json!({"chap": true}),
         json!({"deny": true}),
+        json!({"open": true, "redirect": {"address": "192.0.2.1"}}),
+        json!({"redirect": "192.0.2.1"}),
+        json!({"redirect": {}}),
+        json!({"redirect": {"address": ""}}),
+        json!({"redirect": {"address": "192.0.2.1:3260,1"}}),
+        json!({"redirect": {"address": "192.0.2.1", "permanent": "yes"}}),
+        json!({"redirect": {"address": "192.0.2.1", "permannet": true}}),
         json!({"open": true, "cache_seconds": -1}),
         json!({"open": true, "cache_seconds": u64::MAX}),
     ] {
         assert!(
-            parse_policy(answer.clone(), &hello(false)).is_err(),
+            parse_policy(answer.clone(), &request(), &hello(false)).is_err(),
             "{answer}"
         );
     }
@@ -303,6 +325,15 @@ fn parse_verdict_each_kind() {
             &plain,
             Ok(HelperVerdict::Deny(Refusal::NotAuthorized)),
         ),
+        // Whoever proves the target proves it there.
+        (
+            json!({"redirect": {"address": "192.0.2.7:3261"}, "cache_seconds": 1}),
+            &(question(true), hello(true)),
+            Ok(HelperVerdict::Redirect(redirection(
+                "192.0.2.7:3261",
+                false,
+            ))),
+        ),
     ];
     for (answer, (question, hello), expected) in table {
         let verdict = parse_verdict(answer.clone(), question, hello);
@@ -336,6 +367,10 @@ fn parse_verdict_that_is_not_exactly_one_is_malformed() {
         json!({"allow": false}),
         json!({"allow": 1}),
         json!({"allow": true, "deny": "unknown_user"}),
+        json!({"allow": true, "redirect": {"address": "192.0.2.7"}, "mutual": {"name": "t", "response": proof}}),
+        json!({"redirect": {"address": "192.0.2.7"}, "deny": "unknown_user"}),
+        json!({"redirect": {"address": "192.0.2.7"}, "acl": "iqn.2024-01.lab.example:a"}),
+        json!({"redirect": {"address": "fe80::1"}}),
         json!({"deny": "unknown_user", "acl": "iqn.2024-01.lab.example:a"}),
         json!({"allow": true, "alc": "iqn.2024-01.lab.example:a"}),
         json!({"allow": true}),
@@ -353,6 +388,24 @@ fn parse_verdict_that_is_not_exactly_one_is_malformed() {
         let verdict = parse_verdict(answer.clone(), &question(true), &hello(true));
         assert!(verdict.is_err(), "{answer}");
     }
+}
+
+#[test]
+fn redirect_of_a_discovery_session_is_malformed() {
+    let discovery = PolicyRequest {
+        target: None,
+        portal_group_tag: None,
+        ..request()
+    };
+    let answer = json!({"redirect": {"address": "192.0.2.7"}});
+    let policy = parse_policy(answer.clone(), &discovery, &hello(false));
+    assert!(policy.is_err(), "{policy:?}");
+    let question = VerifyRequest {
+        request: discovery,
+        ..question(false)
+    };
+    let verdict = parse_verdict(answer, &question, &hello(false));
+    assert!(verdict.is_err(), "{verdict:?}");
 }
 
 #[test]

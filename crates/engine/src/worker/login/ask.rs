@@ -20,6 +20,10 @@ impl LoginLink {
                 self.named.clone_from(acl);
                 None
             }
+            Some(Verdict::Redirect(to)) => {
+                self.note_redirection(to, "auth_helper", cx);
+                None
+            }
         };
         self.log_denial(refusal, cx);
         self.proto.verdict_is(verdict);
@@ -29,6 +33,10 @@ impl LoginLink {
         let refusal = match &policy {
             Some(Policy::Deny(reason)) => Some(*reason),
             None => Some(auth::Refusal::Unavailable),
+            Some(Policy::Redirect(to)) => {
+                self.note_redirection(to, "auth_helper", cx);
+                None
+            }
             Some(_) => None,
         };
         self.log_denial(refusal, cx);

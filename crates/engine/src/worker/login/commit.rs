@@ -3,6 +3,7 @@
 use iscsi_proto::login::{CommitRequest, LoginIdentity, SessionType};
 use iscsi_wire::Tsih;
 
+use super::redirect::Proof;
 use super::why::{Why, admission, nexus_key};
 use super::{Become, Commit, Fate, LoginLink};
 use crate::registry::{Claim, ClaimEvent, ClaimOutcome};
@@ -23,6 +24,9 @@ impl LoginLink {
             Ok(place) => place,
             Err(why) => return self.refuse(&why, &request.identity, cx),
         };
+        if self.is_redirected(&request.identity, Proof::Given, cx) {
+            return Fate::Goes;
+        }
         let Some(group) = place.group.clone() else {
             return self.refuse(&Why::CHANGED, &request.identity, cx);
         };

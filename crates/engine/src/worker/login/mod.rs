@@ -2,6 +2,7 @@
 
 mod ask;
 mod commit;
+mod redirect;
 mod why;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use iscsi_proto::login::{
 use iscsi_wire::IscsiName;
 use reactor::{Op, RecvInto, SendPiece, SocketId};
 
+use self::redirect::Proof;
 use self::why::Why;
 use super::cx::{Cx, Kind, token};
 use crate::panics::guard;
@@ -237,8 +239,10 @@ impl LoginLink {
                 if let Err(why) = &answer {
                     self.log_refusal(&identity, why, cx);
                 }
-                self.identity = Some(identity);
-                self.proto.resolved(answer.map_err(|why| why.status));
+                self.identity = Some(identity.clone());
+                if answer.is_err() || !self.is_redirected(&identity, Proof::Missing, cx) {
+                    self.proto.resolved(answer.map_err(|why| why.status));
+                }
             }
             LoginEvent::Policy(request) => {
                 let world = cx.shared.world.load_full();

@@ -16,8 +16,8 @@ use auth::{
 };
 use iscsi_wire::text::{TextWriter, parse_pairs};
 use iscsi_wire::{
-    BHS_BYTES, Bhs, Cid, Isid, Itt, LoginRequest, LoginResponse, LoginStatus, SerialNumber, Stage,
-    Tsih, pad,
+    BHS_BYTES, Bhs, Cid, Isid, Itt, LoginRequest, LoginResponse, LoginStatus, Redirection,
+    SerialNumber, Stage, Tsih, pad,
 };
 
 use super::*;
@@ -66,6 +66,8 @@ struct Bench {
     established: Option<Established>,
     allowed: bool,
     closed: bool,
+    /// The question at which whoever authenticates sends the login elsewhere.
+    elsewhere: Option<(&'static str, Redirection)>,
     questions: Vec<&'static str>,
     output: Vec<u8>,
 }
@@ -95,6 +97,7 @@ impl Bench {
             established: None,
             allowed: false,
             closed: false,
+            elsewhere: None,
             questions: Vec::new(),
             output: Vec::new(),
         }
@@ -140,12 +143,18 @@ impl Bench {
             }
             LoginEvent::Policy(request) => {
                 self.questions.push("policy");
-                let policy = now(self.store.policy(&request, unused()));
+                let policy = match &self.elsewhere {
+                    Some(("policy", to)) => Policy::Redirect(to.clone()),
+                    _ => now(self.store.policy(&request, unused())),
+                };
                 self.login.policy_is(Some(policy));
             }
             LoginEvent::Verify(request) => {
                 self.questions.push("verify");
-                let verdict = now(self.store.verify(&request, unused()));
+                let verdict = match &self.elsewhere {
+                    Some(("verify", to)) => Verdict::Redirect(to.clone()),
+                    _ => now(self.store.verify(&request, unused())),
+                };
                 self.allowed |= matches!(verdict, Verdict::Allow { .. });
                 self.login.verdict_is(Some(verdict));
             }

@@ -1,7 +1,7 @@
 //! Each status, in the case the RFC names it for; and the ends without one.
 
 use auth::{Policy, Refusal};
-use iscsi_wire::{Bhs, opcode};
+use iscsi_wire::{Bhs, PortalAddress, opcode};
 
 use super::*;
 
@@ -135,19 +135,66 @@ fn refusal_after_the_commit_takes_the_place_of_the_final_response() {
 
 #[test]
 fn redirections_carry_the_address() {
-    for status in [
-        LoginStatus::TARGET_MOVED_TEMPORARILY,
-        LoginStatus::TARGET_MOVED_PERMANENTLY,
+    for (permanent, status) in [
+        (false, LoginStatus::TARGET_MOVED_TEMPORARILY),
+        (true, LoginStatus::TARGET_MOVED_PERMANENTLY),
     ] {
         let mut bench = Bench::open();
         let names = names();
         bench.send(request(OPERATIONAL, None), &named(&names, &[]));
-        let address = PortalAddress::parse("[2001:db8::1]:3261").expect("an address");
-        bench.login.redirect(status, &address);
+        let to = PortalAddress::parse("[2001:db8::1]:3261").expect("an address");
+        bench.login.redirect(&Redirection { to, permanent });
         bench.act();
         refused_with(&bench, status, "redirection");
         let text = bench.responses.last().expect("a response").text();
         assert_eq!(text, ["TargetAddress=[2001:db8::1]:3261"]);
+    }
+}
+
+#[test]
+fn policy_or_verdict_that_redirects_sends_the_login_elsewhere() {
+    let moved = LoginStatus::TARGET_MOVED_TEMPORARILY;
+    for (question, asked) in [
+        ("policy", vec!["resolve", "policy"]),
+        ("verify", vec!["resolve", "policy", "verify"]),
+    ] {
+        let mut bench = Bench::new(chap());
+        bench.elsewhere = Some((question, elsewhere()));
+        let names = names();
+        bench.send(
+            request(SECURITY, None),
+            &named(&names, &["AuthMethod=CHAP"]),
+        );
+        if question == "verify" {
+            let challenge = bench.send(request(SECURITY, None), &["CHAP_A=5"]);
+            let [name, response] = proof(&challenge, USER_SECRET);
+            bench.send(request(SECURITY, Some(OPERATIONAL)), &[&name, &response]);
+        }
+        refused_with(&bench, moved, question);
+        assert_eq!(bench.questions, asked);
+        let last = bench.responses.last().expect("a response");
+        assert_eq!(last.text(), ["TargetAddress=san.example.org:3261"]);
+        assert_eq!(bench.login.error(), Some(&LoginError::Refused(moved)));
+    }
+}
+
+#[test]
+fn policy_that_redirects_a_discovery_session_ends_it_without_an_address() {
+    let mut bench = Bench::open();
+    bench.elsewhere = Some(("policy", elsewhere()));
+    let initiator = format!("InitiatorName={INITIATOR}");
+    let response = bench.send(
+        request(SECURITY, None),
+        &[&initiator, "SessionType=Discovery"],
+    );
+    refused_with(&bench, LoginStatus::TARGET_ERROR, "discovery");
+    assert!(response.text().is_empty());
+}
+
+fn elsewhere() -> Redirection {
+    Redirection {
+        to: PortalAddress::parse("san.example.org:3261").expect("an address"),
+        permanent: false,
     }
 }
 

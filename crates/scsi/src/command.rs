@@ -1,34 +1,62 @@
 //! A SCSI command as it reaches the device server: the CDB and what the transport says beside it.
 
-/// The command descriptor block, padded with zeros. The transport carries 16 bytes; longer CDBs belong to no opcode that
-/// the device server knows.
+/// The command descriptor block, padded with zeros. Longer CDBs than 32 bytes belong to no opcode that the device server
+/// knows.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Cdb(pub [u8; CDB_BYTES]);
+pub struct Cdb {
+    bytes: [u8; CDB_BYTES],
+    /// How many the transport brought.
+    len: u8,
+}
 
-/// Bytes of a CDB as it is handed in.
-pub const CDB_BYTES: usize = 16;
+/// Bytes of a CDB as it is kept.
+pub const CDB_BYTES: usize = 32;
+
+/// Bytes that a transport brings at least; a shorter CDB has padding behind it.
+const MIN_TRANSPORT_BYTES: u8 = 16;
 
 impl Cdb {
-    /// The CDB that starts with `bytes` (at most 16 of them are taken), padded with zeros.
+    /// The CDB that starts with `bytes` (at most 32 of them are taken), padded with zeros.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
+        let taken = bytes.len().min(CDB_BYTES);
         let mut cdb = [0; CDB_BYTES];
-        for (to, from) in cdb.iter_mut().zip(bytes) {
-            *to = *from;
+        cdb[..taken].copy_from_slice(&bytes[..taken]);
+        Self {
+            bytes: cdb,
+            len: u8::try_from(taken)
+                .unwrap_or(u8::MAX)
+                .max(MIN_TRANSPORT_BYTES),
         }
-        Self(cdb)
+    }
+
+    /// All bytes, with the padding.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; CDB_BYTES] {
+        &self.bytes
+    }
+
+    /// Whether the transport brought as many bytes.
+    pub(crate) fn has(&self, bytes: u8) -> bool {
+        bytes <= self.len
+    }
+
+    /// Bytes 0 to 15, and 16 to 31, each as one number.
+    pub(crate) fn halves(&self) -> [u128; 2] {
+        let (low, high) = self.bytes.split_at(CDB_BYTES / 2);
+        [low, high].map(|half| u128::from_be_bytes(half.try_into().unwrap_or_default()))
     }
 
     /// SAM-5 "Operation code": byte 0.
     #[must_use]
     pub fn opcode(&self) -> u8 {
-        self.0[0]
+        self.bytes[0]
     }
 
-    /// Byte `at`, 0 to 15.
+    /// Byte `AT`, 0 to 31.
     pub(crate) fn byte<const AT: usize>(&self) -> u8 {
         const { assert!(AT < CDB_BYTES) };
-        self.0[AT]
+        self.bytes[AT]
     }
 
     /// Bit `bit` of byte `AT`.
@@ -39,27 +67,32 @@ impl Cdb {
     /// The big-endian number in bytes `AT` and the next.
     pub(crate) fn be16<const AT: usize>(&self) -> u16 {
         const { assert!(AT + 2 <= CDB_BYTES) };
-        u16::from_be_bytes([self.0[AT], self.0[AT + 1]])
+        u16::from_be_bytes([self.bytes[AT], self.bytes[AT + 1]])
     }
 
     /// The big-endian number in bytes `AT` to `AT + 3`.
     pub(crate) fn be32<const AT: usize>(&self) -> u32 {
         const { assert!(AT + 4 <= CDB_BYTES) };
-        u32::from_be_bytes([self.0[AT], self.0[AT + 1], self.0[AT + 2], self.0[AT + 3]])
+        u32::from_be_bytes([
+            self.bytes[AT],
+            self.bytes[AT + 1],
+            self.bytes[AT + 2],
+            self.bytes[AT + 3],
+        ])
     }
 
     /// The big-endian number in bytes `AT` to `AT + 7`.
     pub(crate) fn be64<const AT: usize>(&self) -> u64 {
         const { assert!(AT + 8 <= CDB_BYTES) };
         let mut bytes = [0; 8];
-        bytes.copy_from_slice(&self.0[AT..AT + 8]);
+        bytes.copy_from_slice(&self.bytes[AT..AT + 8]);
         u64::from_be_bytes(bytes)
     }
 }
 
 impl std::fmt::Debug for Cdb {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for byte in self.0 {
+        for byte in self.bytes {
             write!(f, "{byte:02x}")?;
         }
         Ok(())

@@ -12,6 +12,8 @@
 //!   QERR are 0.
 //! - No protection information, no saved mode pages, no removable medium, no power conditions: START STOP UNIT flushes,
 //!   but the LU stays ready for its other initiators.
+//! - An ORWRITE longer than a window is one uninterrupted series for each window of it, so that others never wait for an
+//!   initiator that is slow to send.
 //! - IMMED is taken and not used: the status comes when the work is done.
 //! - Of a READ or WRITE whose expected data transfer length is below that of the CDB, what the initiator takes is read,
 //!   and whole blocks of what it sends are written; the residual count tells the rest. Commands for which half of
@@ -36,6 +38,7 @@ mod task;
 mod view;
 
 pub use command::{CDB_BYTES, Cdb, Command, TaskAttribute};
+pub use limits::ECHO_BUFFER_BYTES;
 pub use lun::{Lun, LunList, MAX_LUN};
 pub use missing::begin_missing;
 pub use opcodes::command_name;
@@ -46,4 +49,4 @@ pub use step::{
     fill_pattern,
 };
 pub use task::{Task, begin, resume};
-pub use view::LunView;
+pub use view::{LunView, WallClock};

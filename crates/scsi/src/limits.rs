@@ -20,6 +20,9 @@ pub(crate) const MAX_UNMAP_BLOCKS: u32 = 1 << 20;
 /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT.
 pub(crate) const MAX_UNMAP_DESCRIPTORS: u16 = 256;
 
+/// Capacity of the echo buffer that each nexus has of each logical unit, in bytes: allocated when it is written to.
+pub const ECHO_BUFFER_BYTES: u16 = 256;
+
 /// MAXIMUM TRANSFER LENGTH, in blocks.
 pub(crate) fn max_transfer_blocks(geometry: Geometry) -> u32 {
     MAX_TRANSFER_BYTES / geometry.block_size_bytes.max(1)

@@ -18,6 +18,7 @@ pub(crate) enum Handler {
     SynchronizeCache(Layout),
     WriteSame(Layout),
     CompareAndWrite,
+    OrWrite,
     Unmap,
     TestUnitReady,
     RequestSense,
@@ -28,6 +29,11 @@ pub(crate) enum Handler {
     Release,
     StartStopUnit,
     SendDiagnostic,
+    ReceiveDiagnostic,
+    ReadBuffer,
+    WriteBuffer,
+    ReadDefectData10,
+    ReadDefectData12,
     PreventAllow,
     ReadCapacity10,
     ReadCapacity16,
@@ -35,6 +41,8 @@ pub(crate) enum Handler {
     ReportTargetPortGroups,
     ReportOperationCodes,
     ReportTaskManagement,
+    ReportTimestamp,
+    SetTimestamp,
 }
 
 /// Where a CDB has its address and its number of blocks.
@@ -74,12 +82,15 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) opcode: u8,
-    pub(crate) service_action: Option<u8>,
+    pub(crate) service_action: Option<u16>,
     pub(crate) name: &'static str,
     /// Bytes of the CDB.
     pub(crate) cdb_bytes: u8,
     /// SPC-5 "CDB usage data": ones where the device server looks.
-    pub(crate) usage: u128,
+    pub(crate) usage: [u8; CDB_BYTES],
+    /// The bits that may be set, of bytes 0 to 15 and of the rest: those of `usage`, of the operation code and of the
+    /// service action, and everything behind the CDB, which is the transport's padding.
+    allowed: [u128; 2],
     pub(crate) rules: Rules,
     /// Recommended command timeout, in seconds.
     pub(crate) timeout_seconds: u32,
@@ -132,7 +143,8 @@ pub(crate) static ROWS: &[Row] = &[
     row("RELEASE(6)", &[0x17, 0, 0, 0, 0, 0], SHARED, Handler::Release),
     row("MODE SENSE(6)", &[0x1a, 0x08, F, F, F, 0], PLAIN, Handler::ModeSense(ListSize::Six)),
     row("START STOP UNIT", &[0x1b, 0x01, 0, 0, 0x05, 0], PLAIN, Handler::StartStopUnit),
-    row("SEND DIAGNOSTIC", &[0x1d, 0x04, 0, 0, 0, 0], PLAIN, Handler::SendDiagnostic),
+    row("RECEIVE DIAGNOSTIC RESULTS", &[0x1c, 0x01, F, F, F, 0], PLAIN, Handler::ReceiveDiagnostic),
+    row("SEND DIAGNOSTIC", &[0x1d, 0x14, 0, F, F, 0], PLAIN, Handler::SendDiagnostic),
     row("PREVENT ALLOW MEDIUM REMOVAL", &[0x1e, 0, 0, 0, 0x01, 0], PLAIN, Handler::PreventAllow),
     row("READ CAPACITY(10)", &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], SIZES, Handler::ReadCapacity10),
     row("READ(10)", &blocks10(0x28, 0x1a), READS, Handler::Read(Layout::Ten)),
@@ -141,6 +153,9 @@ pub(crate) static ROWS: &[Row] = &[
     row("VERIFY(10)", &blocks10(0x2f, 0x16), READS, Handler::Verify(Layout::Ten)),
     row("PRE-FETCH(10)", &blocks10(0x34, 0x02), READS, Handler::PreFetch(Layout::Ten)),
     row("SYNCHRONIZE CACHE(10)", &blocks10(0x35, 0x02), READS, Handler::SynchronizeCache(Layout::Ten)),
+    row("READ DEFECT DATA(10)", &[0x37, 0, 0x1f, 0, 0, 0, 0, F, F, 0], READS, Handler::ReadDefectData10),
+    row("WRITE BUFFER", &[0x3b, 0x1f, F, F, F, F, F, F, F, 0], PLAIN, Handler::WriteBuffer),
+    row("READ BUFFER(10)", &[0x3c, 0x1f, F, F, F, F, F, F, F, 0], PLAIN, Handler::ReadBuffer),
     row("WRITE SAME(10)", &blocks10(0x41, 0x08), WRITES, Handler::WriteSame(Layout::Ten)),
     row("UNMAP", &[0x42, 0, 0, 0, 0, 0, GROUP, F, F, 0], WRITES, Handler::Unmap),
     row("MODE SELECT(10)", &[0x55, 0x10, 0, 0, 0, 0, 0, F, F, 0], PLAIN, Handler::ModeSelect(ListSize::Ten)),
@@ -150,6 +165,7 @@ pub(crate) static ROWS: &[Row] = &[
     row("READ(16)", &blocks16(0x88, 0x1a), READS, Handler::Read(Layout::Sixteen)),
     row("COMPARE AND WRITE", &[0x89, 0x18, F, F, F, F, F, F, F, F, 0, 0, 0, F, GROUP, 0], WRITES, Handler::CompareAndWrite),
     row("WRITE(16)", &blocks16(0x8a, 0x1a), WRITES, Handler::Write(Layout::Sixteen)),
+    row("ORWRITE(16)", &blocks16(0x8b, 0x18), WRITES, Handler::OrWrite),
     row("WRITE AND VERIFY(16)", &blocks16(0x8e, 0x12), WRITES, Handler::WriteAndVerify(Layout::Sixteen)),
     row("VERIFY(16)", &blocks16(0x8f, 0x16), READS, Handler::Verify(Layout::Sixteen)),
     row("PRE-FETCH(16)", &blocks16(0x90, 0x02), READS, Handler::PreFetch(Layout::Sixteen)),
@@ -160,10 +176,13 @@ pub(crate) static ROWS: &[Row] = &[
     action(0x0a, "REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED, Handler::ReportTargetPortGroups),
     action(0x0c, "REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, F, F, F, F, F, F, F, 0, 0], SHARED, Handler::ReportOperationCodes),
     action(0x0d, "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, F, F, F, F, 0, 0], SHARED, Handler::ReportTaskManagement),
+    action(0x0f, "REPORT TIMESTAMP", &[0xa3, 0x0f, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED, Handler::ReportTimestamp),
+    action(0x0f, "SET TIMESTAMP", &[0xa4, 0x0f, 0, 0, 0, 0, F, F, F, F, 0, 0], PLAIN, Handler::SetTimestamp),
     row("READ(12)", &blocks12(0xa8, 0x1a), READS, Handler::Read(Layout::Twelve)),
     row("WRITE(12)", &blocks12(0xaa, 0x1a), WRITES, Handler::Write(Layout::Twelve)),
     row("WRITE AND VERIFY(12)", &blocks12(0xae, 0x12), WRITES, Handler::WriteAndVerify(Layout::Twelve)),
     row("VERIFY(12)", &blocks12(0xaf, 0x16), READS, Handler::Verify(Layout::Twelve)),
+    row("READ DEFECT DATA(12)", &[0xb7, 0x1f, F, F, F, F, F, F, F, F, 0, 0], READS, Handler::ReadDefectData12),
 ];
 
 const fn blocks10(opcode: u8, flags: u8) -> [u8; 10] {
@@ -180,43 +199,80 @@ const fn blocks16(opcode: u8, flags: u8) -> [u8; 16] {
 
 /// A row from its CDB usage data, which say its operation code and length, too.
 const fn row(name: &'static str, usage: &[u8], rules: Rules, handler: Handler) -> Row {
+    full_row(None, name, usage, rules, handler)
+}
+
+/// A row of an operation code that has service actions.
+const fn action(
+    service_action: u16,
+    name: &'static str,
+    usage: &[u8],
+    rules: Rules,
+    handler: Handler,
+) -> Row {
+    full_row(Some(service_action), name, usage, rules, handler)
+}
+
+const fn full_row(
+    service_action: Option<u16>,
+    name: &'static str,
+    usage: &[u8],
+    rules: Rules,
+    handler: Handler,
+) -> Row {
     let mut bytes = [0; CDB_BYTES];
+    // Padding is nobody's business.
+    let mut allowed = [u8::MAX; CDB_BYTES];
     let mut at = 0;
     while at < usage.len() {
         bytes[at] = usage[at];
+        allowed[at] = usage[at];
         at += 1;
+    }
+    allowed[0] = u8::MAX;
+    match service_action {
+        Some(_) if usage[0] == VARIABLE_LENGTH => {
+            // Checked to be what it has to be, see `Row::of`.
+            allowed[7] = u8::MAX;
+            allowed[8] = u8::MAX;
+            allowed[9] = u8::MAX;
+        }
+        Some(_) => allowed[1] |= SERVICE_ACTION_MASK,
+        None => {}
     }
     let cdb_bytes = match usage.len() {
         6 => 6,
         10 => 10,
         12 => 12,
-        _ => 16,
+        16 => 16,
+        _ => 32,
     };
     Row {
         opcode: usage[0],
-        service_action: None,
+        service_action,
         name,
         cdb_bytes,
-        usage: u128::from_be_bytes(bytes),
+        usage: bytes,
+        allowed: halves(&allowed),
         rules,
         timeout_seconds: if rules.medium { 60 } else { 30 },
         handler,
     }
 }
 
-const fn action(
-    service_action: u8,
-    name: &'static str,
-    usage: &[u8],
-    rules: Rules,
-    handler: Handler,
-) -> Row {
-    let plain = row(name, usage, rules, handler);
-    Row {
-        service_action: Some(service_action),
-        ..plain
+const fn halves(bytes: &[u8; CDB_BYTES]) -> [u128; 2] {
+    let mut halves = [0; 2];
+    let mut at = 0;
+    while at < CDB_BYTES {
+        halves[at / 16] = halves[at / 16] << 8 | bytes[at] as u128;
+        at += 1;
     }
+    halves
 }
+
+/// SPC-5 "Variable length CDB formats": the operation code, and ADDITIONAL CDB LENGTH of the CDBs of 32 bytes.
+const VARIABLE_LENGTH: u8 = 0x7f;
+const ADDITIONAL_BYTES: u8 = 0x18;
 
 /// The service action of a CDB: byte 1, bits 4 to 0.
 const SERVICE_ACTION_MASK: u8 = 0x1f;
@@ -264,11 +320,20 @@ impl Row {
         if first.service_action.is_none() {
             return Ok(first);
         }
-        let asked = cdb.byte::<1>() & SERVICE_ACTION_MASK;
+        let (asked, at) = if cdb.opcode() == VARIABLE_LENGTH {
+            // SPC-5 "Variable length CDB formats": a length that no such CDB has, or that the transport did not bring.
+            if cdb.byte::<7>() != ADDITIONAL_BYTES || !cdb.has(8 + ADDITIONAL_BYTES) {
+                return Err(Sense::cdb_byte(7).into());
+            }
+            (cdb.be16::<8>(), Sense::cdb_byte(8))
+        } else {
+            let action = cdb.byte::<1>() & SERVICE_ACTION_MASK;
+            (u16::from(action), Sense::cdb_bit(1, 4))
+        };
         // SPC-5 "Service action": one that is not supported is an invalid field.
         rows_of(cdb.opcode())
             .find(|row| row.service_action == Some(asked))
-            .ok_or(Refusal::Check(Sense::cdb_bit(1, 4)))
+            .ok_or(Refusal::Check(at))
     }
 
     /// Whether the LU has the command.
@@ -279,11 +344,14 @@ impl Row {
     /// SPC-5 "Reserved fields in the CDB": a bit that means nothing here is refused, the first one is pointed at. Bytes
     /// behind the CDB are the transport's padding.
     pub(crate) fn check_reserved(&self, cdb: &Cdb) -> Result<(), Refusal> {
-        let unexpected = u128::from_be_bytes(cdb.0) & !self.allowed();
-        if unexpected == 0 {
-            return Ok(());
-        }
-        let at = u8::try_from(unexpected.leading_zeros()).unwrap_or(0);
+        let [low, high] = cdb.halves();
+        let unexpected = [low & !self.allowed[0], high & !self.allowed[1]];
+        let bit = match unexpected {
+            [0, 0] => return Ok(()),
+            [0, high] => 128 + high.leading_zeros(),
+            [low, _] => low.leading_zeros(),
+        };
+        let at = u8::try_from(bit).unwrap_or(0);
         Err(self.field_at(at / 8, 7 - at % 8).into())
     }
 
@@ -298,30 +366,17 @@ impl Row {
                 | Handler::WriteAndVerify(_)
                 | Handler::Verify(_)
                 | Handler::WriteSame(_)
-                | Handler::CompareAndWrite,
+                | Handler::CompareAndWrite
+                | Handler::OrWrite,
                 1,
                 5..=7,
             ) => Sense::cdb_bit(1, 7),
             // POWER CONDITION.
             (Handler::StartStopUnit, 4, 4..=7) => Sense::cdb_bit(4, 7),
-            // SELF-TEST CODE; PARAMETER LIST LENGTH.
+            // SELF-TEST CODE.
             (Handler::SendDiagnostic, 1, 5..=7) => Sense::cdb_bit(1, 7),
-            (Handler::SendDiagnostic, 3 | 4, _) => Sense::cdb_byte(3),
             _ => Sense::cdb_bit(byte, bit),
         }
-    }
-
-    fn allowed(&self) -> u128 {
-        let padding = match self.cdb_bytes {
-            16 => 0,
-            bytes => u128::MAX >> (8 * u32::from(bytes)),
-        };
-        let code = u128::from(u8::MAX) << 120;
-        let action = match self.service_action {
-            Some(_) => u128::from(SERVICE_ACTION_MASK) << 112,
-            None => 0,
-        };
-        self.usage | padding | code | action
     }
 }
 
@@ -337,14 +392,31 @@ mod tests {
             assert!(key(&pair[0]) < key(&pair[1]), "{}", pair[1].name);
         }
         for row in ROWS {
-            let mut cdb = Cdb::new(&[row.opcode, row.service_action.unwrap_or(0)]);
-            let found = Row::of(&cdb).unwrap();
+            let cdb = plain_cdb(row);
+            let found = Row::of(&Cdb::new(&cdb)).unwrap();
             assert!(std::ptr::eq(found, row), "{}", row.name);
-            assert_eq!(row.check_reserved(&cdb), Ok(()), "{}", row.name);
+            assert_eq!(row.check_reserved(&Cdb::new(&cdb)), Ok(()), "{}", row.name);
             // Padding behind the CDB is nobody's business.
-            cdb.0[usize::from(row.cdb_bytes)..].fill(0xff);
-            assert_eq!(row.check_reserved(&cdb), Ok(()), "{}", row.name);
+            let mut padded = cdb;
+            padded[usize::from(row.cdb_bytes)..].fill(0xff);
+            let padded = Cdb::new(&padded);
+            assert_eq!(row.check_reserved(&padded), Ok(()), "{}", row.name);
         }
+    }
+
+    /// A CDB of the command in which nothing is set that need not be.
+    fn plain_cdb(row: &Row) -> [u8; CDB_BYTES] {
+        let mut cdb = [0; CDB_BYTES];
+        cdb[0] = row.opcode;
+        match row.service_action {
+            Some(action) if row.opcode == VARIABLE_LENGTH => {
+                cdb[7] = ADDITIONAL_BYTES;
+                cdb[8..10].copy_from_slice(&action.to_be_bytes());
+            }
+            Some(action) => cdb[1] = action.to_be_bytes()[1],
+            None => {}
+        }
+        cdb
     }
 
     #[test]
@@ -352,6 +424,7 @@ mod tests {
         // SPC-5 "Operation code": the group code says the length of the CDB.
         for row in ROWS {
             let bytes = match row.opcode >> 5 {
+                3 if row.opcode == VARIABLE_LENGTH => 32,
                 0 => 6,
                 1 | 2 => 10,
                 4 => 16,
@@ -365,14 +438,16 @@ mod tests {
     #[test]
     fn each_reserved_bit_is_refused_with_its_place() {
         for row in ROWS {
-            for at in 8..u32::from(row.cdb_bytes) * 8 {
-                let bit = 1u128 << (127 - at);
-                if row.allowed() & bit != 0 {
-                    continue;
-                }
+            for at in 8..u16::from(row.cdb_bytes) * 8 {
                 let byte = u8::try_from(at / 8).unwrap();
                 let in_byte = u8::try_from(7 - at % 8).unwrap();
-                let cdb = Cdb((row.usage & (u128::from(u8::MAX) << 120) | bit).to_be_bytes());
+                let half = row.allowed[usize::from(at / 128)];
+                if half & (1 << (127 - at % 128)) != 0 {
+                    continue;
+                }
+                let mut cdb = plain_cdb(row);
+                cdb[usize::from(byte)] |= 1 << in_byte;
+                let cdb = Cdb::new(&cdb);
                 let Err(Refusal::Check(sense)) = row.check_reserved(&cdb) else {
                     panic!("{}: byte {byte} bit {in_byte} is accepted", row.name);
                 };

@@ -22,6 +22,8 @@ pub struct LuSnapshot {
     pub mode: ModeValues,
     /// What [`ModeValues`] were at start, and return to at a reset.
     pub mode_defaults: ModeValues,
+    /// What SET TIMESTAMP said, as milliseconds to add to the time of day; `None`: nothing yet.
+    pub timestamp_offset_ms: Option<i64>,
     /// SPC-2 RESERVE: the one nexus that may use the LU.
     pub reservation: Option<NexusId>,
     /// The ports the LU can be reached through, ascending by relative port identifier.
@@ -49,6 +51,7 @@ impl LuSnapshot {
             identity,
             mode,
             mode_defaults: mode,
+            timestamp_offset_ms: None,
             reservation: None,
             target_ports,
             condition: LuCondition::Ready,

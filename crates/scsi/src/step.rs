@@ -94,6 +94,12 @@ pub enum ReadInto {
 /// Where the blocks of an [`Io::Write`] come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteFrom {
+    /// The bytes that the task's last [`Io::Read`] into [`ReadInto::Scratch`] read, each with the bits of the Data-Out
+    /// window last asked for set in it.
+    OrScratch {
+        /// Of the first byte, in the command's Data-Out.
+        offset: u32,
+    },
     /// From the Data-Out window last asked for.
     DataOut {
         /// Of the first byte, in the command's Data-Out (not in the window).

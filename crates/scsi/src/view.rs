@@ -2,6 +2,12 @@
 
 use crate::lun::LunList;
 
+/// The time of day, asked for only by commands that tell it.
+pub trait WallClock {
+    /// Milliseconds since 1970-01-01 00:00 UTC.
+    fn unix_ms(&self) -> u64;
+}
+
 /// What goes with a LUN of a nexus, not with the logical unit. Handed to every call, as it is then.
 #[derive(Clone, Copy)]
 pub struct LunView<'a> {
@@ -9,6 +15,8 @@ pub struct LunView<'a> {
     pub target_port: u16,
     /// The mapping allows no writes.
     pub write_protected: bool,
+    /// The time of day.
+    pub clock: &'a dyn WallClock,
     /// All LUNs of the nexus, for REPORT LUNS.
     pub luns: &'a dyn LunList,
 }

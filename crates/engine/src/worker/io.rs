@@ -195,6 +195,11 @@ fn ground(
         },
         Io::Write {
             blocks,
+            from: WriteFrom::OrScratch { offset },
+            ..
+        } => or_scratch(task, offset, bytes(blocks)),
+        Io::Write {
+            blocks,
             from: WriteFrom::DataOut { offset },
             ..
         } => {
@@ -262,6 +267,21 @@ fn scratch(task: &mut Task, bytes: usize, held: usize, cx: &mut Cx) -> Ground {
             ground => ground,
         },
     }
+}
+
+/// What the task has read into its scratch memory, with the bits of its Data-Out from `offset` on set in it.
+fn or_scratch(task: &mut Task, offset: u32, bytes: usize) -> Ground {
+    let Some(mut buffer) = task.scratch.take() else {
+        return Ground::Starving;
+    };
+    let length = u32::try_from(bytes).unwrap_or(u32::MAX);
+    for (read, sent) in buffer
+        .iter_mut()
+        .zip(task.window.slice(offset, length).unwrap_or_default())
+    {
+        *read |= sent;
+    }
+    Ground::Memory(Some(Memory::Owned(buffer)))
 }
 
 /// One task of a worker at a time gets scratch memory beyond every share: tasks that all hold a window and all wait for

@@ -125,7 +125,7 @@ impl SessionLink {
         count(&self.record.counters.commands, 1);
         let bytes = event.expected_data_transfer_length;
         let command = Command {
-            cdb: Cdb(event.cdb),
+            cdb: Cdb::new(event.cdb.as_slice()),
             attribute: attribute(event.attribute),
             data_out_bytes: if event.write { bytes } else { 0 },
             data_in_bytes: if event.read { bytes } else { 0 },

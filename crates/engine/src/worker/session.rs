@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iscsi_proto::login::Established;
 use iscsi_proto::session::{
@@ -12,7 +12,7 @@ use iscsi_wire::TaskManagementResponseCode;
 use model::LogicalUnitNumber;
 use reactor::{Op, RecvInto, SocketId};
 use scsi::lu::{NexusId, TaskKey};
-use scsi::{Lun, LunList, LunView};
+use scsi::{Lun, LunList, LunView, WallClock};
 
 use super::cx::{Cx, Kind, from_task_key, token};
 use super::task::{Placing, Task};
@@ -282,6 +282,7 @@ impl SessionLink {
         LunView {
             target_port: place.relative_target_port,
             write_protected,
+            clock: &MachineClock,
             luns,
         }
     }
@@ -323,6 +324,18 @@ impl SessionLink {
 
 /// The LUNs of a session, as REPORT LUNS lists them.
 pub(super) struct Luns<'a>(pub(super) &'a [LunEntry]);
+
+/// The machine's time of day.
+struct MachineClock;
+
+impl WallClock for MachineClock {
+    fn unix_ms(&self) -> u64 {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
 
 impl LunList for Luns<'_> {
     fn count(&self) -> usize {

@@ -1,10 +1,10 @@
 //! From a stream of bytes to headers and data segments (RFC 7143 §11.2).
 //!
 //! Keeps at most one header, one padding with its digest, and a running CRC: bytes of payload pass by. A header that
-//! stands whole in the input is read where it stands. Additional Header Segments are summed into the header digest and
-//! dropped: no command that is supported has one.
+//! stands whole in the input is read where it stands. Of Additional Header Segments the first [`KEPT_AHS_BYTES`] are kept,
+//! which hold the rest of the longest CDB that is supported; all of them are summed into the header digest.
 
-use iscsi_wire::{BHS_BYTES, Bhs, Crc32c, DIGEST_BYTES, Itt, Ttt, crc32c, pad};
+use iscsi_wire::{Ahs, AhsSegments, BHS_BYTES, Bhs, Crc32c, DIGEST_BYTES, Itt, Ttt, crc32c, pad};
 
 use crate::session::TaskId;
 use crate::session::task::RequestSlot;
@@ -30,6 +30,9 @@ pub(crate) struct Receive {
     pub(crate) stage: Stage,
     header: [u8; BHS_BYTES],
     header_filled: usize,
+    /// The beginning of the Additional Header Segments of the last header that had any.
+    ahs: [u8; KEPT_AHS_BYTES],
+    ahs_filled: usize,
     tail: [u8; TAIL_BYTES],
     tail_filled: usize,
     crc: Running,
@@ -90,6 +93,9 @@ impl PartialEq for Running {
 
 impl Eq for Running {}
 
+/// One Extended CDB segment (RFC 7143 §11.2.2.3) for the sixteen bytes that a CDB of 32 has beyond the header.
+const KEPT_AHS_BYTES: usize = 4 + 16;
+
 /// Padding and data digest.
 const TAIL_BYTES: usize = 3 + DIGEST_BYTES;
 
@@ -109,6 +115,8 @@ impl Receive {
             stage: Stage::Header,
             header: [0; BHS_BYTES],
             header_filled: 0,
+            ahs: [0; KEPT_AHS_BYTES],
+            ahs_filled: 0,
             tail: [0; TAIL_BYTES],
             tail_filled: 0,
             crc: Running(None),
@@ -124,6 +132,15 @@ impl Receive {
     /// Whether the stream stands between PDUs, or within the 48 bytes of a header.
     pub(crate) fn between_segments(&self) -> bool {
         self.stage == Stage::Header
+    }
+
+    /// The CDB's bytes after the sixteen in the header, where the first segment brings them: at most sixteen, and none
+    /// where there are more. To be asked about the header taken last, when that has Additional Header Segments.
+    pub(crate) fn extended_cdb(&self) -> &[u8] {
+        match AhsSegments::new(&self.ahs[..self.ahs_filled]).next() {
+            Some(Ok(Ahs::ExtendedCdb(bytes))) => bytes,
+            _ => &[],
+        }
     }
 
     /// Begins a header with these bytes. False where they are too many.
@@ -154,11 +171,17 @@ impl Receive {
                         return (taken, HeaderStep::More);
                     }
                     self.crc = Running(digest.then(|| summed(&self.header)));
-                    self.stage = Stage::Ahs(Bhs(self.header).total_ahs_bytes());
+                    let ahs_bytes = Bhs(self.header).total_ahs_bytes();
+                    if ahs_bytes > 0 {
+                        self.ahs = [0; KEPT_AHS_BYTES];
+                        self.ahs_filled = 0;
+                    }
+                    self.stage = Stage::Ahs(ahs_bytes);
                 }
                 Stage::Ahs(missing) => {
                     let part = &rest[..rest.len().min(usize::from(missing))];
                     self.crc.update(part);
+                    fill(&mut self.ahs, &mut self.ahs_filled, part);
                     taken += part.len();
                     let left = usize::from(missing) - part.len();
                     self.stage = match u16::try_from(left) {
@@ -365,7 +388,15 @@ mod tests {
                     (second.len(), HeaderStep::Header(bhs)),
                     "{digest} {cut}"
                 );
-                assert_eq!(receive, Receive::new());
+                // The header's segments are kept until the next that has some.
+                let (ahs, ahs_filled) = (receive.ahs, receive.ahs_filled);
+                assert_eq!(ahs_filled, usize::from(ahs_words) * 4);
+                let rest = Receive {
+                    ahs,
+                    ahs_filled,
+                    ..Receive::new()
+                };
+                assert_eq!(receive, rest);
             }
         }
     }

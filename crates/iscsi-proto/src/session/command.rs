@@ -5,8 +5,8 @@ use iscsi_wire::{Bhs, RejectReason, ScsiCommand};
 use super::task::{Completion, Decision, R2ts, RequestSlot, Residual, Task, Unsolicited};
 use super::window::{Arrival, HeldRequest};
 use super::{
-    CommandEvent, ConnectionIndex, DataFault, Event, MAX_SENSE_BYTES, Outcome, Session, TaskId,
-    TransportSense,
+    CdbBytes, CommandEvent, ConnectionIndex, DataFault, Event, MAX_SENSE_BYTES, Outcome, Session,
+    TaskId, TransportSense,
 };
 use crate::connection::Purpose;
 
@@ -57,7 +57,13 @@ impl Session {
         if command.data_segment_length > 0 {
             self.begin_segment(c, bhs, Purpose::Immediate(task), 0);
         }
-        Some(Event::Command(self.command_event(task, &command, deliver)))
+        let mut event = self.command_event(task, &command, deliver);
+        if command.total_ahs_length > 0
+            && let Some(connection) = self.connection_mut(c)
+        {
+            event.cdb.extend(connection.receive.extended_cdb());
+        }
+        Some(Event::Command(event))
     }
 
     fn command_event(&self, task: TaskId, command: &ScsiCommand, deliver: bool) -> CommandEvent {
@@ -76,8 +82,7 @@ impl Session {
         CommandEvent {
             task,
             lun: command.lun,
-            cdb: command.cdb,
-            extended_cdb: command.total_ahs_length > 0,
+            cdb: CdbBytes::new(command.cdb),
             attribute: command.attribute,
             read: command.read,
             write: command.write,

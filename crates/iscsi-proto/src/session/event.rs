@@ -163,6 +163,42 @@ pub enum Event {
     },
 }
 
+/// A CDB as it arrived: the sixteen bytes of the header, and up to sixteen more from an Extended CDB segment (RFC 7143
+/// §11.2.2.3). Of a CDB that is still longer only the header's bytes are told: no command that is supported is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CdbBytes {
+    bytes: [u8; MAX_CDB_BYTES],
+    len: u8,
+}
+
+const HEADER_CDB_BYTES: usize = 16;
+const MAX_CDB_BYTES: usize = 32;
+
+impl CdbBytes {
+    /// What the header has.
+    #[must_use]
+    pub fn new(header: [u8; HEADER_CDB_BYTES]) -> Self {
+        let mut bytes = [0; MAX_CDB_BYTES];
+        bytes[..HEADER_CDB_BYTES].copy_from_slice(&header);
+        Self { bytes, len: 16 }
+    }
+
+    /// What came, 16 to 32 bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    pub(super) fn extend(&mut self, more: &[u8]) {
+        for byte in more {
+            if let Some(place) = self.bytes.get_mut(usize::from(self.len)) {
+                *place = *byte;
+                self.len += 1;
+            }
+        }
+    }
+}
+
 /// A SCSI command as it arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandEvent {
@@ -170,10 +206,8 @@ pub struct CommandEvent {
     pub task: TaskId,
     /// Addressed logical unit.
     pub lun: Lun64,
-    /// The CDB's first 16 bytes.
-    pub cdb: [u8; 16],
-    /// The CDB is longer than 16 bytes, and its rest is not told. The device server supports no such command.
-    pub extended_cdb: bool,
+    /// The CDB.
+    pub cdb: CdbBytes,
     /// Task attribute.
     pub attribute: TaskAttribute,
     /// Data-In is expected. Never together with `write`: bidirectional commands end here, see

@@ -60,9 +60,9 @@ use iscsi_wire::{Itt, Ttt};
 
 pub use counters::SessionCounters;
 pub use event::{
-    CommandEvent, ConnectionIndex, DataFault, DropReason, Event, LogoutHandle, MAX_SENSE_BYTES,
-    Outcome, ReceivePlan, Received, SendTargets, SessionLimits, TaskId, TextHandle, TmfEvent,
-    TmfHandle, TmfReference,
+    CdbBytes, CommandEvent, ConnectionIndex, DataFault, DropReason, Event, LogoutHandle,
+    MAX_SENSE_BYTES, Outcome, ReceivePlan, Received, SendTargets, SessionLimits, TaskId,
+    TextHandle, TmfEvent, TmfHandle, TmfReference,
 };
 pub use image::ImageError;
 pub use sense::{TRANSPORT_SENSE_BYTES, TransportSense};

@@ -27,6 +27,8 @@ pub enum UnitAttention {
     RegistrationsPreempted,
     /// ASYMMETRIC ACCESS STATE CHANGED.
     AsymmetricAccessStateChanged,
+    /// TIMESTAMP CHANGED by another nexus.
+    TimestampChanged,
     /// CAPACITY DATA HAS CHANGED.
     CapacityDataChanged,
     /// INQUIRY DATA HAS CHANGED.
@@ -55,6 +57,7 @@ impl UnitAttention {
             Self::ReservationsReleased => (0x2a, 0x04),
             Self::RegistrationsPreempted => (0x2a, 0x05),
             Self::AsymmetricAccessStateChanged => (0x2a, 0x06),
+            Self::TimestampChanged => (0x2a, 0x10),
             Self::CapacityDataChanged => (0x2a, 0x09),
             Self::InquiryDataChanged => (0x3f, 0x03),
             Self::ReportedLunsDataChanged => (0x3f, 0x0e),
@@ -214,6 +217,7 @@ mod tests {
             ReservationsReleased,
             RegistrationsPreempted,
             AsymmetricAccessStateChanged,
+            TimestampChanged,
             CapacityDataChanged,
             InquiryDataChanged,
             ReportedLunsDataChanged,
@@ -254,6 +258,7 @@ mod tests {
         assert_eq!(MediumMayHaveChanged.additional_sense(), (0x28, 0x00));
         assert_eq!(ModeParametersChanged.additional_sense(), (0x2a, 0x01));
         assert_eq!(ReservationsReleased.additional_sense(), (0x2a, 0x04));
+        assert_eq!(TimestampChanged.additional_sense(), (0x2a, 0x10));
         assert_eq!(CapacityDataChanged.additional_sense(), (0x2a, 0x09));
         assert_eq!(InquiryDataChanged.additional_sense(), (0x3f, 0x03));
         assert_eq!(ReportedLunsDataChanged.additional_sense(), (0x3f, 0x0e));

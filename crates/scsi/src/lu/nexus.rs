@@ -11,6 +11,9 @@ pub struct NexusLu {
     pub(super) detaching: Option<super::TaskKey>,
     /// SPC-5 "PREVENT ALLOW MEDIUM REMOVAL command": this nexus prevents removal.
     pub prevents_medium_removal: bool,
+    /// SPC-5 "WRITE BUFFER command", echo mode: what this nexus has written, at most
+    /// [`ECHO_BUFFER_BYTES`](crate::ECHO_BUFFER_BYTES).
+    pub(crate) echo_buffer: Option<Box<[u8]>>,
 }
 
 impl NexusLu {
@@ -21,6 +24,7 @@ impl NexusLu {
             tasks: 0,
             detaching: None,
             prevents_medium_removal: false,
+            echo_buffer: None,
         };
         for attention in attentions {
             nexus.establish(*attention);

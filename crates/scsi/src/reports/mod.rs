@@ -2,7 +2,10 @@
 //!
 //! It knows no I/O and no task state: snapshot and CDB in, bytes out.
 
+mod buffer;
 mod capacity;
+mod defects;
+mod diagnostics;
 mod inquiry;
 mod luns;
 mod mode;
@@ -10,9 +13,13 @@ mod operation_codes;
 mod request_sense;
 mod target_ports;
 mod task_management;
+mod timestamp;
 mod vpd;
 
+pub(crate) use buffer::read_buffer;
 pub(crate) use capacity::{read_capacity_10, read_capacity_16};
+pub(crate) use defects::{read_defect_data_10, read_defect_data_12};
+pub(crate) use diagnostics::{SUPPORTED_PAGES, receive_diagnostic_results};
 pub(crate) use inquiry::{PeripheralQualifier, inquiry, standard_inquiry};
 pub(crate) use luns::report_luns;
 pub(crate) use mode::{ModeSelectList, mode_sense};
@@ -20,6 +27,7 @@ pub(crate) use operation_codes::report_operation_codes;
 pub(crate) use request_sense::request_sense;
 pub(crate) use target_ports::report_target_port_groups;
 pub(crate) use task_management::report_task_management;
+pub(crate) use timestamp::report_timestamp;
 
 use crate::command::Command;
 use crate::reply::Reply;

@@ -16,8 +16,7 @@ pub(crate) fn report_operation_codes(asked: &Asked<'_>, out: &mut Vec<u8>) -> Re
     let timeouts = cdb.bit::<2>(7);
     let has_actions = rows_of(opcode).any(|row| row.service_action.is_some());
     let known = rows_of(opcode).next().is_some();
-    let by_action =
-        || rows_of(opcode).find(|row| row.service_action.map(u16::from) == Some(action));
+    let by_action = || rows_of(opcode).find(|row| row.service_action == Some(action));
     let found = match cdb.byte::<2>() & 0x07 {
         // All commands.
         0b000 => {
@@ -56,7 +55,7 @@ fn all(lu: &LuSnapshot, timeouts: bool, reply: &mut Reply<'_>) {
     let length = u32::try_from(rows().count() * each).unwrap_or(u32::MAX);
     reply.put(&length.to_be_bytes());
     for row in rows() {
-        let action = u16::from(row.service_action.unwrap_or(0)).to_be_bytes();
+        let action = row.service_action.unwrap_or(0).to_be_bytes();
         // CTDP, SERVACTV.
         let flags = u8::from(timeouts) << 1 | u8::from(row.service_action.is_some());
         reply.put(&[
@@ -84,8 +83,7 @@ fn one(row: Option<&Row>, timeouts: bool, reply: &mut Reply<'_>) {
     };
     // CTDP; SUPPORT 011b: as the standard has it.
     reply.put(&[0, u8::from(timeouts) << 7 | 0x03, 0, row.cdb_bytes]);
-    let usage = row.usage.to_be_bytes();
-    reply.put(&usage[..usize::from(row.cdb_bytes)]);
+    reply.put(&row.usage[..usize::from(row.cdb_bytes)]);
     if timeouts {
         put_timeouts(row, reply);
     }

@@ -10,6 +10,8 @@
 mod compare_and_write;
 mod extent;
 mod gate;
+mod list;
+mod or_write;
 mod plan;
 mod settings;
 mod state;
@@ -104,7 +106,10 @@ pub fn resume(
         (Resumed::Lifted, WaitsFor::Fence) => task.drive(shard, view),
         (Resumed::DataOut(bytes), WaitsFor::DataOut) => {
             task.data_out_bytes += bytes.len() as u64;
-            let taken = task.state.handle_data_out(bytes, shard.snapshot());
+            let taken = match &mut task.state {
+                State::List(list) => list.handle_data_out(bytes, shard.nexus_mut(task.nexus), view),
+                state => state.handle_data_out(bytes, shard.snapshot()),
+            };
             task.go_on(taken, shard, view)
         }
         (
@@ -120,6 +125,9 @@ pub fn resume(
                 Ok(()) => task.state.handle_io(data_out, scratch),
                 Err(error) => Err(refusal_of(&error)),
             };
+            if matches!(&task.state, State::OrWrite(or) if or.is_between_windows()) {
+                shard.release(task.key);
+            }
             task.go_on(taken, shard, view)
         }
         (Resumed::Granted, WaitsFor::Home) => {

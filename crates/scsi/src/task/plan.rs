@@ -6,6 +6,8 @@ use super::compare_and_write::CompareAndWrite;
 use super::extent::{
     Extent, check_transfer_length, checked_extent, compare_extent, forces_unit_access,
 };
+use super::list::List;
+use super::or_write::OrWrite;
 use super::settings::{Flush, ModeSelect, Reservation};
 use super::state::{Ending, State};
 use super::transfer::{Cursor, Read, Verify, VerifyWith, Write, WriteCheck};
@@ -62,6 +64,15 @@ pub(super) fn plan(
         Handler::ReportTargetPortGroups => reports::report_target_port_groups(&asked, out)?,
         Handler::ReportOperationCodes => reports::report_operation_codes(&asked, out)?,
         Handler::ReportTaskManagement => reports::report_task_management(&asked, out)?,
+        Handler::ReportTimestamp => reports::report_timestamp(&asked, out)?,
+        Handler::ReceiveDiagnostic => reports::receive_diagnostic_results(&asked, out)?,
+        Handler::ReadDefectData10 => reports::read_defect_data_10(&asked, out)?,
+        Handler::ReadDefectData12 => reports::read_defect_data_12(&asked, out)?,
+        Handler::ReadBuffer => {
+            let nexus = shard.nexus(task.nexus);
+            let echo = nexus.and_then(|nexus| nexus.echo_buffer.as_deref());
+            reports::read_buffer(&asked, echo, out)?
+        }
         Handler::ReportLuns => {
             let done = reports::report_luns(command, view.luns, out)?;
             // SPC-5 "REPORT LUNS command": it tells what that unit attention would.
@@ -88,8 +99,10 @@ pub(super) fn plan(
             }
             Done::status(Status::Good)
         }
-        // SPC-5 "SEND DIAGNOSTIC command": the default self-test finds nothing wrong.
-        Handler::TestUnitReady | Handler::SendDiagnostic => Done::status(Status::Good),
+        Handler::TestUnitReady => Done::status(Status::Good),
+        Handler::SendDiagnostic | Handler::WriteBuffer | Handler::SetTimestamp => {
+            return List::plan(row.handler, command).map(list_plan);
+        }
         Handler::ModeSelect(_) | Handler::Reserve | Handler::Release | Handler::StartStopUnit => {
             return settings(row.handler, command);
         }
@@ -108,6 +121,7 @@ pub(super) fn check_range(row: &Row, cdb: &Cdb, geometry: Geometry) -> Result<()
         | Handler::PreFetch(layout)
         | Handler::SynchronizeCache(layout)
         | Handler::WriteSame(layout) => checked_extent(layout, cdb, geometry).map(|_| ()),
+        Handler::OrWrite => checked_extent(Layout::Sixteen, cdb, geometry).map(|_| ()),
         Handler::CompareAndWrite => compare_extent(cdb, geometry).map(|_| ()),
         _ => Ok(()),
     }
@@ -157,6 +171,7 @@ fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, 
         }
         Handler::WriteSame(layout) => write_same(layout, command, lu),
         Handler::CompareAndWrite => compare_and_write(command, geometry),
+        Handler::OrWrite => or_write(command, geometry),
         Handler::Unmap => unmap(command),
         _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
     }
@@ -278,6 +293,31 @@ fn compare_and_write(command: &Command, geometry: Geometry) -> Result<Plan, Refu
     let durable = cdb.bit::<1>(3);
     let state = CompareAndWrite::new(extent.lba, extent.blocks, half, durable);
     Ok(Plan::Work(State::CompareAndWrite(state)))
+}
+
+/// SBC-4 "ORWRITE (16) command". Of an ORWRITE that the initiator sends only part of, the whole blocks that come are
+/// taken.
+fn or_write(command: &Command, geometry: Geometry) -> Result<Plan, Refusal> {
+    let layout = Layout::Sixteen;
+    let extent = checked_extent(layout, &command.cdb, geometry)?;
+    check_transfer_length(layout, extent, geometry)?;
+    let bytes = transfer_bytes(extent.blocks, geometry);
+    let sent = u64::from(command.data_out_bytes / geometry.block_size_bytes.max(1));
+    let blocks = extent.blocks.min(sent);
+    if blocks == 0 {
+        return Ok(Plan::good(bytes));
+    }
+    let at = Cursor::new(extent.lba, blocks, geometry);
+    let durable = forces_unit_access(layout, &command.cdb);
+    Ok(Plan::Work(State::OrWrite(OrWrite::new(at, durable, bytes))))
+}
+
+/// The work of a parameter list, where there is one.
+fn list_plan(list: Option<List>) -> Plan {
+    match list {
+        Some(list) => Plan::Work(State::List(list)),
+        None => Plan::good(0),
+    }
 }
 
 /// SBC-4 "UNMAP command".

@@ -6,6 +6,8 @@ use crate::snapshot::LuSnapshot;
 use crate::step::Io;
 
 use super::compare_and_write::CompareAndWrite;
+use super::list::List;
+use super::or_write::OrWrite;
 use super::settings::{Flush, ModeSelect, Reservation};
 use super::transfer::{Read, Verify, Write};
 use super::zero::{Unmap, WriteSame};
@@ -24,6 +26,9 @@ pub(super) enum State {
     },
     Unmap(Unmap),
     CompareAndWrite(CompareAndWrite),
+    OrWrite(OrWrite),
+    /// A short parameter list.
+    List(List),
     ModeSelect(ModeSelect),
     Reservation(Reservation),
     Flush(Flush),
@@ -59,6 +64,8 @@ impl State {
             },
             Self::Unmap(unmap) => unmap.next(lu),
             Self::CompareAndWrite(compare) => compare.next(lu),
+            Self::OrWrite(or) => or.next(lu),
+            Self::List(list) => list.next(),
             Self::ModeSelect(select) => select.next(),
             Self::Reservation(reservation) => reservation.next(),
             Self::Flush(flush) => flush.next(),
@@ -77,6 +84,7 @@ impl State {
                 Ok(())
             }
             Self::CompareAndWrite(compare) => compare.handle_data_out(bytes),
+            Self::OrWrite(or) => or.handle_data_out(bytes),
             Self::ModeSelect(select) => select.handle_data_out(bytes, lu),
             _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
         }
@@ -91,9 +99,14 @@ impl State {
             Self::WriteSame(same) => same.handle_io(),
             Self::Unmap(unmap) => unmap.handle_io(),
             Self::CompareAndWrite(compare) => return compare.handle_io(data_out, scratch),
+            Self::OrWrite(or) => return or.handle_io(data_out, scratch),
             Self::ModeSelect(select) => select.handle_io(),
             Self::Flush(flush) => flush.handle_io(),
-            Self::New | Self::UnmapList { .. } | Self::Reservation(_) | Self::Ended => {
+            Self::New
+            | Self::UnmapList { .. }
+            | Self::List(_)
+            | Self::Reservation(_)
+            | Self::Ended => {
                 return Err(Sense::INTERNAL_TARGET_FAILURE.into());
             }
         }
@@ -104,6 +117,8 @@ impl State {
     pub(super) fn handle_granted(&mut self) -> Result<(), Refusal> {
         match self {
             Self::CompareAndWrite(compare) => compare.handle_granted(),
+            Self::OrWrite(or) => or.handle_granted(),
+            Self::List(list) => list.handle_granted(),
             Self::ModeSelect(select) => select.handle_granted(),
             Self::Reservation(reservation) => reservation.handle_granted(),
             _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),

@@ -10,10 +10,10 @@ use crate::step::{Io, ReadInto, WINDOW_BYTES, WriteFrom};
 /// How far a transfer is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor {
-    lba: u64,
+    pub(super) lba: u64,
     left_blocks: u64,
     /// Of the next block, in the command's data.
-    offset: u32,
+    pub(super) offset: u32,
     block_bytes: u32,
 }
 
@@ -29,31 +29,31 @@ impl Cursor {
         }
     }
 
-    fn is_at_end(&self) -> bool {
+    pub(super) fn is_at_end(&self) -> bool {
         self.left_blocks == 0
     }
 
     /// Blocks of the next window.
-    fn piece_blocks(&self) -> u64 {
+    pub(super) fn piece_blocks(&self) -> u64 {
         self.left_blocks
             .min(u64::from(WINDOW_BYTES / self.block_bytes))
     }
 
     /// Bytes of the next window.
-    fn piece_bytes(&self) -> u32 {
+    pub(super) fn piece_bytes(&self) -> u32 {
         // At most WINDOW_BYTES.
         let blocks = u32::try_from(self.piece_blocks()).unwrap_or(u32::MAX);
         blocks.saturating_mul(self.block_bytes)
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         let blocks = self.piece_blocks();
         self.offset = self.offset.saturating_add(self.piece_bytes());
         self.lba = self.lba.saturating_add(blocks);
         self.left_blocks -= blocks;
     }
 
-    fn read(&self, into: ReadInto) -> Io {
+    pub(super) fn read(&self, into: ReadInto) -> Io {
         Io::Read {
             lba: Lba(self.lba),
             blocks: self.piece_blocks(),

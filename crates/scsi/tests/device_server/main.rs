@@ -2,12 +2,14 @@
 #![allow(clippy::cast_possible_truncation)]
 
 mod blocks;
+mod buffers;
 mod caching;
 mod checks;
 mod concurrency;
 mod limits;
 mod missing;
 mod mode;
+mod or_write;
 mod random;
 mod reports;
 mod rig;

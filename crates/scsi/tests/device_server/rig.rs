@@ -9,8 +9,8 @@ use scsi::lu::{
 };
 use scsi::{
     Cdb, Command, Done, Io, LuIdentity, LuSnapshot, LunView, ReadInto, Resumed, Sense, SenseFormat,
-    Status, Step, TargetPort, Task, TaskAttribute, WINDOW_BYTES, WriteFrom, ZERO_PIECE_BYTES,
-    begin, fill_pattern, resume,
+    Status, Step, TargetPort, Task, TaskAttribute, WINDOW_BYTES, WallClock, WriteFrom,
+    ZERO_PIECE_BYTES, begin, fill_pattern, resume,
 };
 
 pub(crate) const ONE: NexusId = NexusId(1);
@@ -31,6 +31,17 @@ pub(crate) struct Rig {
     ios: usize,
     next_key: u64,
     events: VecDeque<(TaskKey, Event)>,
+}
+
+/// A clock that stands.
+pub(crate) struct Standing(pub(crate) u64);
+
+pub(crate) const NOON: Standing = Standing(1_700_000_000_000);
+
+impl WallClock for Standing {
+    fn unix_ms(&self) -> u64 {
+        self.0
+    }
 }
 
 /// What the shard lets a task do.
@@ -67,6 +78,7 @@ pub(crate) struct Live {
     out: Vec<u8>,
     pub(crate) steps: Vec<String>,
     expected_in: u32,
+    scratch: Vec<u8>,
 }
 
 /// A thin, writable store with a write cache.
@@ -220,6 +232,7 @@ impl Rig {
             out,
             steps: Vec::new(),
             expected_in,
+            scratch: Vec::new(),
         };
         live.note(&step);
         (live, step)
@@ -249,6 +262,7 @@ impl Rig {
                 let window = live.data_out[live.window.0..live.window.1].to_vec();
                 let mut scratch = Vec::new();
                 let result = self.perform(live, io, &mut scratch);
+                live.scratch.clone_from(&scratch);
                 let event = Resumed::Io {
                     result,
                     data_out: &window,
@@ -348,6 +362,14 @@ impl Rig {
                         assert!(start >= live.window.0 && end <= live.window.1);
                         self.store[range].copy_from_slice(&live.data_out[start..end]);
                     }
+                    WriteFrom::OrScratch { offset } => {
+                        let start = offset as usize;
+                        assert!(start >= live.window.0 && start + range.len() <= live.window.1);
+                        let sent = &live.data_out[start..start + range.len()];
+                        let or = |(read, sent): (&u8, &u8)| read | sent;
+                        let bytes: Vec<u8> = live.scratch.iter().zip(sent).map(or).collect();
+                        self.store[range].copy_from_slice(&bytes);
+                    }
                     WriteFrom::Pattern { bytes } => {
                         let pattern = &live.data_out[..bytes as usize];
                         fill_pattern(pattern, &mut self.store[range]);
@@ -387,6 +409,7 @@ fn view(write_protected: bool, luns: &Vec<u16>) -> LunView<'_> {
     LunView {
         target_port: 2,
         write_protected,
+        clock: &NOON,
         luns,
     }
 }
@@ -430,6 +453,7 @@ fn describe_io(io: &Io) -> String {
         } => {
             let from = match from {
                 WriteFrom::DataOut { offset } => format!("at {offset}"),
+                WriteFrom::OrScratch { offset } => format!("or {offset}"),
                 WriteFrom::Pattern { bytes } => format!("pattern {bytes}"),
             };
             let durable = if durable { " durable" } else { "" };

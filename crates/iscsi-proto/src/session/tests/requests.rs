@@ -676,22 +676,45 @@ fn target_says_when_it_wants_a_logout_or_drops() {
 }
 
 #[test]
-fn command_with_an_extended_cdb_is_told_and_the_stream_goes_on() {
-    let mut target = target();
-    let long = ScsiCommand {
-        total_ahs_length: 5,
-        ..command(1, NOTHING)
-    };
-    let mut bytes = long.emit().0.to_vec();
-    bytes.extend([0; 20]);
-    bytes.extend(wire(&[scsi(command(2, NOTHING))]));
-    target.receive(&bytes, Way::Staging(11));
-    let extended: Vec<bool> = target
-        .events
-        .iter()
-        .map(|event| matches!(event, Event::Command(command) if command.extended_cdb))
-        .collect();
-    assert_eq!(extended, [true, false]);
+fn command_with_an_extended_cdb_is_told_whole_up_to_32_bytes() {
+    // The bytes after the first sixteen, what stands before them in the header segments, and what is told.
+    let tail: Vec<u8> = (16..32).collect();
+    let longer: Vec<u8> = (16..60).collect();
+    let mut read_length = Vec::new();
+    iscsi_wire::push_bidirectional_read_length(&mut read_length, 512);
+    for (before, sent, told) in [
+        (&[][..], &tail[..], &tail[..]),
+        (&[], &tail[..3], &tail[..3]),
+        (&[], &longer, &[]),
+        (&read_length, &tail, &[]),
+        // A segment that says it is longer than all segments are.
+        (&[0xff, 0xff, 1, 0], &[], &[]),
+    ] {
+        let mut ahs = before.to_vec();
+        if !sent.is_empty() {
+            iscsi_wire::push_extended_cdb(&mut ahs, sent);
+        }
+        let long = ScsiCommand {
+            total_ahs_length: u8::try_from(ahs.len() / 4).unwrap(),
+            ..command(1, NOTHING)
+        };
+        let mut bytes = long.emit().0.to_vec();
+        bytes.extend(&ahs);
+        bytes.extend(wire(&[scsi(command(2, NOTHING))]));
+        for chunk in [1, 11, bytes.len()] {
+            let mut target = target();
+            target.receive(&bytes, Way::Staging(chunk));
+            let cdbs: Vec<Vec<u8>> = target
+                .events
+                .iter()
+                .filter_map(|event| match event {
+                    Event::Command(command) => Some(command.cdb.as_slice()[16..].to_vec()),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(cdbs, [told.to_vec(), Vec::new()], "{sent:?} by {chunk}");
+        }
+    }
 }
 
 #[test]

@@ -218,7 +218,7 @@ impl Target {
             },
         );
         if command.brings_data() {
-            if command.cdb[0] == REFUSE {
+            if command.cdb.as_slice()[0] == REFUSE {
                 self.session.discard_data(task);
             } else {
                 self.session.accept_data(task);
@@ -235,11 +235,11 @@ impl Target {
         let command = work.command;
         let bytes = command.expected_data_transfer_length;
         let start = start_of(&command);
-        match command.cdb[0] {
+        match command.cdb.as_slice()[0] {
             READ | READ_IN_WINDOWS | READ_FAILS => {
                 let end = start + bytes as usize;
                 work.memory.copy_from_slice(&self.disk[start..end]);
-                self.answer_read(task, command.cdb[0], bytes);
+                self.answer_read(task, command.cdb.as_slice()[0], bytes);
             }
             WRITE if bytes > 0 => {
                 let through = self.grant_bytes.min(bytes);
@@ -278,7 +278,7 @@ impl Target {
             return;
         };
         let bytes = work.command.expected_data_transfer_length;
-        if work.command.cdb[0] != WRITE || work.ended {
+        if work.command.cdb.as_slice()[0] != WRITE || work.ended {
             return;
         }
         if contiguous == bytes {
@@ -377,9 +377,9 @@ impl Target {
 
 fn start_of(command: &CommandEvent) -> usize {
     u32::from_be_bytes([
-        command.cdb[2],
-        command.cdb[3],
-        command.cdb[4],
-        command.cdb[5],
+        command.cdb.as_slice()[2],
+        command.cdb.as_slice()[3],
+        command.cdb.as_slice()[4],
+        command.cdb.as_slice()[5],
     ]) as usize
 }

@@ -58,7 +58,9 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
         // SPC-2 "RELEASE(6) command": of a nexus without the reservation it is no error and changes nothing.
         HomeAction::Release if !is_holder => done,
         HomeAction::NexusLost(nexus) if holder != Some(*nexus) => done,
-        HomeAction::Release | HomeAction::NexusLost(_) => Plan::Publish,
+        HomeAction::Release | HomeAction::NexusLost(_) | HomeAction::SetTimestamp(_) => {
+            Plan::Publish
+        }
         HomeAction::Reserve if is_holder => done,
         HomeAction::ModeSelect(change) if change.apply(now.mode) == now.mode => done,
         HomeAction::Resize(geometry) if *geometry == now.caps.geometry => done,
@@ -80,6 +82,13 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
         HomeAction::Reserve => next.reservation = request.nexus,
         HomeAction::Release | HomeAction::NexusLost(_) => next.reservation = None,
         HomeAction::ModeSelect(change) => next.mode = change.apply(now.mode),
+        HomeAction::SetTimestamp(offset_ms) => {
+            next.timestamp_offset_ms = Some(*offset_ms);
+            let others = request
+                .nexus
+                .map_or(AttentionScope::All, AttentionScope::AllBut);
+            attentions.push((UnitAttention::TimestampChanged, others));
+        }
         HomeAction::WriteCache(on) => {
             next.mode.write_cache = *on;
             next.mode_defaults.write_cache = *on;

@@ -152,6 +152,14 @@ pub enum StoreIo {
         /// Whether the blocks may be given back for that.
         may_unmap: bool,
     },
+    /// Tell which of these blocks the store keeps, from the first on, as [`MapRun`](block::MapRun)s in the memory: as many
+    /// as fit, and not more than can be told without much ado. The memory comes back as long as what was told.
+    Map {
+        /// First block.
+        lba: Lba,
+        /// How many.
+        blocks: u64,
+    },
 }
 
 impl StoreIo {
@@ -164,6 +172,7 @@ impl StoreIo {
             Self::Flush => IoOpKind::Flush,
             Self::Unmap { .. } => IoOpKind::Unmap,
             Self::WriteZeroes { .. } => IoOpKind::WriteZeroes,
+            Self::Map { .. } => IoOpKind::Map,
         }
     }
 
@@ -174,7 +183,8 @@ impl StoreIo {
             Self::Read { lba, blocks }
             | Self::Write { lba, blocks, .. }
             | Self::Unmap { lba, blocks }
-            | Self::WriteZeroes { lba, blocks, .. } => Some((lba, blocks)),
+            | Self::WriteZeroes { lba, blocks, .. }
+            | Self::Map { lba, blocks } => Some((lba, blocks)),
             Self::Flush => None,
         }
     }

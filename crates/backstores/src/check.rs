@@ -1,6 +1,6 @@
 //! Checks that every store makes of a request before it does anything, and what an error number means.
 
-use block::{BlockCount, Geometry, IoError, IoErrorKind, IoOpKind, Lba};
+use block::{BlockCount, Geometry, IoError, IoErrorKind, IoOpKind, Lba, MapRun};
 use reactor::Memory;
 use rustix::io::Errno;
 
@@ -33,7 +33,7 @@ pub(crate) fn range_of(
     let (offset, bytes) = geometry
         .byte_range(lba, BlockCount(blocks))
         .ok_or_else(|| error(IoErrorKind::OutOfRange).at(lba))?;
-    if read_only && io.kind() != IoOpKind::Read {
+    if read_only && !matches!(io.kind(), IoOpKind::Read | IoOpKind::Map) {
         return Err(error(IoErrorKind::ReadOnly).at(lba));
     }
     let fits = match io {
@@ -43,12 +43,27 @@ pub(crate) fn range_of(
         StoreIo::Write { .. } => {
             matches!(&request.memory, Some(memory) if memory.len() as u64 == bytes)
         }
+        StoreIo::Map { .. } => {
+            matches!(&request.memory, Some(Memory::Owned(buffer)) if buffer.len() >= MapRun::BYTES)
+        }
         StoreIo::Flush | StoreIo::Unmap { .. } | StoreIo::WriteZeroes { .. } => true,
     };
     if !fits {
         return Err(error(IoErrorKind::Unsupported).at(lba));
     }
     Ok(ByteRange { offset, bytes })
+}
+
+/// Puts runs into the memory of a [`StoreIo::Map`], as many as fit, and makes it as long as they are.
+pub(crate) fn put_runs(memory: &mut Option<Memory>, runs: impl Iterator<Item = MapRun>) {
+    if let Some(Memory::Owned(buffer)) = memory {
+        let mut filled = 0;
+        for (place, run) in buffer.chunks_exact_mut(MapRun::BYTES).zip(runs) {
+            place.copy_from_slice(&run.to_bytes());
+            filled += MapRun::BYTES;
+        }
+        buffer.set_len(filled);
+    }
 }
 
 /// The error for what the operating system answered to an operation on blocks from `lba` on.
@@ -74,7 +89,9 @@ fn kind_of(errno: Errno, op: IoOpKind) -> IoErrorKind {
         Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOTTY | Errno::INVAL => match op {
             IoOpKind::Unmap | IoOpKind::WriteZeroes => IoErrorKind::Unsupported,
             // A plain read, write or flush that a disk answers so is a disk that does not work.
-            IoOpKind::Read | IoOpKind::Write | IoOpKind::Flush => IoErrorKind::Medium,
+            IoOpKind::Read | IoOpKind::Write | IoOpKind::Flush | IoOpKind::Map => {
+                IoErrorKind::Medium
+            }
         },
         _ => IoErrorKind::Medium,
     }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use block::{Geometry, StoreCaps};
+use block::{Geometry, MapRun, StoreCaps};
 use reactor::{Driver, Memory, OpResult, Token};
 
 use crate::api::{Backstore, IoDone, IoPort, IoRequest, LocalStore, Opened, StoreIo};
 use crate::change::{ReadOnlyError, ResizeError};
-use crate::check::range_of;
+use crate::check::{put_runs, range_of};
 use crate::error::{OpenError, OpenProblem};
 use crate::identity::{Identity, IdentityHints, IdentityOrigin};
 use crate::size::{ReadOnly, Size};
@@ -134,6 +134,14 @@ impl LocalStore for LocalNull {
             && let Some(Memory::Owned(buffer)) = &mut request.memory
         {
             buffer.fill(0);
+        }
+        if let (Ok(()), StoreIo::Map { blocks, .. }) = (&result, request.io) {
+            // Nothing is kept.
+            let all = MapRun {
+                blocks,
+                mapped: false,
+            };
+            put_runs(&mut request.memory, std::iter::once(all));
         }
         port.complete(IoDone {
             token: request.token,

@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use block::{BlockCount, Geometry, IoError, IoErrorKind, Lba, StoreCaps};
+use block::{BlockCount, Geometry, IoError, IoErrorKind, Lba, MapRun, StoreCaps};
 use reactor::{Driver, LocalShared, Memory, OpResult, OutOfRange, Pin, SharedMemory, Token};
 
 use crate::api::{Backstore, IoDone, IoPort, IoRequest, LocalStore, Opened, StoreIo};
 use crate::change::{ReadOnlyError, ResizeError, ResizeProblem};
-use crate::check::range_of;
+use crate::check::{ByteRange, put_runs, range_of};
 use crate::error::{OpenError, OpenProblem};
 use crate::identity::{Identity, IdentityHints};
 use crate::null::of_memory;
@@ -125,6 +125,9 @@ impl Backstore for RamStore {
 /// What unmapping gives back at a time.
 const PAGE_BYTES: u32 = 4096;
 
+/// How much of the disk one map tells about, at least: the worker has other things to do.
+const MAP_BYTES_AT_A_TIME: u64 = 64 << 30;
+
 struct LocalRam {
     store: Arc<RamStore>,
     memory: LocalShared,
@@ -149,6 +152,10 @@ impl LocalRam {
                 None => Err(OutOfRange),
             },
             StoreIo::Flush => Ok(()),
+            StoreIo::Map { .. } => {
+                put_runs(&mut request.memory, self.runs(range));
+                Ok(())
+            }
             StoreIo::Unmap { .. }
             | StoreIo::WriteZeroes {
                 may_unmap: true, ..
@@ -157,6 +164,28 @@ impl LocalRam {
         };
         let error = IoError::new(IoErrorKind::OutOfRange, request.io.kind());
         done.map_err(|OutOfRange| error)
+    }
+
+    /// Which blocks of the range have been written, up to where it takes long to find out.
+    fn runs(&self, range: ByteRange) -> impl Iterator<Item = MapRun> {
+        let block = u64::from(self.store.size.geometry().block_size_bytes.max(1));
+        let end = range.offset + range.bytes;
+        let mut at = range.offset;
+        let mut looked_at = 0;
+        std::iter::from_fn(move || {
+            if at >= end || looked_at >= MAP_BYTES_AT_A_TIME {
+                return None;
+            }
+            // Pages, of which runs consist, have whole blocks.
+            let (mapped, bytes) = self.memory.memory().run(at).ok()?;
+            let bytes = bytes.min(end - at);
+            looked_at += bytes;
+            at += bytes;
+            Some(MapRun {
+                blocks: bytes / block,
+                mapped,
+            })
+        })
     }
 
     /// From the memory of another store, in pieces.
@@ -220,6 +249,48 @@ mod tests {
             blocks,
             durable: false,
         }
+    }
+
+    fn runs(bench: &mut Bench, lba: u64, blocks: u64, most: usize) -> Vec<(u64, bool)> {
+        let lba = Lba(lba);
+        let memory = bench.buffer(most * MapRun::BYTES, 0xff);
+        let done = bench.call(StoreIo::Map { lba, blocks }, Some(memory));
+        done.result.unwrap();
+        let memory = done.memory.unwrap();
+        let run = |run: MapRun| (run.blocks, run.mapped);
+        MapRun::all(memory.as_slice().unwrap()).map(run).collect()
+    }
+
+    #[test]
+    fn map_tells_pages_that_were_written_and_not_given_back() {
+        let mut bench = bench("ram");
+        assert_eq!(runs(&mut bench, 0, 64, 8), [(64, false)]);
+        // A part of a page is kept as a page.
+        let memory = bench.buffer(512, 0);
+        bench.call(write(9, 1), Some(memory)).result.unwrap();
+        let told = [(8, false), (8, true), (48, false)];
+        assert_eq!(runs(&mut bench, 0, 64, 8), told);
+        assert_eq!(runs(&mut bench, 0, 64, 2), told[..2]);
+        assert_eq!(runs(&mut bench, 12, 8, 8), [(4, true), (4, false)]);
+        let zeros = |may_unmap| StoreIo::WriteZeroes {
+            lba: Lba(8),
+            blocks: 56,
+            may_unmap,
+        };
+        bench.call(zeros(false), None).result.unwrap();
+        assert_eq!(runs(&mut bench, 0, 64, 8), [(8, false), (56, true)]);
+        let (lba, blocks) = (Lba(20), 20);
+        bench
+            .call(StoreIo::Unmap { lba, blocks }, None)
+            .result
+            .unwrap();
+        let told = [(8, false), (16, true), (16, false), (24, true)];
+        assert_eq!(runs(&mut bench, 0, 64, 8), told);
+        bench.call(zeros(true), None).result.unwrap();
+        assert_eq!(runs(&mut bench, 0, 64, 8), [(64, false)]);
+        let pin = bench.store.pin(Lba(63), 1).unwrap();
+        pin.copy_in(0, &[1; 4]).unwrap();
+        assert_eq!(runs(&mut bench, 0, 64, 8), [(56, false), (8, true)]);
     }
 
     #[test]

@@ -192,6 +192,16 @@ impl Bench {
                 }
                 OpResult::Write { result, data }
             }
+            // All of the medium is kept.
+            Op::Map {
+                bytes, mut buffer, ..
+            } => {
+                buffer[..8].copy_from_slice(&(bytes << 1 | 1).to_le_bytes());
+                OpResult::Read {
+                    result: result(8),
+                    buffer,
+                }
+            }
             Op::Flush { .. } => OpResult::Other(result(0).map(drop)),
             Op::Punch { .. } | Op::Zero { .. } | Op::Discard { .. } if self.no_ranges => {
                 OpResult::Other(Err(Errno::OPNOTSUPP.into()))

@@ -111,6 +111,8 @@ pub enum IoOpKind {
     Unmap,
     /// Zeroing blocks.
     WriteZeroes,
+    /// Telling which blocks it keeps.
+    Map,
 }
 
 impl fmt::Display for IoOpKind {
@@ -121,6 +123,7 @@ impl fmt::Display for IoOpKind {
             Self::Flush => "flush",
             Self::Unmap => "unmap",
             Self::WriteZeroes => "write of zeroes",
+            Self::Map => "map",
         })
     }
 }

@@ -10,7 +10,9 @@
 mod address;
 mod caps;
 mod error;
+mod map;
 
 pub use address::{BlockCount, Geometry, GeometryError, Lba, SUPPORTED_BLOCK_SIZES_BYTES};
 pub use caps::StoreCaps;
 pub use error::{IoError, IoErrorKind, IoOpKind};
+pub use map::MapRun;

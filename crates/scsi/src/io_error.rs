@@ -10,7 +10,7 @@ pub(crate) fn refusal_of(error: &IoError) -> Refusal {
     let sense = match error.kind {
         // A file that shrank has lost blocks which the LU still promises: to the initiator that is the medium, too.
         IoErrorKind::Medium | IoErrorKind::OutOfRange => match error.op {
-            IoOpKind::Read => Sense::UNRECOVERED_READ_ERROR,
+            IoOpKind::Read | IoOpKind::Map => Sense::UNRECOVERED_READ_ERROR,
             _ => Sense::WRITE_ERROR,
         },
         // Acknowledged writes may be lost, and none are taken any more.

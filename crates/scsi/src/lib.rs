@@ -45,8 +45,8 @@ pub use opcodes::command_name;
 pub use sense::{FieldPointer, MAX_SENSE_BYTES, Refusal, Sense, SenseFormat, SenseKey};
 pub use snapshot::{LuCondition, LuIdentity, LuSnapshot, MAX_SERIAL_BYTES, ModeValues, TargetPort};
 pub use step::{
-    Done, Io, ReadInto, Resumed, Status, Step, WINDOW_BYTES, WriteFrom, ZERO_PIECE_BYTES,
-    fill_pattern,
+    Done, Io, MAP_BYTES, ReadInto, Resumed, Status, Step, WINDOW_BYTES, WriteFrom,
+    ZERO_PIECE_BYTES, fill_pattern,
 };
 pub use task::{Task, begin, resume};
 pub use view::{LunView, WallClock};

@@ -13,6 +13,9 @@ pub const WINDOW_BYTES: u32 = 1 << 20;
 /// without writing zeros. No data is moved, but the store is busy with it all the same.
 pub const ZERO_PIECE_BYTES: u32 = 16 << 20;
 
+/// Memory for an [`Io::Map`], in bytes.
+pub const MAP_BYTES: usize = 4096;
+
 /// What the caller has to do before it resumes the task (or, with [`Step::Done`], instead).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -76,6 +79,14 @@ pub enum Io {
         /// The blocks may be given back, if they then read as zeros.
         may_unmap: bool,
     },
+    /// Tell which blocks the store keeps, from the first on, as [`MapRun`](block::MapRun)s: as many as it has to tell of
+    /// and as [`MAP_BYTES`] hold, shown in [`Resumed::Io`] as `scratch`.
+    Map {
+        /// The first block.
+        lba: Lba,
+        /// How many.
+        blocks: u64,
+    },
 }
 
 /// Where the blocks of an [`Io::Read`] go.
@@ -137,7 +148,7 @@ pub enum Resumed<'a> {
         result: Result<(), IoError>,
         /// The present Data-Out window, empty when there is none.
         data_out: &'a [u8],
-        /// What an [`Io::Read`] into [`ReadInto::Scratch`] read; otherwise empty.
+        /// What an [`Io::Read`] into [`ReadInto::Scratch`] read, or an [`Io::Map`] told; otherwise empty.
         scratch: &'a [u8],
     },
     /// The home has done, or allowed, the [`HomeAction`].

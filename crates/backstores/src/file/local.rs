@@ -53,6 +53,8 @@ pub(super) enum Step {
         next: u64,
         durable: Option<SyncNumber>,
     },
+    /// The file tells what it keeps.
+    Map,
     /// In a flush, or waiting for one.
     Flush,
 }
@@ -125,13 +127,16 @@ impl LocalStore for LocalFile {
                 let durable = durable.then(|| self.sync.start());
                 self.push(token, task, Step::Write { durable }, op, port);
             }
+            (StoreIo::Map { .. }, Some(Memory::Owned(buffer))) => {
+                self.start_map(token, task, buffer, port);
+            }
             (StoreIo::Flush, _) => self.join_flush(token, task, port),
             (StoreIo::Unmap { .. }, _) => self.start_unmap(token, task, port),
             (StoreIo::WriteZeroes { may_unmap, .. }, _) => {
                 self.start_zeroes(token, task, may_unmap, port);
             }
             // `check` has refused these.
-            (StoreIo::Read { .. } | StoreIo::Write { .. }, memory) => {
+            (StoreIo::Read { .. } | StoreIo::Write { .. } | StoreIo::Map { .. }, memory) => {
                 end(
                     port,
                     token,
@@ -151,6 +156,9 @@ impl LocalStore for LocalFile {
             (Step::Read, OpResult::Read { result, buffer }) => {
                 let result = self.read_done(&task, result);
                 end(port, token, result, Some(Memory::Owned(buffer)));
+            }
+            (Step::Map, OpResult::Read { result, buffer }) => {
+                self.map_done(token, &task, result, buffer, port);
             }
             (Step::Write { durable }, OpResult::Write { result, data }) => {
                 match (self.write_done(&task, durable, result), durable) {
@@ -199,7 +207,7 @@ impl LocalFile {
         let state = &self.store.state;
         let range = range_of(request, state.size.geometry(), state.read_only.is_on())?;
         let kind = request.io.kind();
-        if kind == IoOpKind::Read {
+        if matches!(kind, IoOpKind::Read | IoOpKind::Map) {
             return Ok(range);
         }
         let refusal = if state.flush_failed.load(Ordering::Acquire) {

@@ -9,6 +9,7 @@
 mod caps;
 mod flush;
 mod local;
+mod map;
 mod open;
 mod ranges;
 mod resize;

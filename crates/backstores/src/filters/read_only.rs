@@ -49,7 +49,7 @@ impl LocalStore for LocalReadOnly {
 
     fn submit(&mut self, request: IoRequest, port: &mut dyn IoPort) {
         let kind = request.io.kind();
-        if matches!(kind, IoOpKind::Read | IoOpKind::Flush) {
+        if matches!(kind, IoOpKind::Read | IoOpKind::Map | IoOpKind::Flush) {
             return self.inner.submit(request, port);
         }
         let lba = request.io.range().map(|(lba, _)| lba);

@@ -29,6 +29,8 @@ pub struct StoreStats {
     pub unmaps: u64,
     /// Requests for zeros submitted.
     pub zeroes: u64,
+    /// Maps asked for.
+    pub maps: u64,
     /// Blocks asked for by reads.
     pub read_blocks: u64,
     /// Blocks given by writes.
@@ -52,7 +54,7 @@ struct Counters {
     pins: AtomicU64,
 }
 
-const KINDS: usize = 5;
+const KINDS: usize = 6;
 
 fn slot(kind: IoOpKind) -> usize {
     match kind {
@@ -61,6 +63,7 @@ fn slot(kind: IoOpKind) -> usize {
         IoOpKind::Flush => 2,
         IoOpKind::Unmap => 3,
         IoOpKind::WriteZeroes => 4,
+        IoOpKind::Map => 5,
     }
 }
 
@@ -92,6 +95,7 @@ impl StatsFilter {
             sum.flushes += submitted(IoOpKind::Flush);
             sum.unmaps += submitted(IoOpKind::Unmap);
             sum.zeroes += submitted(IoOpKind::WriteZeroes);
+            sum.maps += submitted(IoOpKind::Map);
             sum.read_blocks += load(&worker.read_blocks);
             sum.written_blocks += load(&worker.written_blocks);
             sum.completed += load(&worker.completed);

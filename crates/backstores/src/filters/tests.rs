@@ -193,6 +193,12 @@ fn stats_count_by_kind_over_all_workers() {
         };
         bench.submit(unmap, None);
     }
+    let map = StoreIo::Map {
+        lba: Lba(0),
+        blocks: 1,
+    };
+    let memory = one.buffer(8, 0);
+    one.submit(map, Some(memory));
     assert!(one.store.pin(Lba(0), 1).is_some());
     assert!(one.store.pin(Lba(64), 1).is_none());
     let expected = StoreStats {
@@ -201,9 +207,10 @@ fn stats_count_by_kind_over_all_workers() {
         flushes: 2,
         unmaps: 2,
         zeroes: 0,
+        maps: 1,
         read_blocks: 2,
         written_blocks: 4,
-        completed: 8,
+        completed: 9,
         failed: 2,
         pins: 1,
     };

@@ -5,7 +5,7 @@ use block::{IoError, IoErrorKind, Lba};
 use iscsi_proto::session::TaskId;
 use reactor::{Buffer, Memory};
 use scsi::lu::{Admit, IoKind};
-use scsi::{Io, ReadInto, Step, TaskAttribute, WriteFrom};
+use scsi::{Io, MAP_BYTES, ReadInto, Step, TaskAttribute, WriteFrom};
 
 use super::control::Control;
 use super::cx::{Cx, Kind, StoreOp, control_key, from_token, token};
@@ -209,6 +209,7 @@ fn ground(
             };
             Ground::Memory(Some(part_of(buffer, at, bytes(blocks))))
         }
+        Io::Map { .. } => scratch(task, MAP_BYTES, held, cx),
         Io::Flush | Io::Unmap { .. } | Io::WriteZeroes { .. } => Ground::Memory(None),
     }
 }
@@ -317,6 +318,7 @@ fn store_io(io: &Io) -> StoreIo {
             durable,
         },
         Io::Flush => StoreIo::Flush,
+        Io::Map { lba, blocks } => StoreIo::Map { lba, blocks },
         Io::Unmap { lba, blocks } => StoreIo::Unmap { lba, blocks },
         Io::WriteZeroes {
             lba,

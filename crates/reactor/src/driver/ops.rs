@@ -98,6 +98,19 @@ pub enum Op {
         /// How much.
         bytes: u64,
     },
+    /// Tells which parts of the range the file keeps, in whatever it fills of the buffer: for each run that is kept, or
+    /// is not, its length in bytes shifted up by one, plus one where it is kept, as 8 bytes, the lowest first. Ends in
+    /// [`OpResult::Read`]. A file that cannot tell keeps everything.
+    Map {
+        /// The file.
+        file: FileId,
+        /// From where.
+        offset: u64,
+        /// How much.
+        bytes: u64,
+        /// Where the runs go.
+        buffer: Buffer,
+    },
     /// Tells a block device that the range is not needed; what it reads as afterwards is the device's business. On a
     /// regular file this is [`Op::Punch`].
     Discard {
@@ -157,7 +170,7 @@ impl Place {
                     ..whole.skip(start)
                 })
             }
-            Self::Pinned(pin) => Some(pin.span()),
+            Self::Pinned(pin) => Some(pin.span_to_write()),
         }
     }
 }

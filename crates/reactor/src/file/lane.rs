@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, fallocate, fdatasync};
 
-use super::StoreFile;
+use super::{StoreFile, map};
 use crate::Waker;
 use crate::memory::Span;
 use crate::sys::block_device;
@@ -39,6 +39,11 @@ pub(crate) enum Work {
         span: Span,
         offset: u64,
         durable: bool,
+    },
+    Map {
+        span: Span,
+        offset: u64,
+        bytes: u64,
     },
     Flush,
     Punch {
@@ -288,6 +293,28 @@ unsafe fn perform_once(file: &StoreFile, work: Work) -> io::Result<usize> {
                 }
                 result => result,
             }
+        }
+        Work::Map {
+            span,
+            offset,
+            bytes,
+        } => {
+            let words = span.len / size_of::<u64>();
+            let mut filled = 0;
+            map::runs(file, offset, bytes, words, |word: u64| {
+                let bytes = word.to_le_bytes();
+                // SAFETY: `filled` stays below the span's length, of which `words` runs take no more, and the memory is the
+                // operation's (the caller's promise).
+                unsafe {
+                    std::ptr::copy_nonoverlapping(
+                        bytes.as_ptr(),
+                        span.ptr.add(filled),
+                        bytes.len(),
+                    );
+                }
+                filled += bytes.len();
+            })?;
+            Ok(filled)
         }
         Work::Flush => fdatasync(fd).map(|()| 0).map_err(io::Error::from),
         Work::Discard { offset, bytes } if file.is_block_device() => {

@@ -1,6 +1,7 @@
 //! An open file or block device, and its own share of threads for calls that may block.
 
 mod lane;
+mod map;
 
 pub(crate) use lane::{Job, JobId, JobResult, Lane, Returns, Work, is_direct_end};
 

@@ -7,6 +7,7 @@ mod buffer;
 mod frozen;
 mod shared;
 mod slab;
+mod written;
 
 pub use buffer::Buffer;
 pub use frozen::Frozen;

@@ -9,11 +9,15 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::written::{PAGE_BYTES, Written};
 use super::{Span, checked_range};
 use crate::sys::mapping::Mapping;
 
 /// Copies with a visitor go in pieces of this size, which stay in the first-level cache.
 const PIECE_BYTES: usize = 16 << 10;
+
+/// A worker does not look for the end of a run for long: 2^18 words.
+const MOST_PAGES_LOOKED_AT: usize = (64 << 30) / PAGE_BYTES;
 
 /// Anonymous memory, zero at first, that takes pages as it is written, and can grow while it is used. `Send` and `Sync`.
 pub struct SharedMemory {
@@ -27,6 +31,7 @@ pub struct SharedMemory {
 /// One mapping, which stays where it is for as long as the memory lives, and the one behind it.
 struct Segment {
     mapping: Mapping,
+    written: Written,
     next: OnceLock<Box<Self>>,
 }
 
@@ -38,6 +43,7 @@ impl Segment {
             .ok_or(io::ErrorKind::InvalidInput)?;
         Ok(Self {
             mapping: Mapping::anonymous(len)?,
+            written: Written::new(len)?,
             next: OnceLock::new(),
         })
     }
@@ -168,11 +174,13 @@ impl SharedMemory {
     /// # Errors
     /// [`OutOfRange`]; nothing is copied then.
     pub fn copy_in(&self, offset: u64, mut from: &[u8]) -> Result<(), OutOfRange> {
-        self.each_span(offset, from.len() as u64, |span| {
+        self.each_piece(offset, from.len() as u64, |segment, start, len| {
+            let span = segment.span(start, len);
             let (piece, rest) = from.split_at(span.len);
             from = rest;
             // SAFETY: as in `copy_out`, the other way round.
             unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), span.ptr, span.len) };
+            segment.written.mark(start, len);
         })
     }
 
@@ -181,9 +189,11 @@ impl SharedMemory {
     /// # Errors
     /// [`OutOfRange`]; nothing is written then.
     pub fn fill(&self, offset: u64, len_bytes: u64, byte: u8) -> Result<(), OutOfRange> {
-        self.each_span(offset, len_bytes, |span| {
+        self.each_piece(offset, len_bytes, |segment, start, len| {
+            let span = segment.span(start, len);
             // SAFETY: `span` lies in this live mapping; no reference to it exists.
             unsafe { std::ptr::write_bytes(span.ptr, byte, span.len) };
+            segment.written.mark(start, len);
         })
     }
 
@@ -195,6 +205,31 @@ impl SharedMemory {
         self.each_piece(offset, len_bytes, |segment, start, len| {
             segment.release(start, len);
         })
+    }
+
+    /// Whether the page that has the byte at `offset` has been written since it was last given back, and for how many
+    /// bytes from there on it is the same. Looks at no more than 64 GiB, rounded to whole pages, at a time.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] for a byte that is not there.
+    pub fn run(&self, offset: u64) -> Result<(bool, u64), OutOfRange> {
+        let (start, _) = self.check(offset, 1)?;
+        let (segment, at) = self.first.find(start);
+        let pages = segment.mapping.len().div_ceil(PAGE_BYTES);
+        let first = at / PAGE_BYTES;
+        let (written, count) = segment
+            .written
+            .run(first, (pages - first).min(MOST_PAGES_LOOKED_AT));
+        let end = offset + ((first + count) * PAGE_BYTES - at) as u64;
+        Ok((written, end.min(self.len()) - offset))
+    }
+
+    /// The kernel has been told to receive into the range, or has.
+    fn mark_written(&self, offset: u64, len_bytes: u64) {
+        // A range that is not there is not received into.
+        let _ = self.each_piece(offset, len_bytes, |segment, start, len| {
+            segment.written.mark(start, len);
+        });
     }
 
     /// The range as it lies in memory, piece by piece.
@@ -272,6 +307,7 @@ impl Segment {
         }
         self.fill_zero(start, first);
         self.fill_zero(last, end);
+        self.written.clear(first, last - first);
         if !self.mapping.discard(first, last - first) {
             self.fill_zero(first, last);
         }
@@ -400,6 +436,14 @@ impl Pin {
         self.memory
             .memory()
             .copy_in(self.offset + u64::from(at), from)
+    }
+
+    /// The addresses, to be received into.
+    pub(crate) fn span_to_write(&self) -> Span {
+        self.memory
+            .memory()
+            .mark_written(self.offset, u64::from(self.len));
+        self.span()
     }
 
     pub(crate) fn span(&self) -> Span {

@@ -10,6 +10,7 @@
 mod compare_and_write;
 mod extent;
 mod gate;
+mod lba_status;
 mod list;
 mod or_write;
 mod plan;
@@ -121,6 +122,11 @@ pub fn resume(
             WaitsFor::Io,
         ) => {
             shard.io_done(task.key);
+            if let (Ok(()), State::LbaStatus(status)) = (&result, &task.state) {
+                let done = status.report(scratch, &task.command, out);
+                task.state = State::Ended;
+                return Step::Done(done);
+            }
             let taken = match result {
                 Ok(()) => task.state.handle_io(data_out, scratch),
                 Err(error) => Err(refusal_of(&error)),
@@ -321,7 +327,9 @@ fn sense_format(lu: &LuSnapshot) -> SenseFormat {
 /// Where an I/O goes, and of what kind it is to a fence.
 fn extent(io: &Io) -> (Option<(Lba, u64)>, IoKind) {
     match *io {
-        Io::Read { lba, blocks, .. } => (Some((lba, blocks)), IoKind::Read),
+        Io::Read { lba, blocks, .. } | Io::Map { lba, blocks } => {
+            (Some((lba, blocks)), IoKind::Read)
+        }
         Io::Write { lba, blocks, .. }
         | Io::Unmap { lba, blocks }
         | Io::WriteZeroes { lba, blocks, .. } => (Some((lba, blocks)), IoKind::Write),

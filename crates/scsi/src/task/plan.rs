@@ -6,6 +6,7 @@ use super::compare_and_write::CompareAndWrite;
 use super::extent::{
     Extent, check_transfer_length, checked_extent, compare_extent, forces_unit_access,
 };
+use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
 use super::settings::{Flush, ModeSelect, Reservation};
@@ -123,6 +124,7 @@ pub(super) fn check_range(row: &Row, cdb: &Cdb, geometry: Geometry) -> Result<()
         | Handler::WriteSame(layout) => checked_extent(layout, cdb, geometry).map(|_| ()),
         Handler::OrWrite => checked_extent(Layout::Sixteen, cdb, geometry).map(|_| ()),
         Handler::CompareAndWrite => compare_extent(cdb, geometry).map(|_| ()),
+        Handler::LbaStatus(width) => LbaStatus::plan(width, cdb, geometry).map(|_| ()),
         _ => Ok(()),
     }
 }
@@ -172,6 +174,9 @@ fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, 
         Handler::WriteSame(layout) => write_same(layout, command, lu),
         Handler::CompareAndWrite => compare_and_write(command, geometry),
         Handler::OrWrite => or_write(command, geometry),
+        Handler::LbaStatus(width) => {
+            LbaStatus::plan(width, cdb, geometry).map(|status| Plan::Work(State::LbaStatus(status)))
+        }
         Handler::Unmap => unmap(command),
         _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
     }

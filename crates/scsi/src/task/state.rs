@@ -6,6 +6,7 @@ use crate::snapshot::LuSnapshot;
 use crate::step::Io;
 
 use super::compare_and_write::CompareAndWrite;
+use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
 use super::settings::{Flush, ModeSelect, Reservation};
@@ -27,6 +28,7 @@ pub(super) enum State {
     Unmap(Unmap),
     CompareAndWrite(CompareAndWrite),
     OrWrite(OrWrite),
+    LbaStatus(LbaStatus),
     /// A short parameter list.
     List(List),
     ModeSelect(ModeSelect),
@@ -65,6 +67,7 @@ impl State {
             Self::Unmap(unmap) => unmap.next(lu),
             Self::CompareAndWrite(compare) => compare.next(lu),
             Self::OrWrite(or) => or.next(lu),
+            Self::LbaStatus(status) => status.next(),
             Self::List(list) => list.next(),
             Self::ModeSelect(select) => select.next(),
             Self::Reservation(reservation) => reservation.next(),
@@ -104,6 +107,7 @@ impl State {
             Self::Flush(flush) => flush.handle_io(),
             Self::New
             | Self::UnmapList { .. }
+            | Self::LbaStatus(_)
             | Self::List(_)
             | Self::Reservation(_)
             | Self::Ended => {

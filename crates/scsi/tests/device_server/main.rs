@@ -6,6 +6,7 @@ mod buffers;
 mod caching;
 mod checks;
 mod concurrency;
+mod lba_status;
 mod limits;
 mod missing;
 mod mode;

@@ -385,7 +385,7 @@ fn report_operation_codes_of_what_is_not_there_is_not_supported() {
         (1, 0x5f, 0),
         (2, 0x5f, 0),
         (3, 0x5f, 0),
-        (2, 0x9e, 0x12),
+        (2, 0x9e, 0x13),
         (3, 0x9e, 0),
         (3, 0x28, 1),
     ];

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use block::{BlockCount, Geometry, IoError, Lba, StoreCaps};
+use block::{BlockCount, Geometry, IoError, Lba, MapRun, StoreCaps};
 use scsi::lu::{
     ActionResult, HomeAction, LuHome, LuShard, NexusId, ShardAction, ShardId, TaskKey, ToShard,
 };
 use scsi::{
-    Cdb, Command, Done, Io, LuIdentity, LuSnapshot, LunView, ReadInto, Resumed, Sense, SenseFormat,
-    Status, Step, TargetPort, Task, TaskAttribute, WINDOW_BYTES, WallClock, WriteFrom,
+    Cdb, Command, Done, Io, LuIdentity, LuSnapshot, LunView, MAP_BYTES, ReadInto, Resumed, Sense,
+    SenseFormat, Status, Step, TargetPort, Task, TaskAttribute, WINDOW_BYTES, WallClock, WriteFrom,
     ZERO_PIECE_BYTES, begin, fill_pattern, resume,
 };
 
@@ -377,6 +377,23 @@ impl Rig {
                 }
             }
             Io::Flush => {}
+            // Blocks of zeros are not kept.
+            Io::Map { lba, blocks } => {
+                let range = self.range(lba, blocks, u32::MAX);
+                let kept = |block: &&[u8]| block.iter().any(|byte| *byte != 0);
+                let size = self.shard.snapshot().geometry().block_size_bytes as usize;
+                let mut rest: Vec<bool> = self.store[range]
+                    .chunks(size)
+                    .map(|block| kept(&block))
+                    .collect();
+                while let Some(mapped) = rest.first().copied() {
+                    let same = rest.iter().take_while(|one| **one == mapped).count();
+                    rest.drain(..same);
+                    let blocks = same as u64;
+                    scratch.extend(MapRun { blocks, mapped }.to_bytes());
+                }
+                scratch.truncate(MAP_BYTES);
+            }
             Io::Unmap { lba, blocks } => {
                 let range = self.range(lba, blocks, ZERO_PIECE_BYTES);
                 self.store[range].fill(0);
@@ -460,6 +477,7 @@ fn describe_io(io: &Io) -> String {
             format!("write {lba}+{blocks} {from}{durable}")
         }
         Io::Flush => "flush".into(),
+        Io::Map { lba, blocks } => format!("map {lba}+{blocks}"),
         Io::Unmap { lba, blocks } => format!("unmap {lba}+{blocks}"),
         Io::WriteZeroes {
             lba,

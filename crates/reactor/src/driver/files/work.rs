@@ -31,6 +31,11 @@ pub(super) enum FileWork {
         done: usize,
         durable: bool,
     },
+    Map {
+        buffer: Buffer,
+        offset: u64,
+        bytes: u64,
+    },
     Other(Work),
 }
 
@@ -47,7 +52,7 @@ impl InFlight {
                 durable,
                 ..
             } => (Direction::Write, data.span()?, *offset, *durable),
-            FileWork::Other(_) => return None,
+            FileWork::Map { .. } | FileWork::Other(_) => return None,
         };
         let can = match direction {
             Direction::Read => file.can_read_nowait(),
@@ -109,6 +114,23 @@ impl FileWork {
                     end,
                 )
             }
+            Op::Map {
+                file,
+                offset,
+                bytes,
+                buffer,
+            } => {
+                let end = offset.checked_add(bytes);
+                (
+                    file,
+                    Self::Map {
+                        buffer,
+                        offset,
+                        bytes,
+                    },
+                    end,
+                )
+            }
             Op::Flush { file } => (file, Self::Other(Work::Flush), Some(0)),
             Op::Punch {
                 file,
@@ -143,7 +165,7 @@ impl FileWork {
         match self {
             Self::Read { buffer, .. } => buffer.len(),
             Self::Write { data, .. } => data.len(),
-            Self::Other(_) => 0,
+            Self::Map { .. } | Self::Other(_) => 0,
         }
     }
 
@@ -151,6 +173,7 @@ impl FileWork {
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Read { .. } | Self::Write { .. } => self.len() == 0,
+            Self::Map { bytes, .. } => *bytes == 0,
             Self::Other(Work::Punch { bytes, .. })
             | Self::Other(Work::Zero { bytes, .. } | Work::Discard { bytes, .. }) => *bytes == 0,
             Self::Other(_) => false,
@@ -160,7 +183,7 @@ impl FileWork {
     pub(super) fn done(&self) -> usize {
         match self {
             Self::Read { done, .. } | Self::Write { done, .. } => *done,
-            Self::Other(_) => 0,
+            Self::Map { .. } | Self::Other(_) => 0,
         }
     }
 
@@ -171,7 +194,7 @@ impl FileWork {
                 *done += bytes;
                 *done
             }
-            Self::Other(_) => 0,
+            Self::Map { .. } | Self::Other(_) => 0,
         }
     }
 
@@ -200,6 +223,15 @@ impl FileWork {
                 offset: offset.saturating_add(*done as u64),
                 durable: *durable,
             },
+            Self::Map {
+                buffer,
+                offset,
+                bytes,
+            } => Work::Map {
+                span: buffer.span(),
+                offset: *offset,
+                bytes: *bytes,
+            },
             Self::Other(work) => *work,
         }
     }
@@ -208,7 +240,9 @@ impl FileWork {
 /// The end of an operation. `result` counts all bytes that were moved; a write that moved too few has failed.
 pub(super) fn finish(token: Token, work: FileWork, result: io::Result<usize>) -> Completion {
     let result = match work {
-        FileWork::Read { buffer, .. } => OpResult::Read { result, buffer },
+        FileWork::Read { buffer, .. } | FileWork::Map { buffer, .. } => {
+            OpResult::Read { result, buffer }
+        }
         FileWork::Write { data, .. } => {
             let all = data.len();
             let result = result.and_then(|bytes| {

@@ -11,6 +11,7 @@ on_each_driver![
     read_of_a_file_that_shrank_is_short,
     durable_write_and_flush_complete,
     punch_zero_and_discard_read_as_zero_and_keep_the_size,
+    map_tells_the_holes_of_a_file_as_far_as_the_buffer_goes,
     direct_io_returns_the_bytes_and_is_short_at_the_end,
     direct_io_that_is_misaligned_ends_and_gives_its_memory_back,
     write_to_a_file_opened_for_reading_fails_and_gives_the_data_back,
@@ -168,6 +169,60 @@ fn durable_write_and_flush_complete(mut bench: Bench) {
         other(&mut bench, Op::Flush { file }).unwrap();
         assert!(read(&mut bench, file, 4096, 8192).unwrap() == bytes);
     }
+}
+
+fn map(bench: &mut Bench, file: FileId, range: (u64, u64), runs: usize) -> Vec<(u64, bool)> {
+    let (offset, bytes) = range;
+    let buffer = bench.buffer(runs * 8);
+    let token = bench.push(Op::Map {
+        file,
+        offset,
+        bytes,
+        buffer,
+    });
+    let OpResult::Read { result, buffer } = bench.wait(token) else {
+        panic!("not a read")
+    };
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+    let run = |word: u64| (word >> 1, word & 1 != 0);
+    let told = buffer[..result.unwrap()].chunks(8).map(word).map(run);
+    told.collect()
+}
+
+fn map_tells_the_holes_of_a_file_as_far_as_the_buffer_goes(mut bench: Bench) {
+    // Where holes are whole pages, and data is not spread.
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (file, _handle) = file(&mut bench, dir.path(), 1 << 20, false);
+    let all = (0, 1 << 20);
+    assert_eq!(map(&mut bench, file, all, 8), [(1 << 20, false)]);
+    for offset in [0, 0x1_0000] {
+        let mut buffer = bench.buffer(8192);
+        buffer.fill(1);
+        let data = Memory::Owned(buffer);
+        let token = bench.push(Op::Write {
+            file,
+            offset,
+            data,
+            durable: false,
+        });
+        assert!(matches!(
+            bench.wait(token),
+            OpResult::Write { result: Ok(_), .. }
+        ));
+    }
+    let runs = [
+        (0x2000, true),
+        (0xe000, false),
+        (0x2000, true),
+        (0xee000, false),
+    ];
+    assert_eq!(map(&mut bench, file, all, 8), runs);
+    assert_eq!(map(&mut bench, file, all, 3), runs[..3]);
+    assert_eq!(
+        map(&mut bench, file, (0x1000, 0x10000), 8),
+        [(0x1000, true), (0xe000, false), (0x1000, true)]
+    );
+    assert_eq!(map(&mut bench, file, (0, 0), 8), []);
 }
 
 fn punch_zero_and_discard_read_as_zero_and_keep_the_size(mut bench: Bench) {

@@ -29,6 +29,7 @@ mod limits;
 mod lun;
 mod missing;
 mod opcodes;
+mod reference;
 mod reply;
 mod reports;
 mod sense;
@@ -42,6 +43,7 @@ pub use limits::ECHO_BUFFER_BYTES;
 pub use lun::{Lun, LunList, MAX_LUN};
 pub use missing::begin_missing;
 pub use opcodes::command_name;
+pub use reference::reference;
 pub use sense::{FieldPointer, MAX_SENSE_BYTES, Refusal, Sense, SenseFormat, SenseKey};
 pub use snapshot::{LuCondition, LuIdentity, LuSnapshot, MAX_SERIAL_BYTES, ModeValues, TargetPort};
 pub use step::{

@@ -19,7 +19,7 @@ pub(crate) enum Handler {
     WriteSame(Layout),
     CompareAndWrite,
     OrWrite,
-    LbaStatus(Width),
+    LbaStatus,
     Unmap,
     TestUnitReady,
     RequestSense,
@@ -57,13 +57,6 @@ pub(crate) enum Layout {
     Twelve,
     /// 64 bits at byte 2, 32 at byte 10.
     Sixteen,
-}
-
-/// Which of the two CDBs of a command is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Width {
-    Sixteen,
-    ThirtyTwo,
 }
 
 /// Which of the two headers a mode parameter list has.
@@ -139,6 +132,9 @@ const GROUP: u8 = 0x3f;
 const F: u8 = 0xff;
 
 /// All commands, by operation code and service action.
+///
+/// None of them has 32 bytes: SBC-4 has READ, WRITE, VERIFY, WRITE AND VERIFY and WRITE SAME (32) processed only where
+/// type 2 protection is enabled.
 #[rustfmt::skip]
 pub(crate) static ROWS: &[Row] = &[
     row("TEST UNIT READY", &[0x00, 0, 0, 0, 0, 0], READS, Handler::TestUnitReady),
@@ -170,7 +166,6 @@ pub(crate) static ROWS: &[Row] = &[
     row("RESERVE(10)", &[0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0], PLAIN, Handler::Reserve),
     row("RELEASE(10)", &[0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0], SHARED, Handler::Release),
     row("MODE SENSE(10)", &[0x5a, 0x18, F, F, 0, 0, 0, F, F, 0], PLAIN, Handler::ModeSense(ListSize::Ten)),
-    action(0x12, "GET LBA STATUS(32)", &[0x7f, 0, 0, 0, 0, 0, 0, 0x18, 0, 0x12, 0, 0, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0, 0, 0, F, F, F, F], READS, Handler::LbaStatus(Width::ThirtyTwo)),
     row("READ(16)", &blocks16(0x88, 0x1a), READS, Handler::Read(Layout::Sixteen)),
     row("COMPARE AND WRITE", &[0x89, 0x18, F, F, F, F, F, F, F, F, 0, 0, 0, F, GROUP, 0], WRITES, Handler::CompareAndWrite),
     row("WRITE(16)", &blocks16(0x8a, 0x1a), WRITES, Handler::Write(Layout::Sixteen)),
@@ -181,7 +176,7 @@ pub(crate) static ROWS: &[Row] = &[
     row("SYNCHRONIZE CACHE(16)", &blocks16(0x91, 0x02), READS, Handler::SynchronizeCache(Layout::Sixteen)),
     row("WRITE SAME(16)", &blocks16(0x93, 0x09), WRITES, Handler::WriteSame(Layout::Sixteen)),
     action(0x10, "READ CAPACITY(16)", &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0], SIZES, Handler::ReadCapacity16),
-    action(0x12, "GET LBA STATUS(16)", &[0x9e, 0x12, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], READS, Handler::LbaStatus(Width::Sixteen)),
+    action(0x12, "GET LBA STATUS(16)", &[0x9e, 0x12, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], READS, Handler::LbaStatus),
     row("REPORT LUNS", &[0xa0, 0, F, 0, 0, 0, F, F, F, F, 0, 0], ALWAYS, Handler::ReportLuns),
     action(0x0a, "REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED, Handler::ReportTargetPortGroups),
     action(0x0c, "REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, F, F, F, F, F, F, F, 0, 0], SHARED, Handler::ReportOperationCodes),

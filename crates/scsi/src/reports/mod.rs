@@ -22,12 +22,13 @@ pub(crate) use defects::{read_defect_data_10, read_defect_data_12};
 pub(crate) use diagnostics::{SUPPORTED_PAGES, receive_diagnostic_results};
 pub(crate) use inquiry::{PeripheralQualifier, inquiry, standard_inquiry};
 pub(crate) use luns::report_luns;
-pub(crate) use mode::{ModeSelectList, mode_sense};
+pub(crate) use mode::{ModeSelectList, PAGES as MODE_PAGES, PageRow as ModePageRow, mode_sense};
 pub(crate) use operation_codes::report_operation_codes;
 pub(crate) use request_sense::request_sense;
 pub(crate) use target_ports::report_target_port_groups;
 pub(crate) use task_management::report_task_management;
 pub(crate) use timestamp::report_timestamp;
+pub(crate) use vpd::PAGES as VPD_PAGES;
 
 use crate::command::Command;
 use crate::reply::Reply;

@@ -7,22 +7,40 @@ use crate::reply::Reply;
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::{LuIdentity, LuSnapshot, MAX_SERIAL_BYTES, TargetPort};
 
+/// A page of vital product data.
+#[derive(Debug)]
+pub(crate) struct VpdRow {
+    pub(crate) code: u8,
+    pub(crate) name: &'static str,
+    /// Makes what stands behind PAGE LENGTH. Offsets in it are those of the page less its four bytes of header.
+    body: fn(&Asked<'_>) -> Vec<u8>,
+}
+
+const fn row(code: u8, name: &'static str, body: fn(&Asked<'_>) -> Vec<u8>) -> VpdRow {
+    VpdRow { code, name, body }
+}
+
 /// The pages that are there, ascending (SPC-5 "Supported VPD Pages VPD page" wants them so).
-pub(crate) const PAGES: [u8; 7] = [0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2];
+#[rustfmt::skip]
+pub(crate) static PAGES: &[VpdRow] = &[
+    row(0x00, "Supported VPD Pages", |_| PAGES.iter().map(|row| row.code).collect()),
+    row(0x80, "Unit Serial Number", |asked| serial(&asked.lu.identity).to_vec()),
+    row(0x83, "Device Identification", |asked| device_identification(asked.lu, asked.view.target_port)),
+    row(0x86, "Extended INQUIRY Data", |_| extended_inquiry().to_vec()),
+    row(0x87, "Mode Page Policy", |_| mode_page_policy().to_vec()),
+    row(0x88, "SCSI Ports", |asked| scsi_ports(asked.lu)),
+    row(0xb0, "Block Limits", |asked| block_limits(asked.lu).to_vec()),
+    row(0xb1, "Block Device Characteristics", |asked| block_device_characteristics(asked.lu).to_vec()),
+    row(0xb2, "Logical Block Provisioning", |asked| logical_block_provisioning(asked.lu).to_vec()),
+];
 
 /// Appends the VPD page `code`.
 pub(crate) fn page(code: u8, asked: &Asked<'_>, reply: &mut Reply<'_>) -> Result<(), Refusal> {
-    let lu = asked.lu;
-    let body = match code {
-        0x00 => PAGES.to_vec(),
-        0x80 => serial(&lu.identity).to_vec(),
-        0x83 => device_identification(lu, asked.view.target_port),
-        0x86 => extended_inquiry().to_vec(),
-        0xb0 => block_limits(lu).to_vec(),
-        0xb1 => block_device_characteristics(lu).to_vec(),
-        0xb2 => logical_block_provisioning(lu).to_vec(),
-        _ => return Err(Sense::cdb_byte(2).into()),
-    };
+    let row = PAGES
+        .iter()
+        .find(|row| row.code == code)
+        .ok_or(Sense::cdb_byte(2))?;
+    let body = (row.body)(asked);
     // The longest body, device identification, is bounded by its designators, of less than 256 bytes each.
     let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
     reply.put(&[PeripheralQualifier::Connected.byte(), code]);
@@ -171,6 +189,39 @@ fn designator(
         u8::try_from(value.len()).unwrap_or(u8::MAX),
     ]);
     body.extend_from_slice(value);
+}
+
+/// SPC-5 "Mode Page Policy VPD page": all pages and subpages are shared by all nexuses.
+fn mode_page_policy() -> [u8; 4] {
+    [0x3f, 0xff, 0x00, 0]
+}
+
+/// More of the SCSI Ports page is not told: PAGE LENGTH has two bytes, and a port takes less than 300.
+const MAX_PORTS_BYTES: usize = 65_000;
+
+/// SPC-5 "SCSI Ports VPD page": the target ports, each with its name.
+fn scsi_ports(lu: &LuSnapshot) -> Vec<u8> {
+    let mut body = Vec::new();
+    for port in lu.target_ports.iter() {
+        if body.len() > MAX_PORTS_BYTES {
+            break;
+        }
+        let mut descriptors = Vec::new();
+        designator(
+            Association::TargetPort,
+            DesignatorType::ScsiNameString,
+            CodeSet::Utf8,
+            &fields(port).name,
+            &mut descriptors,
+        );
+        let [high, low] = port.relative_id.to_be_bytes();
+        // INITIATOR PORT TRANSPORTID LENGTH 0: it is no initiator port.
+        body.extend_from_slice(&[0, 0, high, low, 0, 0, 0, 0, 0, 0]);
+        let length = u16::try_from(descriptors.len()).unwrap_or(u16::MAX);
+        body.extend_from_slice(&length.to_be_bytes());
+        body.extend_from_slice(&descriptors);
+    }
+    body
 }
 
 /// SPC-5 "Extended INQUIRY Data VPD page": HEADSUP, ORDSUP, SIMPSUP; no protection information.

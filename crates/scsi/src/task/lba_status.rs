@@ -1,11 +1,10 @@
-//! GET LBA STATUS. SBC-4 r22 "GET LBA STATUS (16) command", "GET LBA STATUS (32) command".
+//! GET LBA STATUS. SBC-4 r22 "GET LBA STATUS (16) command".
 
 use block::{BlockCount, Geometry, Lba, MapRun};
 
 use super::state::Next;
 
 use crate::command::{Cdb, Command};
-use crate::opcodes::Width;
 use crate::reply::Reply;
 use crate::sense::{Refusal, Sense};
 use crate::step::{Done, Io};
@@ -25,29 +24,21 @@ const DEALLOCATED: u8 = 1;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LbaStatus {
     lba: Lba,
-    /// To the end of the LU, or as many as the CDB has scanned.
+    /// To the end of the LU.
     blocks: u64,
     allocation_bytes: u32,
 }
 
 impl LbaStatus {
-    pub(super) fn plan(width: Width, cdb: &Cdb, geometry: Geometry) -> Result<Self, Refusal> {
-        let (lba, at, scan_blocks, allocation_bytes) = match width {
-            Width::Sixteen => (cdb.be64::<2>(), 2, 0, cdb.be32::<10>()),
-            Width::ThirtyTwo => (cdb.be64::<12>(), 12, cdb.be32::<20>(), cdb.be32::<28>()),
-        };
-        if !geometry.contains(Lba(lba), BlockCount(1)) {
-            return Err(Sense::LBA_OUT_OF_RANGE.pointing(true, at, None).into());
+    pub(super) fn plan(cdb: &Cdb, geometry: Geometry) -> Result<Self, Refusal> {
+        let lba = Lba(cdb.be64::<2>());
+        if !geometry.contains(lba, BlockCount(1)) {
+            return Err(Sense::LBA_OUT_OF_RANGE.pointing(true, 2, None).into());
         }
-        let rest = geometry.capacity_blocks - lba;
         Ok(Self {
-            lba: Lba(lba),
-            // SCAN LENGTH 0: no limit.
-            blocks: match scan_blocks {
-                0 => rest,
-                blocks => rest.min(u64::from(blocks)),
-            },
-            allocation_bytes,
+            lba,
+            blocks: geometry.capacity_blocks - lba.0,
+            allocation_bytes: cdb.be32::<10>(),
         })
     }
 

@@ -124,7 +124,7 @@ pub(super) fn check_range(row: &Row, cdb: &Cdb, geometry: Geometry) -> Result<()
         | Handler::WriteSame(layout) => checked_extent(layout, cdb, geometry).map(|_| ()),
         Handler::OrWrite => checked_extent(Layout::Sixteen, cdb, geometry).map(|_| ()),
         Handler::CompareAndWrite => compare_extent(cdb, geometry).map(|_| ()),
-        Handler::LbaStatus(width) => LbaStatus::plan(width, cdb, geometry).map(|_| ()),
+        Handler::LbaStatus => LbaStatus::plan(cdb, geometry).map(|_| ()),
         _ => Ok(()),
     }
 }
@@ -174,8 +174,8 @@ fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, 
         Handler::WriteSame(layout) => write_same(layout, command, lu),
         Handler::CompareAndWrite => compare_and_write(command, geometry),
         Handler::OrWrite => or_write(command, geometry),
-        Handler::LbaStatus(width) => {
-            LbaStatus::plan(width, cdb, geometry).map(|status| Plan::Work(State::LbaStatus(status)))
+        Handler::LbaStatus => {
+            LbaStatus::plan(cdb, geometry).map(|status| Plan::Work(State::LbaStatus(status)))
         }
         Handler::Unmap => unmap(command),
         _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),

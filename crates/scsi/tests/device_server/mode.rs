@@ -9,6 +9,7 @@ const CACHING: [u8; 20] = [
     0x08, 0x12, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
 const CONTROL: [u8; 12] = [0x0a, 0x0a, 0x02, 0x10, 0, 0, 0, 0, 0xff, 0xff, 0, 0];
+const RECONNECT: [u8; 16] = [0x02, 0x0e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const EXCEPTIONS: [u8; 12] = [0x1c, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 fn sense6(flags: u8, page: u8, subpage: u8) -> [u8; 6] {
@@ -23,6 +24,20 @@ fn select10(list: &[u8]) -> [u8; 10] {
     [0x55, 0x10, 0, 0, 0, 0, 0, 0, list.len() as u8, 0]
 }
 
+/// Control Extension.
+fn extension() -> Vec<u8> {
+    let mut page = vec![0; 32];
+    page[..5].copy_from_slice(&[0x4a, 0x01, 0, 0x1c, 0x07]);
+    page
+}
+
+/// Power Condition.
+fn power() -> Vec<u8> {
+    let mut page = vec![0; 40];
+    page[..2].copy_from_slice(&[0x1a, 0x26]);
+    page
+}
+
 /// A list for MODE SELECT(6) without block descriptors.
 fn list6(pages: &[&[u8]]) -> Vec<u8> {
     [&[0; 4][..], &pages.concat()].concat()
@@ -34,11 +49,14 @@ fn mode_sense6_of_all_pages_is_golden() {
     for subpage in [0, 0xff] {
         let run = rig.run(&sense6(0, 0x3f, subpage), Data::In(255));
         run.good(&[]);
-        let header = [67, 0, 0x10, 8, 0, 0, 0, 64, 0, 0, 2, 0];
-        let wanted = [&header[..], &RECOVERY, &CACHING, &CONTROL, &EXCEPTIONS].concat();
+        let extension = if subpage == 0 { vec![] } else { extension() };
+        let length = 123 + extension.len();
+        let header = [length as u8, 0, 0x10, 8, 0, 0, 0, 64, 0, 0, 2, 0];
+        let pages = [&RECOVERY[..], &RECONNECT, &CACHING, &CONTROL, &extension];
+        let wanted = [&header[..], &pages.concat(), &power(), &EXCEPTIONS].concat();
         assert_eq!(run.data_in, wanted);
-        assert_eq!(run.data_in.len(), usize::from(run.data_in[0]) + 1);
-        assert_eq!(run.done.transfer_bytes, 68);
+        assert_eq!(run.data_in.len(), length + 1);
+        assert_eq!(run.done.transfer_bytes, length as u64 + 1);
     }
 }
 
@@ -69,13 +87,18 @@ fn mode_sense_without_descriptors_has_pages_only() {
 fn mode_sense_of_changeable_values_has_the_bits_that_change() {
     let mut rig = Rig::new();
     let run = rig.run(&sense6(0x08, 0x40 | 0x3f, 0), Data::In(255));
-    let mut wanted = vec![0; 60];
-    wanted[..4].copy_from_slice(&[59, 0, 0x10, 0]);
+    let mut wanted = vec![0; 116];
+    wanted[..4].copy_from_slice(&[115, 0, 0x10, 0]);
     wanted[4..6].copy_from_slice(&[0x01, 0x0a]);
-    wanted[16..19].copy_from_slice(&[0x08, 0x12, 0x04]);
-    wanted[36..41].copy_from_slice(&[0x0a, 0x0a, 0x04, 0, 0x08]);
-    wanted[48..50].copy_from_slice(&[0x1c, 0x0a]);
+    wanted[16..18].copy_from_slice(&[0x02, 0x0e]);
+    wanted[32..35].copy_from_slice(&[0x08, 0x12, 0x04]);
+    wanted[52..57].copy_from_slice(&[0x0a, 0x0a, 0x04, 0, 0x08]);
+    wanted[64..66].copy_from_slice(&[0x1a, 0x26]);
+    wanted[104..106].copy_from_slice(&[0x1c, 0x0a]);
     assert_eq!(run.data_in, wanted);
+    let run = rig.run(&sense6(0x08, 0x40 | 0x0a, 0xff), Data::In(255));
+    assert_eq!(run.data_in[4..9], [0x0a, 0x0a, 0x04, 0, 0x08]);
+    assert_eq!(run.data_in[16..22], [0x4a, 0x01, 0, 0x1c, 0, 0]);
 }
 
 #[test]
@@ -103,12 +126,16 @@ fn mode_sense_of_saved_values_is_not_supported() {
 #[test]
 fn mode_sense_of_unknown_pages_is_invalid_field() {
     let mut rig = Rig::new();
-    for page in [0x00, 0x02, 0x3e] {
+    for page in [0x00, 0x03, 0x3e] {
         rig.run(&sense6(0, page, 0), Data::In(255))
             .refused(Sense::cdb_bit(2, 5));
     }
-    rig.run(&sense6(0, 0x0a, 1), Data::In(255))
-        .refused(Sense::cdb_byte(3));
+    for subpage in [0x02, 0xfe] {
+        rig.run(&sense6(0, 0x0a, subpage), Data::In(255))
+            .refused(Sense::cdb_byte(3));
+    }
+    let run = rig.run(&sense6(0x08, 0x0a, 1), Data::In(255));
+    assert_eq!(run.data_in, [&[35, 0, 0x10, 0][..], &extension()].concat());
     rig.run(&sense6(0, 0x3f, 1), Data::In(255))
         .refused(Sense::cdb_byte(3));
     rig.run(&sense6(0x10, 0x3f, 0), Data::In(255))
@@ -119,7 +146,7 @@ fn mode_sense_of_unknown_pages_is_invalid_field() {
 fn mode_sense_is_cut_at_the_allocation_length() {
     let run = Rig::new().run(&[0x1a, 0, 0x3f, 0, 4, 0], Data::In(4));
     run.good(&[]);
-    assert_eq!(run.data_in, [67, 0, 0x10, 8]);
+    assert_eq!(run.data_in, [123, 0, 0x10, 8]);
     assert_eq!(run.done.transfer_bytes, 4);
 }
 
@@ -194,7 +221,8 @@ fn mode_select_of_swp_protects_until_it_is_cleared() {
 fn mode_select_of_several_pages_and_a_true_descriptor_is_good() {
     let mut rig = Rig::new();
     let descriptor = [0, 0, 0, 64, 0, 0, 2, 0];
-    let pages = [&RECOVERY[..], &CACHING, &CONTROL, &EXCEPTIONS].concat();
+    let some = [&RECOVERY[..], &RECONNECT, &CACHING, &CONTROL, &extension()].concat();
+    let pages = [&some[..], &power(), &EXCEPTIONS].concat();
     let list = [&[0, 0, 0x90, 8][..], &descriptor, &pages].concat();
     assert_eq!(
         rig.run(&select6(&list), Data::Out(&list)).done.status,
@@ -230,7 +258,12 @@ fn mode_select_with_a_fault_changes_nothing_and_points_at_it() {
         (changed(&EXCEPTIONS, 11, 0x80), bit(35, 7)),
         // PS, SPF, an unknown page, a wrong length.
         (changed(&CONTROL, 0, 0x8a), bit(24, 7)),
-        (changed(&CONTROL, 0, 0x4a), bit(24, 5)),
+        (changed(&CONTROL, 0, 0x4a), field(25)),
+        (changed(&extension(), 0, 0x0a), field(25)),
+        (changed(&extension(), 1, 0x02), field(25)),
+        (changed(&extension(), 3, 0x1b), field(26)),
+        (changed(&extension(), 4, 0x03), bit(28, 2)),
+        (changed(&RECONNECT, 0, 0x42), field(25)),
         (changed(&CONTROL, 0, 0x0b), bit(24, 5)),
         (changed(&CONTROL, 1, 0x0b), field(25)),
         // Cut within a page, within its header, within the list's header.

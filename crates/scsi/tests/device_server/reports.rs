@@ -50,7 +50,8 @@ fn inquiry_of_a_page_without_evpd_or_of_an_unknown_page_is_invalid_field() {
 fn vpd_pages_that_are_listed_are_there() {
     let mut rig = Rig::new();
     let list = inquiry(&mut rig, 0x00);
-    assert_eq!(list, [0, 0, 0, 7, 0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2]);
+    let pages = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2];
+    assert_eq!(list, [&[0, 0, 0, 9][..], &pages].concat());
     for page in &list[4..] {
         let bytes = inquiry(&mut rig, *page);
         let length = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
@@ -125,6 +126,44 @@ fn vpd_86_is_golden() {
     let mut wanted = vec![0; 64];
     wanted[..6].copy_from_slice(&[0, 0x86, 0, 60, 0, 7]);
     assert_eq!(bytes, wanted);
+}
+
+#[test]
+fn vpd_87_says_that_all_mode_pages_are_shared() {
+    let bytes = inquiry(&mut Rig::new(), 0x87);
+    assert_eq!(bytes, [0, 0x87, 0, 4, 0x3f, 0xff, 0, 0]);
+}
+
+#[test]
+fn vpd_88_names_each_port() {
+    let bytes = inquiry(&mut Rig::new(), 0x88);
+    let port = |id: u8, name: &[u8]| {
+        let head = [0, 0, 0, id, 0, 0, 0, 0, 0, 0, 0, 36, 0x53, 0x98, 0, 32];
+        [&head[..], name].concat()
+    };
+    let wanted = [
+        &[0, 0x88, 0, 96][..],
+        &port(1, b"iqn.2024-01.example:a,t,0x0001\0\0"),
+        &port(2, b"iqn.2024-01.example:a,t,0x0002\0\0"),
+    ];
+    assert_eq!(bytes, wanted.concat());
+}
+
+#[test]
+fn vpd_88_of_very_many_ports_stays_within_its_length() {
+    let mut snapshot = crate::rig::snapshot(caps(512, 64));
+    let mut port = snapshot.target_ports[0].clone();
+    port.name = "n".repeat(300).into();
+    snapshot.target_ports = (1..1000)
+        .map(|relative_id| scsi::TargetPort {
+            relative_id,
+            ..port.clone()
+        })
+        .collect();
+    let run = Rig::with_snapshot(snapshot).run(&[0x12, 1, 0x88, 0xff, 0xff, 0], Data::In(1 << 20));
+    let length = usize::from(u16::from_be_bytes([run.data_in[2], run.data_in[3]]));
+    assert!(length > 60_000);
+    assert_eq!(run.data_in.len(), length + 4);
 }
 
 #[test]

@@ -132,32 +132,32 @@ impl FileWork {
                 )
             }
             Op::Flush { file } => (file, Self::Other(Work::Flush), Some(0)),
+            Op::Punch { .. } | Op::Zero { .. } | Op::Discard { .. } => return Self::of_range(&op),
+            Op::Accept { .. } | Op::Recv { .. } | Op::Send { .. } => return None,
+        })
+    }
+
+    /// As [`Self::of`], for operations on a range that move no data.
+    fn of_range(op: &Op) -> Option<(FileId, Self, Option<u64>)> {
+        let (file, work, offset, bytes) = match *op {
             Op::Punch {
                 file,
                 offset,
                 bytes,
-            } => {
-                let end = offset.checked_add(bytes);
-                (file, Self::Other(Work::Punch { offset, bytes }), end)
-            }
+            } => (file, Work::Punch { offset, bytes }, offset, bytes),
             Op::Zero {
                 file,
                 offset,
                 bytes,
-            } => {
-                let end = offset.checked_add(bytes);
-                (file, Self::Other(Work::Zero { offset, bytes }), end)
-            }
+            } => (file, Work::Zero { offset, bytes }, offset, bytes),
             Op::Discard {
                 file,
                 offset,
                 bytes,
-            } => {
-                let end = offset.checked_add(bytes);
-                (file, Self::Other(Work::Discard { offset, bytes }), end)
-            }
-            Op::Accept { .. } | Op::Recv { .. } | Op::Send { .. } => return None,
-        })
+            } => (file, Work::Discard { offset, bytes }, offset, bytes),
+            _ => return None,
+        };
+        Some((file, Self::Other(work), offset.checked_add(bytes)))
     }
 
     /// How many bytes a read or write is to move.

@@ -1,0 +1,120 @@
+//! The reference page of commands and pages, made from the tables.
+
+use std::fmt::Write as _;
+
+use crate::opcodes::{ROWS, Row};
+use crate::reports::{MODE_PAGES, ModePageRow, VPD_PAGES};
+
+const HEAD: &str = "\
+# The SCSI disk
+
+What a logical unit answers, made from the tables that the program reads
+(`cargo run -p scsi --example reference > docs/scsi.md`). A test holds the two together. An initiator learns the same by REPORT
+SUPPORTED OPERATION CODES, INQUIRY and MODE SENSE.
+";
+
+const COMMANDS: &str = "
+## Commands
+
+*Reserved*: served although another initiator has reserved the logical unit (SPC-2 RESERVE). *Always*: served whatever else is
+wrong, with a unit attention pending or for a LUN that is not there. *Medium*: NOT READY while the store is not there. *Writes*:
+DATA PROTECT while the logical unit or the LUN is write protected. *Timeout*: the recommended command timeout, in seconds.
+
+*CDB usage*: the CDB's bytes in hexadecimal, with ones where the device server looks; a bit set anywhere else is INVALID FIELD IN
+CDB with a pointer to it.
+
+| Command | Code | Served | Timeout | CDB usage |
+|---|---|---|---|---|
+";
+
+const MODE: &str = "
+## Mode pages
+
+MODE SENSE gives current, default and changeable values; saved values are not kept. A value that cannot change must be sent as it
+is: anything else is INVALID FIELD IN PARAMETER LIST with a pointer to the bit.
+
+| Page | Code | Bytes | Can change |
+|---|---|---|---|
+";
+
+const VPD: &str = "
+## Vital product data
+
+| Page | Code |
+|---|---|
+";
+
+/// The page, in Markdown.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = HEAD.to_owned();
+    page.push_str(COMMANDS);
+    ROWS.iter().for_each(|row| command(&mut page, row));
+    page.push_str(MODE);
+    MODE_PAGES.iter().for_each(|row| mode_page(&mut page, row));
+    page.push_str(VPD);
+    for row in VPD_PAGES {
+        // Writing to a string does not fail.
+        let _written = writeln!(page, "| {} | {:02x}h |", row.name, row.code);
+    }
+    page
+}
+
+fn command(page: &mut String, row: &Row) {
+    let code = match row.service_action {
+        Some(action) => format!("{:02x}h/{action:02x}h", row.opcode),
+        None => format!("{:02x}h", row.opcode),
+    };
+    let rules = row.rules;
+    let served = [
+        (rules.always, "always"),
+        (rules.while_reserved && !rules.always, "reserved"),
+        (rules.medium, "medium"),
+        (rules.writes, "writes"),
+    ];
+    let served: Vec<&str> = served
+        .into_iter()
+        .filter_map(|(holds, word)| holds.then_some(word))
+        .collect();
+    let usage: Vec<String> = row.usage[..usize::from(row.cdb_bytes)]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let _written = writeln!(
+        page,
+        "| {} | {code} | {} | {} | `{}` |",
+        row.name,
+        served.join(", "),
+        row.timeout_seconds,
+        usage.join(" ")
+    );
+}
+
+fn mode_page(page: &mut String, row: &ModePageRow) {
+    let code = match row.subpage {
+        0 => format!("{:02x}h", row.code),
+        subpage => format!("{:02x}h/{subpage:02x}h", row.code),
+    };
+    let flags: Vec<&str> = row.flags.iter().map(|flag| flag.name).collect();
+    let _written = writeln!(
+        page,
+        "| {} | {code} | {} | {} |",
+        row.name,
+        row.bytes,
+        flags.join(", ")
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_page_is_what_the_tables_say() {
+        let page = include_str!("../../../docs/scsi.md");
+        assert!(
+            page == reference(),
+            "make it anew: cargo run -p scsi --example reference > docs/scsi.md"
+        );
+    }
+}

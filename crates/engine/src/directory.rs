@@ -52,6 +52,8 @@ pub(crate) struct Record {
     /// Since the start of the process.
     pub(crate) since: Duration,
     pub(crate) luns: AtomicUsize,
+    /// Connections that it has.
+    pub(crate) connections: AtomicUsize,
     pub(crate) draining: AtomicBool,
     pub(crate) counters: SessionCounters,
 }
@@ -82,6 +84,7 @@ impl Record {
             params: established.params.clone(),
             since,
             luns: AtomicUsize::new(0),
+            connections: AtomicUsize::new(1),
             draining: AtomicBool::new(false),
             counters: SessionCounters::default(),
         }
@@ -117,6 +120,8 @@ pub struct SessionInfo {
     pub age: Duration,
     /// LUNs that it sees.
     pub luns: usize,
+    /// Connections that it has.
+    pub connections: usize,
     /// It is asked to log out.
     pub draining: bool,
     /// Commands begun.
@@ -144,6 +149,7 @@ impl Record {
             params: self.params.clone(),
             age: now.saturating_sub(self.since),
             luns: self.luns.load(Ordering::Relaxed),
+            connections: self.connections.load(Ordering::Relaxed),
             draining: self.draining.load(Ordering::Relaxed),
             commands: value(&self.counters.commands),
             read_bytes: value(&self.counters.read_bytes),

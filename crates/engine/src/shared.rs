@@ -11,8 +11,8 @@ use arc_swap::ArcSwap;
 use auth::{Authenticator, Policy, Verdict};
 use backstores::Backstore;
 use imbl::OrdMap;
-use iscsi_proto::login::Established;
-use iscsi_wire::IscsiName;
+use iscsi_proto::login::{Established, JoinedWindow};
+use iscsi_wire::{Cid, IscsiName};
 use model::{Admission, LogicalUnitNumber, NodeAcl, ObjectId, PortalGroup, Requirement, Tree};
 use reactor::mailbox::Sender;
 use scsi::LuSnapshot;
@@ -89,6 +89,35 @@ pub(crate) struct Adopted {
     pub(crate) place: Place,
 }
 
+/// A connection on its way from the worker that it logged in on to the session that it joins.
+pub(crate) struct JoinsFromAfar {
+    pub(crate) fd: OwnedFd,
+    pub(crate) established: Established,
+    /// What the initiator sent behind its last Login Request.
+    pub(crate) unread: Vec<u8>,
+    pub(crate) session: SessionId,
+    /// What it was admitted by, which has to be what the session was.
+    pub(crate) admitted: Option<Admitted>,
+}
+
+/// A login asks a session whether there is a place for its connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MayJoin {
+    pub(crate) session: SessionId,
+    pub(crate) cid: Cid,
+    pub(crate) login: Key,
+    pub(crate) worker: WorkerId,
+}
+
+/// Why a connection cannot join a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JoinRefused {
+    /// It is over, or about to be.
+    NoSession,
+    /// It has as many connections as it may.
+    TooMany,
+}
+
 /// Where a session stands in the tree.
 pub(crate) struct Place {
     /// `None` in a discovery session.
@@ -116,6 +145,15 @@ pub(crate) struct Place {
 pub(crate) enum Message {
     /// This session is yours.
     Adopt(Box<Adopted>),
+    /// This connection is for a session of yours.
+    Join(Box<JoinsFromAfar>),
+    /// May a connection join this session of yours?
+    MayJoin(MayJoin),
+    /// The answer: the session's command window.
+    JoinAnswer {
+        login: Key,
+        answer: Result<JoinedWindow, JoinRefused>,
+    },
     /// To the home of a logical unit, from a shard.
     ToHome {
         unit: UnitIndex,

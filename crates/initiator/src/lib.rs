@@ -2,7 +2,7 @@
 //!
 //! It exists to test targets. Bytes from the target go in at [`Initiator::handle_bytes`], bytes for it come out of
 //! [`Initiator::take_output`], and what happened is told in [`Event`]s; no socket, clock or random number is touched.
-//! One [`Initiator`] is one connection, the leading one of its session.
+//! One [`Initiator`] is one connection, the leading one of its session; a [`Session`] has several.
 //!
 //! Two things set it apart from an initiator for use. It is strict: whatever the target does against the RFC becomes an
 //! [`Event::Violation`], and where the connection can go on it goes on. And it is free: every login key is chosen by the
@@ -58,6 +58,7 @@
 mod answers;
 mod chap;
 mod config;
+mod connections;
 mod end;
 mod event;
 mod framing;
@@ -71,6 +72,7 @@ mod tests;
 mod transmit;
 
 pub use config::{Chap, ChapDigest, Config, MutualChap};
+pub use connections::Session;
 pub use event::{CommandDone, Event, Residual, Violation};
 pub use params::Params;
 pub use session::{Delivery, Initiator, Request};

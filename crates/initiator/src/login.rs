@@ -251,7 +251,14 @@ impl Initiator {
         if login.started {
             self.take_window(pdu.exp_cmd_sn, pdu.max_cmd_sn, events);
         } else {
-            (self.exp_cmd_sn, self.max_cmd_sn) = (pdu.exp_cmd_sn, pdu.max_cmd_sn);
+            self.told = (pdu.exp_cmd_sn, pdu.max_cmd_sn);
+            if self.joins.is_some() {
+                // RFC 7143 §11.12.8: the session goes on, and what it knows better stands.
+                self.take_window(pdu.exp_cmd_sn, pdu.max_cmd_sn, events);
+            } else {
+                self.numbers.exp_cmd_sn = pdu.exp_cmd_sn;
+                self.numbers.max_cmd_sn = pdu.max_cmd_sn;
+            }
         }
         login.started = true;
     }
@@ -323,7 +330,17 @@ impl Initiator {
     }
 
     fn enter_full_feature(&mut self, login: Login, events: &mut Vec<Event>) {
-        self.params = login.params;
+        self.params = match self.joins.take() {
+            // RFC 7143 §13: digests and segment lengths are a connection's, all else is its session's.
+            Some(session) => Params {
+                header_digest: login.params.header_digest,
+                data_digest: login.params.data_digest,
+                max_send_data_segment_length: login.params.max_send_data_segment_length,
+                max_recv_data_segment_length: login.params.max_recv_data_segment_length,
+                ..session
+            },
+            None => login.params,
+        };
         // RFC 7143 §13.14: FirstBurstLength MUST NOT exceed MaxBurstLength.
         if self.params.first_burst_length > self.params.max_burst_length {
             self.params.first_burst_length = self.params.max_burst_length;

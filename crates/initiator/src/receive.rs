@@ -2,14 +2,15 @@
 
 use iscsi_wire::text::parse_pairs;
 use iscsi_wire::{
-    BHS_BYTES, Bhs, DataIn, InitiatorPdu, Itt, LogoutResponse, NopIn, NopOut, ReadyToTransfer,
-    Reject, ScsiResponse, SerialNumber, TargetPdu, TaskManagementFunction, TaskManagementRequest,
-    TaskManagementResponse, TaskManagementResponseCode, TextRequest, TextResponse, Ttt,
+    BHS_BYTES, Bhs, DataIn, InitiatorPdu, Itt, LogoutResponse, LogoutResponseCode, NopIn, NopOut,
+    ReadyToTransfer, Reject, ScsiResponse, SerialNumber, TargetPdu, TaskManagementFunction,
+    TaskManagementRequest, TaskManagementResponse, TaskManagementResponseCode, TextRequest,
+    TextResponse, Ttt,
 };
 
 use crate::end::End;
 use crate::framing::Frame;
-use crate::session::{Delivery, Initiator, Pending, State, length_of};
+use crate::session::{Delivery, Initiator, Numbers, Pending, State, length_of};
 use crate::task::Task;
 use crate::{Event, Violation};
 
@@ -101,17 +102,29 @@ impl Initiator {
         self.take_window(exp_cmd_sn, max_cmd_sn, events);
     }
 
-    /// RFC 7143 §4.2.2.1, §11.4.10, §11.4.11: the numbers only grow, and what contradicts itself is not taken.
+    /// RFC 7143 §4.2.2.1, §11.4.10, §11.4.11: the numbers only grow on one connection, and what contradicts itself is not
+    /// taken. What another connection has told better already is passed over.
     pub(crate) fn take_window(
         &mut self,
         exp_cmd_sn: SerialNumber,
         max_cmd_sn: SerialNumber,
         events: &mut Vec<Event>,
     ) {
-        let grows = self.exp_cmd_sn.le(exp_cmd_sn) && self.max_cmd_sn.le(max_cmd_sn);
-        let consistent = exp_cmd_sn.le(max_cmd_sn.next()) && exp_cmd_sn.le(self.cmd_sn);
+        let grows = self.told.0.le(exp_cmd_sn) && self.told.1.le(max_cmd_sn);
+        let consistent = exp_cmd_sn.le(max_cmd_sn.next()) && exp_cmd_sn.le(self.numbers.cmd_sn);
         if grows && consistent {
-            (self.exp_cmd_sn, self.max_cmd_sn) = (exp_cmd_sn, max_cmd_sn);
+            self.told = (exp_cmd_sn, max_cmd_sn);
+            let Numbers {
+                exp_cmd_sn: exp,
+                max_cmd_sn: max,
+                ..
+            } = &mut self.numbers;
+            if exp.lt(exp_cmd_sn) {
+                *exp = exp_cmd_sn;
+            }
+            if max.lt(max_cmd_sn) {
+                *max = max_cmd_sn;
+            }
         } else {
             events.push(Event::Violation(Violation::Window {
                 exp_cmd_sn,
@@ -290,10 +303,8 @@ impl Initiator {
         let request = *request;
         self.pending.remove(&pdu.itt);
         if pdu.response == TaskManagementResponseCode::FunctionComplete {
-            self.pending.retain(|itt, pending| match pending {
-                Pending::Command(task) => !ends(&request, *itt, task),
-                _ => true,
-            });
+            self.forget_managed(&request);
+            self.managed.push(request);
         }
         events.push(Event::TaskManaged {
             itt: pdu.itt,
@@ -301,12 +312,24 @@ impl Initiator {
         });
     }
 
+    /// Takes the commands out that a function which is complete has ended.
+    pub(crate) fn forget_managed(&mut self, request: &TaskManagementRequest) {
+        self.pending.retain(|itt, pending| match pending {
+            Pending::Command(task) => !ends(request, *itt, task),
+            _ => true,
+        });
+    }
+
     fn handle_logout(&mut self, pdu: LogoutResponse, events: &mut Vec<Event>) {
-        if !matches!(self.pending.get(&pdu.itt), Some(Pending::Logout)) {
+        let Some(Pending::Logout { closes }) = self.pending.get(&pdu.itt) else {
             return events.push(Event::Unmatched(TargetPdu::LogoutResponse(pdu), Vec::new()));
+        };
+        if *closes && pdu.response == LogoutResponseCode::Closed {
+            self.pending.clear();
+            self.state = State::Closed;
+        } else {
+            self.pending.remove(&pdu.itt);
         }
-        self.pending.clear();
-        self.state = State::Closed;
         events.push(Event::LoggedOut(pdu));
     }
 

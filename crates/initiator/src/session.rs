@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use iscsi_wire::text::TextWriter;
 use iscsi_wire::{
-    InitiatorPdu, Itt, LogoutReason, LogoutRequest, Lun64, NopOut, ScsiCommand, SerialNumber,
+    Cid, InitiatorPdu, Itt, LogoutReason, LogoutRequest, Lun64, NopOut, ScsiCommand, SerialNumber,
     TaskAttribute, TaskManagementFunction, TaskManagementRequest, TextRequest, Tsih, Ttt,
     push_bidirectional_read_length, push_extended_cdb,
 };
@@ -53,14 +53,27 @@ pub struct Initiator {
     pub(crate) framer: Framer,
     pub(crate) params: Params,
     pub(crate) tsih: Tsih,
-    pub(crate) cmd_sn: SerialNumber,
+    /// The session's numbers: this connection's own, where it is the only one.
+    pub(crate) numbers: Numbers,
     pub(crate) exp_stat_sn: SerialNumber,
-    pub(crate) exp_cmd_sn: SerialNumber,
-    pub(crate) max_cmd_sn: SerialNumber,
+    /// ExpCmdSN and MaxCmdSN as this connection was told last.
+    pub(crate) told: (SerialNumber, SerialNumber),
+    /// What the session it joins has negotiated.
+    pub(crate) joins: Option<Params>,
     pub(crate) pending: BTreeMap<Itt, Pending>,
     pub(crate) held: VecDeque<Outgoing>,
-    next_itt: u32,
+    /// Functions that were complete, for the other connections of the session.
+    pub(crate) managed: Vec<TaskManagementRequest>,
     pub(crate) out: Vec<u8>,
+}
+
+/// What all connections of a session number together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbers {
+    pub(crate) cmd_sn: SerialNumber,
+    pub(crate) exp_cmd_sn: SerialNumber,
+    pub(crate) max_cmd_sn: SerialNumber,
+    next_itt: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -76,9 +89,15 @@ pub(crate) enum State {
 pub(crate) enum Pending {
     Command(Box<Task>),
     TaskManagement(TaskManagementRequest),
-    Text { received: Vec<u8>, rounds: u32 },
+    Text {
+        received: Vec<u8>,
+        rounds: u32,
+    },
     Ping(Vec<u8>),
-    Logout,
+    /// Whether this connection is closed by it.
+    Logout {
+        closes: bool,
+    },
 }
 
 impl Initiator {
@@ -93,13 +112,18 @@ impl Initiator {
             // RFC 7143 §13.12: a declaration holds from the full feature phase on; a login has the default.
             framer: Framer::new(Params::default().max_recv_data_segment_length),
             params: Params::default(),
-            cmd_sn,
+            numbers: Numbers {
+                cmd_sn,
+                exp_cmd_sn: cmd_sn,
+                max_cmd_sn: cmd_sn,
+                next_itt: 1,
+            },
             exp_stat_sn,
-            exp_cmd_sn: cmd_sn,
-            max_cmd_sn: cmd_sn,
+            told: (cmd_sn, cmd_sn),
+            joins: None,
             pending: BTreeMap::new(),
             held: VecDeque::new(),
-            next_itt: 1,
+            managed: Vec::new(),
             out: Vec::new(),
         }
     }
@@ -197,12 +221,33 @@ impl Initiator {
         referenced: Option<Itt>,
         delivery: Delivery,
     ) -> Itt {
+        let ref_cmd_sn = referenced.and_then(|itt| self.cmd_sn_of(itt));
+        self.manage(
+            function,
+            lun,
+            (referenced, ref_cmd_sn.unwrap_or_default()),
+            delivery,
+        )
+    }
+
+    /// The CmdSN of a command that has left and has no status yet.
+    #[must_use]
+    pub fn cmd_sn_of(&self, itt: Itt) -> Option<SerialNumber> {
+        match self.pending.get(&itt) {
+            Some(Pending::Command(task)) => task.cmd_sn,
+            _ => None,
+        }
+    }
+
+    /// As [`Self::task_management`], for a command that another connection of the session brought.
+    pub(crate) fn manage(
+        &mut self,
+        function: TaskManagementFunction,
+        lun: Lun64,
+        (referenced, ref_cmd_sn): (Option<Itt>, SerialNumber),
+        delivery: Delivery,
+    ) -> Itt {
         let itt = self.allocate_itt();
-        let task = referenced.and_then(|itt| self.pending.get(&itt));
-        let ref_cmd_sn = match task {
-            Some(Pending::Command(task)) => task.cmd_sn.unwrap_or_default(),
-            _ => SerialNumber::default(),
-        };
         let request = TaskManagementRequest {
             immediate: delivery == Delivery::Immediate,
             function,
@@ -281,17 +326,23 @@ impl Initiator {
         itt
     }
 
-    /// Queues a logout and gives its tag.
+    /// Queues a logout and gives its tag. A connection that is to be closed is this one.
     pub fn logout(&mut self, reason: LogoutReason, delivery: Delivery) -> Itt {
+        self.logout_of(self.config.cid, reason, delivery)
+    }
+
+    /// Queues a logout of a connection of the session and gives its tag.
+    pub fn logout_of(&mut self, cid: Cid, reason: LogoutReason, delivery: Delivery) -> Itt {
         let itt = self.allocate_itt();
         let request = LogoutRequest {
             immediate: delivery == Delivery::Immediate,
             reason,
             itt,
-            cid: self.config.cid,
+            cid,
             ..LogoutRequest::default()
         };
-        self.pending.insert(itt, Pending::Logout);
+        let closes = reason == LogoutReason::CloseSession || cid == self.config.cid;
+        self.pending.insert(itt, Pending::Logout { closes });
         self.queue_bare(InitiatorPdu::LogoutRequest(request), delivery);
         itt
     }
@@ -323,12 +374,12 @@ impl Initiator {
     /// The CmdSN the next ordered request will have.
     #[must_use]
     pub const fn cmd_sn(&self) -> SerialNumber {
-        self.cmd_sn
+        self.numbers.cmd_sn
     }
 
     /// Sets the CmdSN of the next ordered request, to skip or repeat some.
     pub const fn set_cmd_sn(&mut self, cmd_sn: SerialNumber) {
-        self.cmd_sn = cmd_sn;
+        self.numbers.cmd_sn = cmd_sn;
     }
 
     /// The next StatSN expected.
@@ -340,7 +391,7 @@ impl Initiator {
     /// The target's ExpCmdSN and MaxCmdSN.
     #[must_use]
     pub const fn window(&self) -> (SerialNumber, SerialNumber) {
-        (self.exp_cmd_sn, self.max_cmd_sn)
+        (self.numbers.exp_cmd_sn, self.numbers.max_cmd_sn)
     }
 
     /// Tags of requests without their answer, those held back included.
@@ -356,12 +407,13 @@ impl Initiator {
 
     /// A tag no other request has, for `push_raw`.
     pub const fn allocate_itt(&mut self) -> Itt {
-        let itt = Itt(self.next_itt);
+        let next = self.numbers.next_itt;
+        let itt = Itt(next);
         // Past the last tag but the reserved one it starts again.
-        self.next_itt = if self.next_itt >= Itt::RESERVED.0 - 1 {
+        self.numbers.next_itt = if next >= Itt::RESERVED.0 - 1 {
             1
         } else {
-            self.next_itt + 1
+            next + 1
         };
         itt
     }

@@ -80,12 +80,12 @@ impl Initiator {
 
     /// RFC 7143 §4.2.2.1: no ordered request leaves with a CmdSN above MaxCmdSN.
     pub(crate) fn send_held(&mut self) {
-        while self.is_full_feature() && self.cmd_sn.le(self.max_cmd_sn) {
+        while self.is_full_feature() && self.numbers.cmd_sn.le(self.numbers.max_cmd_sn) {
             let Some(outgoing) = self.held.pop_front() else {
                 break;
             };
             self.send(outgoing);
-            self.cmd_sn = self.cmd_sn.next();
+            self.numbers.cmd_sn = self.numbers.cmd_sn.next();
         }
     }
 
@@ -119,7 +119,7 @@ impl Initiator {
     }
 
     fn stamp(&self, pdu: &mut InitiatorPdu) {
-        let (cmd_sn, exp_stat_sn) = (self.cmd_sn, self.exp_stat_sn);
+        let (cmd_sn, exp_stat_sn) = (self.numbers.cmd_sn, self.exp_stat_sn);
         macro_rules! both {
             ($pdu:ident) => {{
                 $pdu.cmd_sn = cmd_sn;

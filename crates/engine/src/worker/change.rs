@@ -63,14 +63,16 @@ impl Worker {
         let Some(key) = self.sessions.get(&session).copied() else {
             return;
         };
-        let cx = &mut self.cx;
-        let Some(Link::Session(link)) = self.links.find_mut(key) else {
+        let Self {
+            links, units, cx, ..
+        } = self;
+        let Some(Link::Session(link)) = links.find_mut(key) else {
             return;
         };
         link.holds.push(hold);
         let earlier = link.draining.map_or(deadline, |at| at.min(deadline));
         if link.draining.replace(earlier).is_none() {
-            link.request_logout(seconds_until(deadline, cx.now), cx);
+            link.request_logout(seconds_until(deadline, cx.now), units, cx);
         }
         link.want_timer(earlier, cx);
     }

@@ -9,6 +9,7 @@ use iscsi_proto::session::{TaskId, Transmit};
 use reactor::{Driver, Op, SendList, Slab, Token};
 use scsi::lu::{ActionResult, ShardAction, TaskKey};
 
+use super::connection::LinkNews;
 use super::control::Control;
 use super::peer_log::PeerLog;
 use crate::counters::WorkerCounters;
@@ -57,6 +58,8 @@ pub(super) struct Cx {
     pub(super) emergency: bool,
     /// Sessions whose last logical unit has let go.
     pub(super) ended: Vec<Key>,
+    /// What sessions have decided of their connections' links.
+    pub(super) link_news: Vec<LinkNews>,
     pub(super) timers: Timers,
     /// What tells the LU's home something without being a task.
     pub(super) controls: Slots<Control>,
@@ -117,6 +120,7 @@ impl Cx {
             drained: VecDeque::new(),
             emergency: false,
             ended: Vec::new(),
+            link_news: Vec::new(),
             timers: Timers::default(),
             controls: Slots::default(),
             transmit: Transmit::default(),

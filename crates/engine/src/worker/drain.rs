@@ -43,8 +43,10 @@ impl Worker {
                     let fate = login.close(&mut self.cx);
                     self.fate(key, fate);
                 }
-                Some(Link::Session(session)) => session.request_logout(seconds, &mut self.cx),
-                None => {}
+                Some(Link::Session(session)) => {
+                    session.request_logout(seconds, &mut self.units, &mut self.cx);
+                }
+                Some(Link::Member(_)) | None => {}
             }
         }
     }
@@ -61,7 +63,7 @@ impl Worker {
                     self.fate(key, fate);
                 }
                 Some(Link::Session(session)) => session.timer_due(units, cx),
-                None => {}
+                Some(Link::Member(_)) | None => {}
             }
         }
         self.listener_timers();

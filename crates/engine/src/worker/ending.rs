@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use iscsi_proto::session::{DropReason, LogoutHandle, TaskId};
+use iscsi_proto::session::{ConnectionIndex, DropReason, LogoutHandle, LogoutScope, TaskId};
 use iscsi_wire::LogoutResponseCode;
 
+use super::connection::{Connection, ConnectionEnding};
 use super::control::Control;
 use super::cx::{Cx, control_key};
-use super::session::{C0, SessionLink};
+use super::session::SessionLink;
 use super::task::State;
 use super::unit::Units;
 use crate::panics::guard;
@@ -16,7 +17,7 @@ use crate::slots::Key;
 pub(super) use super::session::Ending;
 
 /// How long the last answers of a connection may take to be sent.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a session ends.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,8 @@ pub(super) enum EndReason {
     Drained,
     /// What it was admitted by changed before it began.
     Refused,
+    /// It had no connection any more, and none came to continue it.
+    NotContinued,
     Panicked,
 }
 
@@ -51,6 +54,7 @@ impl EndReason {
             Self::Reset => "a target cold reset",
             Self::Drained => "it did not log out in time",
             Self::Refused => "what it was admitted by changed before it began",
+            Self::NotContinued => "no connection came to continue it",
             Self::Panicked => "an internal failure",
         }
     }
@@ -65,24 +69,21 @@ impl SessionLink {
     /// Ends the session: with `flush`, what is queued is sent first.
     pub(super) fn end(&mut self, reason: EndReason, flush: bool, units: &mut Units, cx: &mut Cx) {
         match self.ending {
-            None if flush => {
-                self.log_end(reason);
-                self.ending = Some(Ending::Flushing {
-                    at: cx.now.saturating_add(FLUSH_TIMEOUT),
-                });
-                self.want_timer(cx.now.saturating_add(FLUSH_TIMEOUT), cx);
-                self.mark_dirty(cx);
-            }
             None => {
                 self.log_end(reason);
-                self.close(units, cx);
+                self.ending = Some(Ending::Closing);
             }
-            Some(Ending::Flushing { .. }) if !flush => self.close(units, cx),
-            Some(_) => {}
+            Some(Ending::Closing) => {}
+            Some(Ending::Detaching(_)) => return,
         }
+        self.turn_away(cx);
+        for c in self.connections.places() {
+            self.end_connection(c, reason, flush, units, cx);
+        }
+        self.look_at_end(units, cx);
     }
 
-    fn log_end(&mut self, reason: EndReason) {
+    pub(super) fn log_end(&mut self, reason: EndReason) {
         self.end_reason = reason.text();
         let (initiator, peer) = (&self.initiator, self.place.peer);
         match reason {
@@ -96,35 +97,26 @@ impl SessionLink {
         }
     }
 
-    /// Closes the connection and aborts what is left.
-    pub(super) fn close(&mut self, units: &mut Units, cx: &mut Cx) {
-        if matches!(self.ending, Some(Ending::Draining | Ending::Detaching(_))) {
-            return;
-        }
-        self.ending = Some(Ending::Draining);
-        cx.driver.close_socket(self.socket);
-        for index in 0..self.tasks.len() {
-            if let Ok(index) = u32::try_from(index) {
-                self.abort(TaskId(index), units, cx);
-            }
-        }
-        self.look_at_end(units, cx);
-    }
-
     /// Aborts a task: no status. It is gone when its last I/O has left the backstore.
     pub(super) fn abort(&mut self, id: TaskId, units: &mut Units, cx: &mut Cx) {
         let Some(task) = self.task(id) else { return };
         if task.aborting {
             return;
         }
-        task.aborting = true;
-        if matches!(task.state, State::Answered) {
+        let (c, answered) = (task.connection, matches!(task.state, State::Answered));
+        if answered {
             // Its status may be on the way: only the end of the connection takes that back.
-            if matches!(self.ending, Some(Ending::Draining)) {
+            if self.connections.get(c).is_none_or(Connection::is_closed) {
+                if guard(|| self.proto.abandon(id)).is_err() {
+                    self.poisoned = true;
+                }
                 self.forget(id, cx);
+                self.task_gone(id, cx);
             }
             return;
         }
+        let Some(task) = self.task(id) else { return };
+        task.aborting = true;
         cx.counters.aborted.add(1);
         match task.op {
             Some(op) => cx
@@ -137,7 +129,7 @@ impl SessionLink {
     /// An aborted task has left the backstore.
     pub(super) fn finish_abort(&mut self, id: TaskId, units: &mut Units, cx: &mut Cx) {
         let Some(task) = self.task(id) else { return };
-        let (key, unit) = (task.key, task.unit);
+        let (key, unit, c) = (task.key, task.unit, task.connection);
         if let Some(unit) = units.find(unit)
             && !unit.offline
         {
@@ -148,10 +140,11 @@ impl SessionLink {
             self.poisoned = true;
         }
         self.forget(id, cx);
-        self.release_pins(units, cx);
+        self.release_pins(c, units, cx);
         self.task_gone(id, cx);
         // Its place in the command window may be news.
         self.mark_dirty(cx);
+        self.look_at_connection(c, units, cx);
         self.look_at_end(units, cx);
     }
 
@@ -170,16 +163,21 @@ impl SessionLink {
             && let Some(task) = slot.take()
         {
             self.held_bytes = self.held_bytes.saturating_sub(task.held_bytes);
-            self.pins.extend(task.pins());
+            if let Some(connection) = self.connections.get_mut(task.connection) {
+                connection.pins.extend(task.pins());
+            }
         }
     }
 
     /// What was sent from stores' own memory has been taken by the socket, or never will be: those reads are over.
-    pub(super) fn release_pins(&mut self, units: &mut Units, cx: &mut Cx) {
-        if self.sending.is_some() || self.pins.is_empty() {
+    pub(super) fn release_pins(&mut self, c: ConnectionIndex, units: &mut Units, cx: &mut Cx) {
+        let Some(connection) = self.connections.get_mut(c) else {
+            return;
+        };
+        if connection.sending.is_some() || connection.pins.is_empty() {
             return;
         }
-        let mut pins = std::mem::take(&mut self.pins);
+        let mut pins = std::mem::take(&mut connection.pins);
         for (index, key) in pins.drain(..) {
             if let Some(control) = super::cx::from_control_key(key) {
                 cx.controls.remove(control);
@@ -191,19 +189,17 @@ impl SessionLink {
             }
             units.settle(index, cx);
         }
-        self.pins = pins;
+        if let Some(connection) = self.connections.get_mut(c) {
+            connection.pins = pins;
+        }
     }
 
     /// Takes the end of the session one step further, as far as it can go now.
     pub(super) fn look_at_end(&mut self, units: &mut Units, cx: &mut Cx) {
-        if self.ending != Some(Ending::Draining) {
+        let over = self.connections.is_empty() && self.tasks.iter().all(Option::is_none);
+        if self.ending != Some(Ending::Closing) || !over {
             return;
         }
-        let busy = self.receiving || self.sending.is_some();
-        if busy || self.tasks.iter().any(Option::is_some) {
-            return;
-        }
-        self.release_pins(units, cx);
         let attached = self.units();
         self.ending = Some(Ending::Detaching(attached.len()));
         for index in attached {
@@ -240,37 +236,54 @@ impl SessionLink {
         }
     }
 
-    /// RFC 7143 §11.14: the tasks of the session end with it, then the response goes out, then the connection closes.
-    pub(super) fn logout_asked(&mut self, handle: LogoutHandle, units: &mut Units, cx: &mut Cx) {
-        self.logout = Some(handle);
-        for index in 0..self.tasks.len() {
-            if let Ok(index) = u32::try_from(index) {
-                self.abort(TaskId(index), units, cx);
-            }
+    /// RFC 7143 §11.14: the tasks of what is closed end with it, then the response goes out, then the connections close.
+    pub(super) fn logout_asked(
+        &mut self,
+        handle: LogoutHandle,
+        scope: LogoutScope,
+        units: &mut Units,
+        cx: &mut Cx,
+    ) {
+        self.logouts.push((handle, scope));
+        self.logging_out |= scope == LogoutScope::Session;
+        for id in self.tasks_on(scope) {
+            self.abort(id, units, cx);
         }
-        self.look_at_logout(cx);
+        self.look_at_logouts(cx);
     }
 
-    pub(super) fn look_at_logout(&mut self, cx: &mut Cx) {
-        let gone = |t: &Option<super::task::Task>| {
-            t.as_ref()
-                .is_none_or(|t| matches!(t.state, State::Answered))
-        };
-        if self.tasks.iter().all(gone)
-            && let Some(handle) = self.logout.take()
-        {
+    pub(super) fn look_at_logouts(&mut self, cx: &mut Cx) {
+        let mut at = 0;
+        while let Some((handle, scope)) = self.logouts.get(at).copied() {
+            let mut left = self.tasks.iter().flatten();
+            let open = |task: &super::task::Task| {
+                scope.covers(task.connection) && !matches!(task.state, State::Answered)
+            };
+            if left.any(open) {
+                at += 1;
+                continue;
+            }
+            self.logouts.swap_remove(at);
             self.proto
                 .complete_logout(handle, LogoutResponseCode::Closed);
             self.mark_dirty(cx);
         }
     }
 
-    /// Asks the initiator to log out within `seconds` (RFC 7143 §11.9.1, Async Event 1).
-    pub(super) fn request_logout(&mut self, seconds: u16, cx: &mut Cx) {
-        if self.ending.is_none() {
-            self.proto.request_logout(C0, seconds);
-            self.mark_dirty(cx);
+    /// Asks the initiator to log out within `seconds`, on each connection (RFC 7143 §11.9.1, Async Event 1). A session that
+    /// only waits for a connection waits no more.
+    pub(super) fn request_logout(&mut self, seconds: u16, units: &mut Units, cx: &mut Cx) {
+        if self.ending.is_some() {
+            return;
         }
+        self.asked_to_log_out = true;
+        if self.connections.open().next().is_none() {
+            return self.end(EndReason::Drained, false, units, cx);
+        }
+        for connection in self.connections.open() {
+            self.proto.request_logout(connection.c, seconds);
+        }
+        self.mark_dirty(cx);
     }
 
     /// Makes sure that a timer entry stands for `at` or earlier.
@@ -285,39 +298,37 @@ impl SessionLink {
     pub(super) fn timer_due(&mut self, units: &mut Units, cx: &mut Cx) {
         self.timer = None;
         let now = cx.now;
-        let stall = cx.shared.config.transfer_timeout;
-        if let Some(Ending::Flushing { at }) = self.ending {
-            if at <= now {
-                self.close(units, cx);
-            } else {
-                self.want_timer(at, cx);
-            }
-            return;
+        if self.ending == Some(Ending::Closing) {
+            return self.look_at_flushes(units, cx);
         }
         if self.ending.is_some() {
             return;
         }
-        let stuck_sending = self
-            .sending
-            .is_some_and(|since| now.saturating_sub(since) >= stall);
-        let waits = |t: &super::task::Task| matches!(t.state, State::DataOut { .. });
-        let stuck_receiving =
-            now.saturating_sub(self.progress) >= stall && self.tasks.iter().flatten().any(waits);
-        // A discovery session is not pinged: it ends when nothing more is asked.
-        let idle = self.discovery && now.saturating_sub(self.progress) >= stall;
         if self.draining.is_some_and(|at| at <= now) {
             return self.end(EndReason::Drained, false, units, cx);
         }
+        self.turn_away(cx);
+        let waits = self.waits_until.is_some_and(|at| at > now) || !self.joining.is_empty();
+        if self.connections.open().next().is_none() && !waits {
+            return self.end(EndReason::NotContinued, false, units, cx);
+        }
         self.cut_off_leaving(units, cx);
-        if stuck_sending || stuck_receiving || idle {
-            return self.end(EndReason::Stalled, false, units, cx);
+        self.look_at_flushes(units, cx);
+        for c in self.connections.places() {
+            if self.is_stuck(c, cx) {
+                self.end_connection(c, EndReason::Stalled, false, units, cx);
+            }
+        }
+        if self.ending.is_some() {
+            return;
         }
         match guard(|| self.proto.handle_timeout(now)) {
             Ok(Some(event)) => self.event(event, &[], units, cx),
             Ok(None) => {}
             Err(_) => return self.panicked(units, cx),
         }
-        if self.proto.has_output(C0) {
+        let has_output = |one: &Connection| self.proto.has_output(one.c);
+        if self.connections.open().any(has_output) {
             self.mark_dirty(cx);
         }
         if self.tasks.iter().all(Option::is_none) {
@@ -327,11 +338,47 @@ impl SessionLink {
         self.arm_timer(cx);
     }
 
+    /// Connections whose last answers have taken too long to be sent close without.
+    fn look_at_flushes(&mut self, units: &mut Units, cx: &mut Cx) {
+        for c in self.connections.places() {
+            let ending = self.connections.get(c).and_then(|one| one.ending);
+            match ending {
+                Some(ConnectionEnding::Flushing { at }) if at <= cx.now => {
+                    self.close_connection(c, units, cx);
+                }
+                Some(ConnectionEnding::Flushing { at }) => self.want_timer(at, cx),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the peer neither sends what it was asked for nor reads its answers.
+    fn is_stuck(&self, c: ConnectionIndex, cx: &Cx) -> bool {
+        let Some(connection) = self.connections.open().find(|one| one.c == c) else {
+            return false;
+        };
+        let (now, stall) = (cx.now, cx.shared.config.transfer_timeout);
+        let waits = |task: &super::task::Task| {
+            task.connection == c && matches!(task.state, State::DataOut { .. })
+        };
+        let sending = connection.sending;
+        let stuck_sending = sending.is_some_and(|since| now.saturating_sub(since) >= stall);
+        let no_progress = now.saturating_sub(connection.progress) >= stall;
+        // A discovery session is not pinged: it ends when nothing more is asked.
+        let waits = self.discovery || self.tasks.iter().flatten().any(waits);
+        stuck_sending || (no_progress && waits)
+    }
+
     /// Sets the timer for whatever comes first.
     pub(super) fn arm_timer(&mut self, cx: &mut Cx) {
         let look_again = cx.now.saturating_add(cx.shared.config.ping_interval);
         let leaving = self.leaving.values().filter(|one| !one.cut_off);
-        let others = leaving.map(|one| one.deadline).chain(self.draining);
+        let joining = self.joining.iter().map(|one| one.deadline);
+        let others = leaving
+            .map(|one| one.deadline)
+            .chain(self.draining)
+            .chain(self.waits_until)
+            .chain(joining);
         let at = self
             .proto
             .poll_timeout()

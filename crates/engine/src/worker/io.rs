@@ -36,7 +36,7 @@ impl SessionLink {
         cx: &mut Cx,
     ) -> Progress {
         self.announce(id, cx);
-        let (held, link, copies) = (self.held_bytes, self.key, self.data_digest);
+        let (held, link) = (self.held_bytes, self.key);
         let Some(task) = self.task(id) else {
             return Progress::Later;
         };
@@ -44,7 +44,7 @@ impl SessionLink {
             let gone = IoError::new(IoErrorKind::Gone, store_io(&io).kind());
             return Progress::Now(Event::Io(Err(gone)));
         };
-        let before = task.held_bytes;
+        let (before, copies) = (task.held_bytes, task.copies);
         let memory = match ground(task, &io, unit, copies, held, cx) {
             Ground::Memory(memory) => memory,
             Ground::Pinned => return Progress::Now(Event::Io(Ok(()))),

@@ -5,6 +5,7 @@
 
 mod accept;
 mod change;
+mod connection;
 mod control;
 mod cx;
 mod drain;
@@ -26,6 +27,7 @@ mod unit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use iscsi_proto::session::ConnectionIndex;
 use reactor::mailbox::Receiver;
 use reactor::{Completion, Driver, OpResult, Slab, Wait};
 
@@ -45,7 +47,24 @@ const MESSAGES_PER_TURN: usize = 64;
 /// A connection, in one of its two lives.
 enum Link {
     Login(Box<LoginLink>),
+    /// A session, and its leading connection.
     Session(Box<SessionLink>),
+    /// A further connection of the session that has this link.
+    Member(Key),
+}
+
+/// The session that a link's connection belongs to, and the connection's place in it.
+fn session_of(links: &mut Slots<Link>, key: Key) -> Option<(&mut SessionLink, ConnectionIndex)> {
+    let owner = match links.find(key)? {
+        Link::Login(_) => return None,
+        Link::Session(_) => key,
+        Link::Member(owner) => *owner,
+    };
+    let Some(Link::Session(session)) = links.find_mut(owner) else {
+        return None;
+    };
+    let c = session.connections.of_link(key)?;
+    Some((session, c))
 }
 
 /// One worker. Made and run on its own thread.
@@ -196,51 +215,48 @@ impl Worker {
         let Self {
             links, units, cx, ..
         } = self;
-        match links.find_mut(key) {
-            Some(Link::Login(login)) => {
-                let bytes = open.then(|| staging.map_or(&[][..], |b| &b[..]));
-                let fate = login.received(bytes, cx);
-                self.fate(key, fate);
-            }
-            Some(Link::Session(session)) => {
-                session.received(place, placed, staging, units, cx);
-                if open {
-                    session.arm(cx);
-                } else {
-                    session.end(EndReason::Closed, false, units, cx);
-                }
-                session.look_at_end(units, cx);
-            }
-            None => {}
+        if let Some(Link::Login(login)) = links.find_mut(key) {
+            let bytes = open.then(|| staging.map_or(&[][..], |b| &b[..]));
+            let fate = login.received(bytes, cx);
+            return self.fate(key, fate);
         }
+        let Some((session, c)) = session_of(links, key) else {
+            return;
+        };
+        session.received(c, place, placed, staging, units, cx);
+        if open {
+            session.arm(c, cx);
+        } else {
+            session.end_connection(c, EndReason::Closed, false, units, cx);
+        }
+        session.look_at_connection(c, units, cx);
+        session.look_at_end(units, cx);
     }
 
     fn sent(&mut self, key: Key, ok: bool) {
         let Self {
             links, units, cx, ..
         } = self;
-        match links.find_mut(key) {
-            Some(Link::Login(login)) => {
-                let fate = login.sent(ok, cx);
-                self.fate(key, fate);
-            }
-            Some(Link::Session(session)) => {
-                session.sending = None;
-                session.give_back_sent();
-                session.release_pins(units, cx);
-                if !ok {
-                    session.end(EndReason::Closed, false, units, cx);
-                }
-                session.mark_dirty(cx);
-                session.look_at_end(units, cx);
-            }
-            None => {}
+        if let Some(Link::Login(login)) = links.find_mut(key) {
+            let fate = login.sent(ok, cx);
+            return self.fate(key, fate);
+        }
+        if let Some((session, c)) = session_of(links, key) {
+            session.sent(c, ok, units, cx);
         }
     }
 
     fn message(&mut self, message: Message) {
         match message {
             Message::Adopt(adopted) => self.adopt(*adopted),
+            Message::Join(joins) => self.adopt_joining(*joins),
+            Message::MayJoin(question) => self.may_join(&question),
+            Message::JoinAnswer { login, answer } => {
+                if let Some(Link::Login(link)) = self.links.find_mut(login) {
+                    let fate = link.join_answer(answer, &mut self.cx);
+                    self.fate(login, fate);
+                }
+            }
             Message::ToHome {
                 unit,
                 from,

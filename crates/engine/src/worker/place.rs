@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 
-use super::login::{Become, Fate};
+use iscsi_proto::login::Established;
+use iscsi_proto::session::ConnectionIndex;
+use reactor::SocketId;
+
+use super::connection::{Joining, LinkNews};
+use super::login::{Become, Fate, Joins, LoginLink};
 use super::session::SessionLink;
 use super::{Link, Worker, seconds_until};
-use crate::shared::{Adopted, Message, SessionId, WorkerId};
+use crate::shared::{
+    Admitted, Adopted, JoinRefused, JoinsFromAfar, MayJoin, Message, SessionId, WorkerId,
+};
 use crate::slots::Key;
 
 impl Worker {
@@ -18,6 +25,7 @@ impl Worker {
                 }
             }
             Fate::Session(session) => self.place_session(key, *session),
+            Fate::Joins(joins) => self.place_joining(key, *joins),
         }
     }
 
@@ -88,7 +96,7 @@ impl Worker {
         let link = SessionLink::new(placeholder, id, socket, established, place, &self.cx);
         let key = self.links.insert(Link::Session(Box::new(link)));
         if let Some(Link::Session(link)) = self.links.find_mut(key) {
-            link.key = key;
+            link.set_key(key);
         }
         self.start_session(key, id, &unread);
     }
@@ -111,10 +119,135 @@ impl Worker {
         }
         link.mark_dirty(cx);
         link.arm_timer(cx);
-        link.handle_unread(unread, units, cx);
-        link.arm(cx);
+        let leading = ConnectionIndex::default();
+        link.handle_unread(leading, unread, units, cx);
+        link.arm(leading, cx);
         if let Some(at) = drain {
-            link.request_logout(seconds_until(at, cx.now), cx);
+            link.request_logout(seconds_until(at, cx.now), units, cx);
+        }
+    }
+
+    /// May this connection join a session of this worker's? What it is told goes back to the login.
+    pub(super) fn may_join(&mut self, question: &MayJoin) {
+        let link = self.sessions.get(&question.session).copied();
+        let answer = match link.and_then(|key| self.links.find(key)) {
+            Some(Link::Session(session)) => session.may_join(question.cid),
+            _ => Err(JoinRefused::NoSession),
+        };
+        let (login, to) = (question.login, question.worker);
+        self.cx.send(to, Message::JoinAnswer { login, answer });
+    }
+
+    /// A login has become a further connection of a session, here or elsewhere.
+    fn place_joining(&mut self, key: Key, joins: Joins) {
+        if let Some(Link::Login(login)) = self.links.find_mut(key) {
+            debug_assert!(!login.in_flight(), "a connection moves only at rest");
+            let login_peer = login.peer;
+            self.give_back_login_slot(login_peer);
+        }
+        let Joins {
+            worker,
+            session,
+            established,
+            admitted,
+            unread,
+            socket,
+        } = joins;
+        if worker == self.cx.id {
+            return self.join(key, session, socket, established, admitted, unread);
+        }
+        self.links.remove(key);
+        let Some(fd) = self.cx.driver.take_socket(socket) else {
+            tracing::error!(
+                session = session.0,
+                "a connection was not at rest; it is dropped"
+            );
+            return self.cx.driver.close_socket(socket);
+        };
+        let joins = JoinsFromAfar {
+            fd,
+            established,
+            unread,
+            session,
+            admitted,
+        };
+        self.cx.send(worker, Message::Join(Box::new(joins)));
+    }
+
+    /// Takes over a connection that logged in on another worker to a session of this one.
+    pub(super) fn adopt_joining(&mut self, joins: JoinsFromAfar) {
+        let JoinsFromAfar {
+            fd,
+            established,
+            unread,
+            session,
+            admitted,
+        } = joins;
+        let Ok(socket) = self.cx.driver.add_socket(fd) else {
+            return;
+        };
+        let key = self.links.insert(Link::Member(Key {
+            index: 0,
+            generation: 0,
+        }));
+        self.join(key, session, socket, established, admitted, unread);
+    }
+
+    fn join(
+        &mut self,
+        key: Key,
+        session: SessionId,
+        socket: SocketId,
+        established: Established,
+        admitted: Option<Admitted>,
+        unread: Vec<u8>,
+    ) {
+        let wait = self.cx.shared.config.reinstatement_timeout;
+        let joining = Joining {
+            key,
+            socket,
+            established,
+            unread,
+            admitted,
+            deadline: self.cx.now.saturating_add(wait),
+        };
+        let owner = self.sessions.get(&session).copied();
+        let Some(owner) = owner else {
+            return self.turn_away(joining);
+        };
+        if let Some(slot) = self.links.find_mut(key) {
+            *slot = Link::Member(owner);
+        }
+        let Self {
+            links, units, cx, ..
+        } = self;
+        if let Some(Link::Session(link)) = links.find_mut(owner) {
+            link.join(joining, units, cx);
+        }
+    }
+
+    /// What sessions have decided of their connections' links.
+    pub(super) fn link_news(&mut self, news: LinkNews) {
+        match news {
+            LinkNews::Gone(key) => {
+                self.links.remove(key);
+            }
+            LinkNews::TurnedAway(joining) => self.turn_away(*joining),
+        }
+    }
+
+    /// The session cannot take it, because something changed since it was asked: it is told to try again.
+    fn turn_away(&mut self, joining: Joining) {
+        self.cx.counters.logins_refused.add(1);
+        let Joining {
+            key,
+            socket,
+            established,
+            ..
+        } = joining;
+        let link = LoginLink::turned_away(key, socket, established, &mut self.cx);
+        if let Some(slot) = self.links.find_mut(key) {
+            *slot = Link::Login(Box::new(link));
         }
     }
 

@@ -1,13 +1,15 @@
 //! From received bytes to commands and their data.
 
-use iscsi_proto::session::{CommandEvent, DataFault, Event, ReceivePlan, TaskId};
+use std::time::Duration;
+
+use iscsi_proto::session::{CommandEvent, ConnectionIndex, DataFault, Event, ReceivePlan, TaskId};
 use reactor::{Buffer, Place};
 use scsi::lu::UnitAttention;
 use scsi::{Cdb, Command, Done, Lun, Status, Step, TaskAttribute, WINDOW_BYTES};
 
 use super::cx::{Cx, task_key};
 use super::ending::EndReason;
-use super::session::{C0, Luns, SessionLink};
+use super::session::{Luns, SessionLink};
 use super::step::internal_failure;
 use super::task::{Placing, State, Task, WindowMemory};
 use super::unit::Units;
@@ -16,12 +18,12 @@ use crate::panics::guard;
 
 impl SessionLink {
     /// Memory of a task for the rest of a large payload, if that is what comes next.
-    pub(super) fn next_place(&mut self) -> Option<Place> {
+    pub(super) fn next_place(&mut self, c: ConnectionIndex) -> Option<Place> {
         let ReceivePlan::InPlace {
             task: id,
             offset,
             bytes,
-        } = self.proto.receive_plan(C0)
+        } = self.proto.receive_plan(c)
         else {
             return None;
         };
@@ -32,7 +34,7 @@ impl SessionLink {
         let start = offset - task.window.start;
         let key = task.key;
         let buffer = task.window.take()?;
-        self.placing = Some(Placing { task: id, key });
+        self.connections.get_mut(c)?.placing = Some(Placing { task: id, key });
         Some(Place::Buffer {
             buffer,
             range: start..start.saturating_add(bytes),
@@ -42,22 +44,27 @@ impl SessionLink {
     /// A receive has completed: `placed` bytes in the place it had, the rest in `staging`.
     pub(super) fn received(
         &mut self,
+        c: ConnectionIndex,
         place: Option<Place>,
         placed: usize,
         staging: Option<&Buffer>,
         units: &mut Units,
         cx: &mut Cx,
     ) {
-        self.receiving = false;
+        let Some(connection) = self.connections.get_mut(c) else {
+            return;
+        };
+        connection.receiving = false;
+        let placing = connection.placing.take();
         if let Some(Place::Buffer { buffer, range }) = place {
             let start = usize::try_from(range.start).unwrap_or(usize::MAX);
             if let Some(bytes) = buffer.get(start..start.saturating_add(placed))
-                && guard(|| self.proto.handle_placed(C0, cx.now, bytes)).is_err()
+                && guard(|| self.proto.handle_placed(c, cx.now, bytes)).is_err()
             {
                 self.panicked(units, cx);
             }
             // A task that was aborted meanwhile has no use for it: it goes back to the slab.
-            if let Some(placing) = self.placing.take()
+            if let Some(placing) = placing
                 && let Some(task) = self.task(placing.task)
                 && task.key == placing.key
             {
@@ -65,23 +72,29 @@ impl SessionLink {
             }
         }
         // Even an empty input: what was placed may have completed a PDU.
-        self.handle_stream(staging.map_or(&[][..], |b| &b[..]), units, cx);
+        self.handle_stream(c, staging.map_or(&[][..], |b| &b[..]), units, cx);
     }
 
     /// What came behind the last Login Request.
-    pub(super) fn handle_unread(&mut self, bytes: &[u8], units: &mut Units, cx: &mut Cx) {
+    pub(super) fn handle_unread(
+        &mut self,
+        c: ConnectionIndex,
+        bytes: &[u8],
+        units: &mut Units,
+        cx: &mut Cx,
+    ) {
         if !bytes.is_empty() {
-            self.handle_stream(bytes, units, cx);
+            self.handle_stream(c, bytes, units, cx);
         }
     }
 
-    fn handle_stream(&mut self, input: &[u8], units: &mut Units, cx: &mut Cx) {
+    fn handle_stream(&mut self, c: ConnectionIndex, input: &[u8], units: &mut Units, cx: &mut Cx) {
         if self.discovery {
-            self.progress = cx.now;
+            self.note_progress(c, cx.now);
         }
         let mut rest = input;
-        while self.ending.is_none() {
-            let Ok(received) = guard(|| self.proto.handle_received(C0, cx.now, rest)) else {
+        while self.goes_on(c) {
+            let Ok(received) = guard(|| self.proto.handle_received(c, cx.now, rest)) else {
                 return self.panicked(units, cx);
             };
             let Some(event) = received.event else { break };
@@ -89,7 +102,7 @@ impl SessionLink {
             rest = rest.get(received.consumed..).unwrap_or_default();
         }
         // Whatever was parsed may have left an answer: a ping, a Reject, an R2T.
-        if self.proto.has_output(C0) {
+        if self.proto.has_output(c) {
             self.mark_dirty(cx);
         }
     }
@@ -113,10 +126,22 @@ impl SessionLink {
             Event::DataFault { task, fault } => self.data_fault(task, fault, units, cx),
             Event::TaskManagement(tmf) => self.task_management(&tmf, units, cx),
             Event::SendTargets { handle, which } => self.send_targets(handle, &which, cx),
-            Event::Logout { handle, .. } => self.logout_asked(handle, units, cx),
-            Event::ConnectionDone { reason, flush, .. } => {
-                self.end(EndReason::Protocol(reason), flush, units, cx);
+            Event::Logout { handle, scope } => self.logout_asked(handle, scope, units, cx),
+            Event::ConnectionDone { c, reason, flush } => {
+                self.end_connection(c, EndReason::Protocol(reason), flush, units, cx);
             }
+        }
+    }
+
+    /// Whether what comes on a connection still has a meaning.
+    fn goes_on(&self, c: ConnectionIndex) -> bool {
+        let connection = self.connections.get(c);
+        self.ending.is_none() && connection.is_some_and(|one| one.ending.is_none())
+    }
+
+    pub(super) fn note_progress(&mut self, c: ConnectionIndex, now: Duration) {
+        if let Some(connection) = self.connections.get_mut(c) {
+            connection.progress = now;
         }
     }
 
@@ -159,7 +184,15 @@ impl SessionLink {
         }
         self.serial = self.serial.wrapping_add(1);
         let key = task_key(self.key, event.task, self.serial);
-        let task = Task::new(key, entry.unit, entry.write_protect, command);
+        let copies = self
+            .connections
+            .get(event.connection)
+            .is_some_and(|one| one.data_digest);
+        let task = Task {
+            connection: event.connection,
+            copies,
+            ..Task::new(key, entry.unit, entry.write_protect, command)
+        };
         self.put_task(event.task, task);
         let step = event.deliver.then(|| self.begin(event.task, units, cx));
         if event.brings_data() && !self.take_unsolicited(event, step.as_ref(), units, cx) {
@@ -245,14 +278,16 @@ impl SessionLink {
     }
 
     fn data_arrived(&mut self, id: TaskId, contiguous: u32, units: &mut Units, cx: &mut Cx) {
-        self.progress = cx.now;
         let Some(task) = self.task(id) else { return };
         task.contiguous = contiguous;
+        let c = task.connection;
         if let State::DataOut { offset, bytes } = task.state
             && contiguous >= offset.saturating_add(bytes)
         {
-            self.run(id, Step::DataOut { offset, bytes }, units, cx);
+            self.note_progress(c, cx.now);
+            return self.run(id, Step::DataOut { offset, bytes }, units, cx);
         }
+        self.note_progress(c, cx.now);
     }
 
     /// RFC 7143 §11.4.7.2: data that broke the rules ends its command with CHECK CONDITION.

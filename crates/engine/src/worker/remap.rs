@@ -135,7 +135,8 @@ impl SessionLink {
             .collect();
         for index in waiting {
             let unit = UnitIndex(index);
-            let pinned = self.pins.iter().any(|(of, _)| *of == unit);
+            let pins = || self.connections.iter().flat_map(|one| &one.pins);
+            let pinned = pins().any(|(of, _)| *of == unit);
             if pinned || !self.tasks_in(unit).is_empty() {
                 continue;
             }

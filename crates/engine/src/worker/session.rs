@@ -6,24 +6,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iscsi_proto::login::Established;
 use iscsi_proto::session::{
-    ConnectionIndex, LogoutHandle, Session, SessionLimits, TaskId, TmfHandle,
+    ConnectionIndex, LogoutHandle, LogoutScope, Session, SessionLimits, TaskId, TmfHandle,
 };
 use iscsi_wire::TaskManagementResponseCode;
 use model::LogicalUnitNumber;
-use reactor::{Op, RecvInto, SocketId};
-use scsi::lu::{NexusId, TaskKey};
+use reactor::SocketId;
+use scsi::lu::NexusId;
 use scsi::{Lun, LunList, LunView, WallClock};
 
-use super::cx::{Cx, Kind, from_task_key, token};
-use super::task::{Placing, Task};
+use super::connection::{Connection, Connections, Joining};
+use super::cx::{Cx, from_task_key};
+use super::task::Task;
 use crate::directory::Record;
 use crate::drain::Hold;
 use crate::registry::{ClaimLost, SessionRef};
 use crate::shared::{Admitted, Group, LunEntry, Place, SessionId, UnitIndex};
 use crate::slots::Key;
 
-/// The one connection that a session has while MaxConnections is 1.
-pub(super) const C0: ConnectionIndex = ConnectionIndex(0);
+/// The leading connection.
+const C0: ConnectionIndex = ConnectionIndex(0);
 
 /// Commands beyond the window that tasks waiting for a status already may still hold slots for, and immediate ones.
 const IMMEDIATE_ALLOWANCE: u16 = 8;
@@ -34,23 +35,18 @@ pub(super) struct SessionLink {
     pub(super) id: SessionId,
     pub(super) proto: Session,
     pub(super) initiator: String,
-    pub(super) socket: SocketId,
+    pub(super) connections: Connections,
+    /// Connections that have logged in and wait for a place.
+    pub(super) joining: Vec<Joining>,
+    /// It has no connection, and is kept for one to continue it until then.
+    pub(super) waits_until: Option<Duration>,
     pub(super) place: Place,
-    pub(super) data_digest: bool,
     pub(super) discovery: bool,
     pub(super) initiator_name: iscsi_wire::IscsiName,
     pub(super) target_name: Option<iscsi_wire::IscsiName>,
-    /// A receive is with the driver.
-    pub(super) receiving: bool,
-    /// Whose window that receive places into.
-    pub(super) placing: Option<Placing>,
-    /// Since when a send is with the driver.
-    pub(super) sending: Option<Duration>,
     /// It is on the worker's list of links to gather from.
     pub(super) dirty: bool,
-    /// Bytes to send before anything else: the last Login Response.
-    pub(super) preface: Vec<u8>,
-    /// What goes out in the preface's place where the session cannot be after all.
+    /// What goes out in place of the leading connection's last Login Response where the session cannot be after all.
     refusal: Vec<u8>,
     /// As the rest of the process knows it.
     pub(super) record: Arc<Record>,
@@ -65,21 +61,20 @@ pub(super) struct SessionLink {
     pub(super) serial: u32,
     /// Payload memory of its tasks, in bytes.
     pub(super) held_bytes: usize,
-    /// The part of `held_bytes` that the send with the driver gives back.
-    pub(super) sending_bytes: usize,
     /// Units it is attached to.
     pub(super) attached: BTreeSet<u32>,
-    /// Reads that the send under way, or the next, takes from stores' own memory.
-    pub(super) pins: Vec<(UnitIndex, TaskKey)>,
     pub(super) tmfs: Vec<PendingTmf>,
-    pub(super) logout: Option<LogoutHandle>,
+    /// Logouts that wait for tasks to end.
+    pub(super) logouts: Vec<(LogoutHandle, LogoutScope)>,
+    /// A logout closes the session as a whole.
+    pub(super) logging_out: bool,
+    /// The initiator was asked to log out: nobody joins any more.
+    pub(super) asked_to_log_out: bool,
     pub(super) ending: Option<Ending>,
     /// A panic went through the protocol's state: the session ends at the next look.
     pub(super) poisoned: bool,
     /// The earliest timer entry that stands for it.
     pub(super) timer: Option<Duration>,
-    /// When a Data-Out sequence that was asked for has to have made progress.
-    pub(super) progress: Duration,
 }
 
 /// A unit that the session may not use any more.
@@ -117,10 +112,8 @@ pub(super) struct PendingTmf {
 /// How far the end of a session has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// What is queued is sent before the connection closes; until `at`.
-    Flushing { at: Duration },
-    /// The connection is closed; tasks are on their way out of the backstores.
-    Draining,
+    /// Its connections close, and tasks are on their way out of the backstores.
+    Closing,
     /// Its logical units are letting go of the nexus: so many have not yet answered.
     Detaching(usize),
 }
@@ -130,7 +123,7 @@ impl SessionLink {
         key: Key,
         id: SessionId,
         socket: SocketId,
-        established: Established,
+        mut established: Established,
         place: Place,
         cx: &Cx,
     ) -> Self {
@@ -144,23 +137,22 @@ impl SessionLink {
         };
         let proto = Session::new(&established, limits, cx.now);
         let record = Arc::new(Record::new((id, cx.id), &established, &place, cx.now));
+        let mut connections = Connections::default();
+        connections.insert(Connection::new(C0, key, socket, &mut established, cx.now));
         let identity = established.identity;
         Self {
             key,
             id,
             proto,
             initiator: identity.initiator_name.to_string(),
-            socket,
+            connections,
+            joining: Vec::new(),
+            waits_until: None,
             place,
-            data_digest: established.params.data_digest,
             discovery: identity.session_type == iscsi_proto::login::SessionType::Discovery,
             initiator_name: identity.initiator_name,
             target_name: identity.target_name,
-            receiving: false,
-            placing: None,
-            sending: None,
             dirty: false,
-            preface: established.final_response,
             refusal: established.refusal,
             record,
             draining: None,
@@ -170,15 +162,14 @@ impl SessionLink {
             tasks: Vec::new(),
             serial: 0,
             held_bytes: 0,
-            sending_bytes: 0,
             attached: BTreeSet::new(),
-            pins: Vec::new(),
             tmfs: Vec::new(),
-            logout: None,
+            logouts: Vec::new(),
+            logging_out: false,
+            asked_to_log_out: false,
             ending: None,
             poisoned: false,
             timer: None,
-            progress: cx.now,
         }
     }
 
@@ -236,7 +227,18 @@ impl SessionLink {
 
     /// Sends the refusal in place of the last Login Response.
     pub(super) fn refuse(&mut self) {
-        self.preface = std::mem::take(&mut self.refusal);
+        let refusal = std::mem::take(&mut self.refusal);
+        if let Some(leading) = self.connections.get_mut(C0) {
+            leading.preface = refusal;
+        }
+    }
+
+    /// Its link has this key. Known only once the link is where it stays.
+    pub(super) fn set_key(&mut self, key: Key) {
+        self.key = key;
+        if let Some(leading) = self.connections.get_mut(C0) {
+            leading.key = key;
+        }
     }
 
     pub(super) fn nexus(&self) -> NexusId {
@@ -293,24 +295,6 @@ impl SessionLink {
             self.dirty = true;
             cx.dirty.push(self.key);
         }
-    }
-
-    /// Arms a receive, if none is with the driver and the session goes on.
-    pub(super) fn arm(&mut self, cx: &mut Cx) {
-        if self.receiving || matches!(self.ending, Some(Ending::Draining | Ending::Detaching(_))) {
-            return;
-        }
-        let into = RecvInto {
-            place: self.next_place(),
-        };
-        self.receiving = true;
-        cx.driver.push(
-            Op::Recv {
-                socket: self.socket,
-                into,
-            },
-            token(Kind::Recv, self.key),
-        );
     }
 
     pub(super) fn group(&self) -> Option<&Arc<Group>> {

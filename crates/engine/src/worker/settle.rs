@@ -24,6 +24,8 @@ impl Worker {
                 self.store_done(done);
             } else if let Some((link, task)) = self.cx.drained.pop_front() {
                 self.drained(link, task);
+            } else if let Some(news) = self.cx.link_news.pop() {
+                self.link_news(news);
             } else if let Some(key) = self.cx.ended.pop() {
                 self.ended(key);
             } else if !self.submit_deferred() {
@@ -182,7 +184,8 @@ impl Worker {
         dirty.append(&mut self.cx.dirty);
         self.cx.dirty = dirty;
         // What gathering has set free goes on within this turn.
-        if !self.cx.drained.is_empty() || !self.cx.ended.is_empty() {
+        let cx = &self.cx;
+        if !cx.drained.is_empty() || !cx.ended.is_empty() || !cx.link_news.is_empty() {
             self.settle();
         }
     }

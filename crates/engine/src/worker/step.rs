@@ -193,7 +193,8 @@ impl SessionLink {
             return Progress::Now(Event::DataOut { offset, bytes });
         }
         task.state = State::DataOut { offset, bytes };
-        self.progress = cx.now;
+        let c = task.connection;
+        self.note_progress(c, cx.now);
         self.proto.request_data(id, end);
         self.mark_dirty(cx);
         Progress::Later
@@ -325,7 +326,10 @@ impl SessionLink {
                 data_in_bytes: 0,
             };
             let key = scsi::lu::TaskKey(0);
-            let task = super::task::Task::new(key, UnitIndex(u32::MAX), false, command);
+            let task = super::task::Task {
+                connection: self.proto.connection_of(id).unwrap_or_default(),
+                ..super::task::Task::new(key, UnitIndex(u32::MAX), false, command)
+            };
             self.put_task(id, task);
         }
         if let Some(task) = self.task(id) {

@@ -1,6 +1,6 @@
 //! A command on its way: what the device server wants next, and the memory it has.
 
-use iscsi_proto::session::TaskId;
+use iscsi_proto::session::{ConnectionIndex, TaskId};
 use reactor::{Buffer, Frozen, Memory, Pin};
 use scsi::lu::TaskKey;
 use scsi::{Command, Io, Step};
@@ -14,6 +14,10 @@ pub(super) const READ_WINDOWS: usize = 2;
 /// One SCSI command, from its header to its status.
 pub(super) struct Task {
     pub(super) key: TaskKey,
+    /// The connection that brought it, and that its answer goes over.
+    pub(super) connection: ConnectionIndex,
+    /// That one has a data digest: what it sends is copied, and not taken from a store's own memory.
+    pub(super) copies: bool,
     pub(super) unit: UnitIndex,
     pub(super) write_protected: bool,
     pub(super) command: Command,
@@ -154,6 +158,8 @@ impl Task {
     ) -> Self {
         Self {
             key,
+            connection: ConnectionIndex::default(),
+            copies: false,
             unit,
             write_protected,
             command,

@@ -120,7 +120,7 @@ impl SessionLink {
             pending.tasks.retain(|waited| *waited != id);
         }
         self.look_at_tmfs(cx);
-        self.look_at_logout(cx);
+        self.look_at_logouts(cx);
     }
 
     fn ask_homes(

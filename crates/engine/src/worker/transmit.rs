@@ -1,12 +1,12 @@
 //! Gathers what is ready into one vectored send: header bytes in the list's arena, payloads by reference.
 
-use iscsi_proto::session::{Piece, TaskId};
+use iscsi_proto::session::{ConnectionIndex, Piece, TaskId};
 use iscsi_wire::{Crc32c, pad};
 use reactor::{Op, SendList, SendPiece};
 
 use super::cx::{Cx, Kind, token};
-use super::ending::Ending;
-use super::session::{C0, SessionLink};
+use super::ending::EndReason;
+use super::session::SessionLink;
 use super::task::{ReadData, State, Task};
 use super::unit::Units;
 use crate::panics::guard;
@@ -15,26 +15,35 @@ use crate::panics::guard;
 const SEND_BUDGET_BYTES: usize = 1 << 20;
 
 impl SessionLink {
-    /// Sends what is ready, unless a send is under way: then its completion comes here again.
+    /// Sends what is ready on every connection.
     pub(super) fn flush(&mut self, units: &mut Units, cx: &mut Cx) {
         self.dirty = false;
         if self.poisoned {
             return self.panicked(units, cx);
         }
         // What answers have made possible without input: the end after a logout.
-        while let Some(event) = self.proto.poll_event(C0) {
+        while let Some(event) = self.proto.poll_event() {
             self.event(event, &[], units, cx);
         }
-        let closed = matches!(self.ending, Some(Ending::Draining | Ending::Detaching(_)));
-        if self.sending.is_some() || closed {
+        for c in self.connections.places() {
+            self.flush_connection(c, units, cx);
+        }
+    }
+
+    /// Sends what is ready on a connection, unless a send is under way: then its completion comes here again.
+    fn flush_connection(&mut self, c: ConnectionIndex, units: &mut Units, cx: &mut Cx) {
+        let Some(connection) = self.connections.get_mut(c) else {
+            return;
+        };
+        if connection.sending.is_some() || connection.is_closed() {
             return;
         }
         let mut list = cx.list();
         cx.transmit.clear();
         std::mem::swap(&mut list.arena, &mut cx.transmit.arena);
-        if !self.preface.is_empty() {
+        if !connection.preface.is_empty() {
             // The last Login Response goes before everything else, in a send of its own.
-            list.arena.append(&mut self.preface);
+            list.arena.append(&mut connection.preface);
             let end = u32::try_from(list.arena.len()).unwrap_or(u32::MAX);
             list.pieces.push(SendPiece::Arena(0..end));
         } else {
@@ -42,41 +51,56 @@ impl SessionLink {
             let (now, transmit) = (cx.now, &mut cx.transmit);
             if guard(|| {
                 self.proto
-                    .poll_transmit(C0, now, transmit, SEND_BUDGET_BYTES)
+                    .poll_transmit(c, now, transmit, SEND_BUDGET_BYTES)
             })
             .is_err()
             {
                 cx.give_back_list(list);
                 return self.panicked(units, cx);
             }
-            self.gather(&mut list, cx);
+            self.gather(c, &mut list, cx);
         }
         if list.pieces.is_empty() {
             cx.give_back_list(list);
-            self.release_pins(units, cx);
-            if let Some(Ending::Flushing { .. }) = self.ending {
-                self.close(units, cx);
+            self.release_pins(c, units, cx);
+            let connection = self.connections.get(c);
+            if connection.is_some_and(|one| one.ending.is_some()) {
+                self.close_connection(c, units, cx);
             }
             return;
         }
-        self.sending = Some(cx.now);
+        let Some(connection) = self.connections.get_mut(c) else {
+            return;
+        };
+        connection.sending = Some(cx.now);
         cx.driver.push(
             Op::Send {
-                socket: self.socket,
+                socket: connection.socket,
                 list,
             },
-            token(Kind::Send, self.key),
+            token(Kind::Send, connection.key),
         );
     }
 
-    /// The send with the driver is over: its memory no longer counts.
-    pub(super) fn give_back_sent(&mut self) {
-        let sent = std::mem::take(&mut self.sending_bytes);
+    /// A send with the driver is over: its memory no longer counts.
+    pub(super) fn sent(&mut self, c: ConnectionIndex, ok: bool, units: &mut Units, cx: &mut Cx) {
+        let Some(connection) = self.connections.get_mut(c) else {
+            return;
+        };
+        connection.sending = None;
+        let sent = std::mem::take(&mut connection.sending_bytes);
         self.held_bytes = self.held_bytes.saturating_sub(sent);
+        self.release_pins(c, units, cx);
+        if !ok {
+            self.end_connection(c, EndReason::Closed, false, units, cx);
+        }
+        self.mark_dirty(cx);
+        self.look_at_connection(c, units, cx);
+        self.look_at_end(units, cx);
     }
 
     /// Turns the protocol's pieces into memory.
-    fn gather(&mut self, list: &mut SendList, cx: &mut Cx) {
+    fn gather(&mut self, c: ConnectionIndex, list: &mut SendList, cx: &mut Cx) {
         std::mem::swap(&mut list.arena, &mut cx.transmit.arena);
         let mut pieces = std::mem::take(&mut cx.transmit.pieces);
         for piece in pieces.drain(..) {
@@ -88,13 +112,15 @@ impl SessionLink {
                     bytes,
                     digest_at,
                 } => {
-                    self.gather_data(task, (offset, bytes), digest_at, list, cx);
+                    self.gather_data(c, task, (offset, bytes), digest_at, list, cx);
                 }
                 Piece::Release { task } => {
                     let slot = self.tasks.get_mut(task.index());
                     if let Some(task) = slot.and_then(Option::take) {
                         self.held_bytes = self.held_bytes.saturating_sub(task.held_bytes);
-                        self.pins.extend(task.pins());
+                        if let Some(connection) = self.connections.get_mut(c) {
+                            connection.pins.extend(task.pins());
+                        }
                     }
                 }
             }
@@ -105,6 +131,7 @@ impl SessionLink {
     /// One payload, which may lie in several windows.
     fn gather_data(
         &mut self,
+        c: ConnectionIndex,
         id: TaskId,
         (mut offset, bytes): (u32, u32),
         digest_at: Option<u32>,
@@ -132,11 +159,14 @@ impl SessionLink {
                 hole.copy_from_slice(&crc.wire_bytes());
             }
         }
-        if let Some(freed) = task.drop_reads_through(u64::from(end), &mut self.pins) {
+        let Some(connection) = self.connections.get_mut(c) else {
+            return;
+        };
+        if let Some(freed) = task.drop_reads_through(u64::from(end), &mut connection.pins) {
             if matches!(task.state, State::Undrained(_)) {
                 cx.drained.push_back((link, id));
             }
-            self.sending_bytes += freed;
+            connection.sending_bytes += freed;
         }
     }
 

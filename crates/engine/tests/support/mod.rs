@@ -1,6 +1,8 @@
 //! A real engine on loopback, and clients that block.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod many;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -337,8 +339,17 @@ pub fn on_each_driver(
     backings: impl Fn() -> Vec<Backing>,
     test: impl Fn(SocketAddr, &Engine),
 ) {
+    on_each_driver_with(workers, || tree(backings()), test);
+}
+
+/// As [`on_each_driver`], with any tree.
+pub fn on_each_driver_with(
+    workers: usize,
+    tree: impl Fn() -> Tree,
+    test: impl Fn(SocketAddr, &Engine),
+) {
     for driver in DRIVERS {
-        let engine = match Engine::start(config(driver, workers), tree(backings())) {
+        let engine = match Engine::start(config(driver, workers), tree()) {
             Ok(engine) => engine,
             Err(error) if driver != DriverChoice::Epoll && error.to_string().contains("driver") => {
                 // A machine without io_uring: the first driver has shown what can be shown here.

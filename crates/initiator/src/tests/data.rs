@@ -55,7 +55,7 @@ fn r2t(initiator: &Initiator, itt: Itt, r2t_sn: u32, offset: u32, bytes: u32) ->
         itt,
         ttt: Ttt(0x100 + r2t_sn),
         stat_sn: initiator.exp_stat_sn,
-        exp_cmd_sn: initiator.cmd_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
         max_cmd_sn: SerialNumber(32),
         r2t_sn,
         buffer_offset: offset,
@@ -70,7 +70,7 @@ fn data_in(initiator: &Initiator, itt: Itt, data_sn: u32, offset: u32, bytes: u3
         itt,
         ttt: Ttt::RESERVED,
         stat_sn: initiator.exp_stat_sn,
-        exp_cmd_sn: initiator.cmd_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
         max_cmd_sn: SerialNumber(32),
         data_sn,
         buffer_offset: offset,
@@ -82,7 +82,7 @@ fn response(initiator: &Initiator, itt: Itt, exp_data_sn: u32) -> ScsiResponse {
     ScsiResponse {
         itt,
         stat_sn: initiator.exp_stat_sn,
-        exp_cmd_sn: initiator.cmd_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
         max_cmd_sn: SerialNumber(32),
         exp_data_sn,
         ..ScsiResponse::default()

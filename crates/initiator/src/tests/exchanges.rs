@@ -21,8 +21,8 @@ fn response(initiator: &Initiator, itt: Itt) -> ScsiResponse {
     ScsiResponse {
         itt,
         stat_sn: initiator.exp_stat_sn,
-        exp_cmd_sn: initiator.cmd_sn,
-        max_cmd_sn: initiator.max_cmd_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
+        max_cmd_sn: initiator.numbers.max_cmd_sn,
         ..ScsiResponse::default()
     }
 }
@@ -33,8 +33,8 @@ fn nop_in(initiator: &Initiator, itt: Itt, ttt: Ttt, data: &[u8]) -> NopIn {
         itt,
         ttt,
         stat_sn: initiator.exp_stat_sn,
-        exp_cmd_sn: initiator.cmd_sn,
-        max_cmd_sn: initiator.max_cmd_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
+        max_cmd_sn: initiator.numbers.max_cmd_sn,
         ..NopIn::default()
     }
 }
@@ -46,7 +46,8 @@ fn test_unit_ready(initiator: &mut Initiator) -> Itt {
 #[test]
 fn commands_beyond_the_window_are_held_until_it_opens() {
     let mut initiator = session();
-    initiator.max_cmd_sn = SerialNumber(2);
+    initiator.numbers.max_cmd_sn = SerialNumber(2);
+    initiator.told.1 = SerialNumber(2);
     let itts: Vec<_> = (0..4).map(|_| test_unit_ready(&mut initiator)).collect();
     let cmd_sn = |initiator: &mut Initiator| -> Vec<u32> {
         let of = |(pdu, _)| match pdu {
@@ -204,8 +205,8 @@ fn text_that_goes_on_is_put_together() {
         itt,
         ttt: if last { Ttt::RESERVED } else { Ttt(5) },
         stat_sn: initiator.exp_stat_sn,
-        exp_cmd_sn: initiator.cmd_sn,
-        max_cmd_sn: initiator.max_cmd_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
+        max_cmd_sn: initiator.numbers.max_cmd_sn,
         ..TextResponse::default()
     };
     let first = part(&initiator, false, b"TargetName=iqn.a\0Tar");
@@ -246,8 +247,8 @@ fn text_response_with_contradicting_flags_is_a_violation() {
         itt,
         ttt: Ttt(5),
         stat_sn: initiator.exp_stat_sn,
-        exp_cmd_sn: initiator.cmd_sn,
-        max_cmd_sn: initiator.max_cmd_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
+        max_cmd_sn: initiator.numbers.max_cmd_sn,
         ..TextResponse::default()
     };
     let events = receive(&mut initiator, TargetPdu::TextResponse(pdu), &[]);
@@ -289,8 +290,8 @@ fn task_management_ends_the_commands_it_covers() {
             response: TaskManagementResponseCode::FunctionComplete,
             itt,
             stat_sn: initiator.exp_stat_sn,
-            exp_cmd_sn: initiator.cmd_sn,
-            max_cmd_sn: initiator.max_cmd_sn,
+            exp_cmd_sn: initiator.numbers.cmd_sn,
+            max_cmd_sn: initiator.numbers.max_cmd_sn,
             ..TaskManagementResponse::default()
         };
         let events = receive(
@@ -325,8 +326,8 @@ fn logout_ends_the_connection() {
         response: LogoutResponseCode::Closed,
         itt,
         stat_sn: initiator.exp_stat_sn,
-        exp_cmd_sn: initiator.cmd_sn,
-        max_cmd_sn: initiator.max_cmd_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
+        max_cmd_sn: initiator.numbers.max_cmd_sn,
         ..LogoutResponse::default()
     };
     let events = receive(&mut initiator, TargetPdu::LogoutResponse(pdu), &[]);
@@ -347,8 +348,8 @@ fn reject_and_async_message_are_told_and_counted() {
         data_segment_length: 48,
         itt: Itt::RESERVED,
         stat_sn: before,
-        exp_cmd_sn: initiator.cmd_sn,
-        max_cmd_sn: initiator.max_cmd_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
+        max_cmd_sn: initiator.numbers.max_cmd_sn,
         ..Reject::default()
     };
     let header = ping.emit();
@@ -365,8 +366,8 @@ fn reject_and_async_message_are_told_and_counted() {
         async_event: AsyncEvent::LogoutRequested,
         itt: Itt::RESERVED,
         stat_sn: before.next(),
-        exp_cmd_sn: initiator.cmd_sn,
-        max_cmd_sn: initiator.max_cmd_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
+        max_cmd_sn: initiator.numbers.max_cmd_sn,
         parameter3: 10,
         ..AsyncMessage::default()
     };

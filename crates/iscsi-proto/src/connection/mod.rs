@@ -13,7 +13,8 @@ use iscsi_wire::{Cid, Itt, Lun64, SerialNumber, Ttt};
 pub(crate) use receive::{HeaderStep, Purpose, Receive, Segment, Stage};
 pub(crate) use reply::{Reply, StatSnUse};
 
-use crate::session::{DropReason, LogoutHandle, TaskId, TextHandle};
+use crate::login::Established;
+use crate::session::{DropReason, TaskId, TextHandle};
 
 /// Rejects that may wait to be sent. A peer that earns more without reading them is dropped.
 pub(crate) const MAX_QUEUED_REJECTS: usize = 16;
@@ -47,7 +48,8 @@ pub(crate) struct Connection {
     pub(crate) immediate: u16,
 
     pub(crate) text: TextExchange,
-    pub(crate) logout: Option<PendingLogout>,
+    /// It is going to be closed by a logout that the engine has not answered.
+    pub(crate) logging_out: bool,
     pub(crate) ping: Option<Ping>,
     pub(crate) last_heard: Duration,
     pub(crate) ending: Option<Ending>,
@@ -90,14 +92,6 @@ pub(crate) struct TextRequestTags {
     pub(crate) slot: crate::session::task::RequestSlot,
 }
 
-/// A logout that the engine has not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PendingLogout {
-    pub(crate) handle: LogoutHandle,
-    pub(crate) itt: Itt,
-    pub(crate) slot: crate::session::task::RequestSlot,
-}
-
 /// A ping without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ping {
@@ -115,6 +109,34 @@ pub(crate) struct Ending {
 }
 
 impl Connection {
+    /// The connection of a login, before anything has come on it.
+    pub(crate) fn new(established: &Established, now: Duration) -> Self {
+        let params = &established.params;
+        Self {
+            cid: established.identity.cid,
+            header_digest: params.header_digest,
+            data_digest: params.data_digest,
+            max_send_data_segment_length: params.max_send_data_segment_length,
+            max_recv_data_segment_length: params.max_recv_data_segment_length,
+            receive: Receive::new(),
+            collected: Vec::new(),
+            stat_sn: established.stat_sn,
+            acknowledged: established.stat_sn,
+            ready: VecDeque::new(),
+            replies: VecDeque::new(),
+            completions: 0,
+            immediate_management: 0,
+            immediate: 0,
+            text: TextExchange::Idle,
+            logging_out: false,
+            ping: None,
+            last_heard: now,
+            ending: None,
+            told_max_cmd_sn: established.max_cmd_sn,
+            spoke: false,
+        }
+    }
+
     /// Takes note of an ExpStatSN: what it acknowledges cannot lie beyond what was sent.
     pub(crate) const fn acknowledge(&mut self, exp_stat_sn: SerialNumber) {
         if self.acknowledged.lt(exp_stat_sn) && exp_stat_sn.le(self.stat_sn) {
@@ -124,7 +146,7 @@ impl Connection {
 
     /// Whether the peer has lost its receive side's meaning: nothing it sends is looked at.
     pub(crate) const fn is_deaf(&self) -> bool {
-        self.ending.is_some() || self.logout.is_some()
+        self.ending.is_some() || self.logging_out
     }
 
     pub(crate) fn has_output(&self) -> bool {

@@ -163,6 +163,7 @@ impl Login {
         answer: Result<TargetOffer, LoginStatus>,
     ) -> Next {
         let offer = answer.map_err(LoginError::Refused)?;
+        self.outbound.join(offer.joins);
         let (dialogue, request, pairs) = opened.with_target(offer);
         self.event = Some(LoginEvent::Policy(policy_request(&self.config, &dialogue)));
         Ok(State::AwaitingPolicy(Box::new(Found {

@@ -28,8 +28,8 @@ use self::outbound::Outbound;
 
 pub use error::LoginError;
 pub use types::{
-    CommitRequest, Established, LoginConfig, LoginEvent, LoginIdentity, LoginLimits, SessionType,
-    TargetOffer,
+    CommitRequest, Established, JoinedWindow, LoginConfig, LoginEvent, LoginIdentity, LoginLimits,
+    SessionType, TargetOffer,
 };
 
 /// One connection's login.
@@ -130,8 +130,9 @@ impl Login {
     }
 
     /// Answers [`LoginEvent::Resolve`]: what stands behind that name, or the status that says why nothing does. Where
-    /// the identity's TSIH is not zero, the initiator wants to add a connection to that session or to reinstate one;
-    /// an owner that cannot do so answers with 0206h, 0208h or 020Ah (RFC 7143 §6.3.1).
+    /// the identity's TSIH is not zero, the initiator wants to add a connection to that session or to reinstate one:
+    /// the offer has that session's window then; an owner that cannot do so answers with 0206h, 0208h or 020Ah (RFC 7143
+    /// §6.3.1).
     pub fn resolved(&mut self, answer: Result<TargetOffer, LoginStatus>) {
         self.step(|login, state| match state {
             State::Resolving(opened) => login.take_target(*opened, answer),
@@ -184,6 +185,7 @@ impl Login {
         let request = &committing.request;
         let text = &committing.text;
         let words = self.outbound.last_words(request, tsih, text);
+        let window = self.outbound.window(request);
         let CommitRequest {
             identity,
             portal_group_tag,
@@ -198,8 +200,8 @@ impl Login {
             authenticated_as,
             acl,
             params,
-            exp_cmd_sn: request.cmd_sn,
-            max_cmd_sn: request.cmd_sn,
+            exp_cmd_sn: window.exp_cmd_sn,
+            max_cmd_sn: window.max_cmd_sn,
             stat_sn: words.stat_sn,
             final_response: words.final_response,
             refusal: words.refusal,

@@ -3,12 +3,15 @@
 use iscsi_wire::{LoginRequest, LoginResponse, LoginStatus, SerialNumber, Stage, Tsih, pad};
 
 use super::header::VERSION;
+use super::types::JoinedWindow;
 
 /// What goes out.
 #[derive(Clone)]
 pub(super) struct Outbound {
     /// StatSN of the next response.
     stat_sn: SerialNumber,
+    /// The session that the connection joins goes on: its numbers, not the request's.
+    joins: Option<JoinedWindow>,
     /// The answer of which not all has been sent.
     answer: Vec<u8>,
     /// Whole PDUs that nobody has fetched yet.
@@ -40,9 +43,25 @@ impl Outbound {
     pub(super) const fn new(stat_sn: SerialNumber) -> Self {
         Self {
             stat_sn,
+            joins: None,
             answer: Vec::new(),
             queued: Vec::new(),
         }
+    }
+
+    /// ExpCmdSN and MaxCmdSN of responses to this request.
+    // RFC 7143 §11.12.8: a login that leads its session carries the CmdSN that the session begins with; the window is told
+    // as one command wide. One that joins a session carries a CmdSN of commands under way, which says nothing of what has
+    // been received.
+    pub(super) fn window(&self, request: &LoginRequest) -> JoinedWindow {
+        self.joins.unwrap_or(JoinedWindow {
+            exp_cmd_sn: request.cmd_sn,
+            max_cmd_sn: request.cmd_sn,
+        })
+    }
+
+    pub(super) fn join(&mut self, joins: Option<JoinedWindow>) {
+        self.joins = joins;
     }
 
     /// Puts a complete answer up for sending.
@@ -115,10 +134,13 @@ impl Outbound {
     }
 
     // RFC 7143 §11.13: ISID and ITT are the request's, and so is the TSIH in all but the final response (§11.13.3).
-    // Login Requests are immediate and all carry the CmdSN of the first command to come (§11.12.8).
     fn header(&mut self, request: &LoginRequest, turn: Turn, status: LoginStatus) -> LoginResponse {
         let stat_sn = self.stat_sn;
         self.stat_sn = stat_sn.next();
+        let JoinedWindow {
+            exp_cmd_sn,
+            max_cmd_sn,
+        } = self.window(request);
         let next_stage = match turn {
             Turn::Transit(stage) => stage,
             Turn::Continue | Turn::Stay => Stage::default(),
@@ -134,8 +156,8 @@ impl Outbound {
             tsih: request.tsih,
             itt: request.itt,
             stat_sn,
-            exp_cmd_sn: request.cmd_sn,
-            max_cmd_sn: request.cmd_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
             status,
             ..LoginResponse::default()
         }

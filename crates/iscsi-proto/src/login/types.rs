@@ -72,6 +72,16 @@ pub struct LoginIdentity {
     pub cid: Cid,
 }
 
+/// The command window of a session that goes on while a connection logs in to it. Both numbers only grow, so that what
+/// stood at one time of the login is never wrong: an initiator passes over what it knows better (RFC 7143 §4.2.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinedWindow {
+    /// ExpCmdSN.
+    pub exp_cmd_sn: SerialNumber,
+    /// MaxCmdSN.
+    pub max_cmd_sn: SerialNumber,
+}
+
 /// What stands behind the portal for this login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetOffer {
@@ -79,6 +89,8 @@ pub struct TargetOffer {
     pub portal_group_tag: u16,
     /// TargetAlias.
     pub target_alias: Option<String>,
+    /// The command window of the session that the connection is to join; `None` for a new session.
+    pub joins: Option<JoinedWindow>,
     /// Our side of each key.
     pub params: OfferedParams,
 }
@@ -128,9 +140,11 @@ pub struct Established {
     pub acl: Option<IscsiName>,
     /// What was negotiated.
     pub params: NegotiatedParams,
-    /// CmdSN of the first command to come: login requests are immediate and use up none.
+    /// CmdSN of the first command to come: login requests are immediate and use up none. In a login to an existing
+    /// session, ExpCmdSN as the responses told it.
     pub exp_cmd_sn: SerialNumber,
-    /// MaxCmdSN as the final response tells it: a window of one. The session's own never lies before it.
+    /// MaxCmdSN as the final response tells it: a window of one, or that of the session which the connection joins. The
+    /// session's own never lies before it.
     pub max_cmd_sn: SerialNumber,
     /// StatSN of the next response: the final Login Response has the one before.
     pub stat_sn: SerialNumber,

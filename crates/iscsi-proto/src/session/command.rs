@@ -57,7 +57,7 @@ impl Session {
         if command.data_segment_length > 0 {
             self.begin_segment(c, bhs, Purpose::Immediate(task), 0);
         }
-        let mut event = self.command_event(task, &command, deliver);
+        let mut event = self.command_event(c, task, &command, deliver);
         if command.total_ahs_length > 0
             && let Some(connection) = self.connection_mut(c)
         {
@@ -66,7 +66,13 @@ impl Session {
         Some(Event::Command(event))
     }
 
-    fn command_event(&self, task: TaskId, command: &ScsiCommand, deliver: bool) -> CommandEvent {
+    fn command_event(
+        &self,
+        connection: ConnectionIndex,
+        task: TaskId,
+        command: &ScsiCommand,
+        deliver: bool,
+    ) -> CommandEvent {
         let unsolicited = self
             .tasks
             .get(task)
@@ -81,6 +87,7 @@ impl Session {
         };
         CommandEvent {
             task,
+            connection,
             lun: command.lun,
             cdb: CdbBytes::new(command.cdb),
             attribute: command.attribute,
@@ -225,7 +232,7 @@ impl Session {
         record.unsolicited.open = false;
         record.r2ts.clear();
         let sense = (!sense.is_empty()).then(|| Box::from(sense));
-        let Some(connection) = self.connections.get_mut(usize::from(c.0)) else {
+        let Some(connection) = self.connections.get_mut(c) else {
             return;
         };
         connection.completions += 1;
@@ -262,7 +269,7 @@ impl Session {
             return;
         };
         if !core::mem::replace(&mut task.queued, true)
-            && let Some(connection) = self.connections.get_mut(usize::from(task.connection.0))
+            && let Some(connection) = self.connections.get_mut(task.connection)
         {
             connection.ready.push_back(id);
         }

@@ -71,8 +71,7 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else {
             return (0, true);
         };
-        let index = usize::from(task.connection.0);
-        let Some(connection) = self.connections.get_mut(index) else {
+        let Some(connection) = self.connections.get_mut(task.connection) else {
             return (0, true);
         };
         let max_burst = self.params.max_burst_length;

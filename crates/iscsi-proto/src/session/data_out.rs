@@ -32,6 +32,10 @@ impl Session {
         if task.completion.is_some() {
             return self.late(c, bhs);
         }
+        // RFC 7143 §4.2.5: the data of a command comes over the connection that brought the command.
+        if task.connection != c {
+            return self.refuse(c, RejectReason::ProtocolError, bhs);
+        }
         if !task.write || task.judge(&data) == Verdict::UnknownTag {
             return self.refuse(c, RejectReason::InvalidPduField, bhs);
         }
@@ -138,8 +142,7 @@ impl Session {
             });
             let r2t_sn = task.next_data_sn;
             task.next_data_sn = r2t_sn.wrapping_add(1);
-            let index = usize::from(task.connection.0);
-            let Some(connection) = self.connections.get(index) else {
+            let Some(connection) = self.connections.get(task.connection) else {
                 return;
             };
             let r2t = ReadyToTransfer {

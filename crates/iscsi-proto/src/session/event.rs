@@ -5,9 +5,7 @@
 use core::ops::Range;
 use core::time::Duration;
 
-use iscsi_wire::{
-    IscsiName, Itt, LogoutReason, Lun64, SerialNumber, TaskAttribute, TaskManagementFunction,
-};
+use iscsi_wire::{IscsiName, Itt, Lun64, SerialNumber, TaskAttribute, TaskManagementFunction};
 
 /// A task's place in the session's slab: small, dense, and used again once the task is over.
 ///
@@ -24,7 +22,7 @@ impl TaskId {
     }
 }
 
-/// A connection's place in its session. Only 0 exists while MaxConnections is 1.
+/// A connection's place in its session: the leading one has 0, and a place that has become free is given to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionIndex(pub u8);
 
@@ -143,16 +141,16 @@ pub enum Event {
         /// Which targets.
         which: SendTargets,
     },
-    /// The initiator wants to close the session or its connection. Commands that are still unanswered are the engine's
-    /// to end (abandon) before it answers.
+    /// The initiator wants to close the session or a connection of it. Commands of these that are still unanswered are
+    /// the engine's to end (abandon) before it answers.
     Logout {
         /// For [`Session::complete_logout`](super::Session::complete_logout).
         handle: LogoutHandle,
         /// What is to be closed.
-        reason: LogoutReason,
+        scope: LogoutScope,
     },
-    /// The connection is over, and at ErrorRecoveryLevel 0 with one connection its session too. Told once; input after
-    /// it is swallowed.
+    /// The connection is over. Told once; input after it is swallowed. The engine closes it, and says so with
+    /// [`Session::disconnect`](super::Session::disconnect).
     ConnectionDone {
         /// Which connection.
         c: ConnectionIndex,
@@ -204,6 +202,8 @@ impl CdbBytes {
 pub struct CommandEvent {
     /// Its place in the slab.
     pub task: TaskId,
+    /// The connection that brought it.
+    pub connection: ConnectionIndex,
     /// Addressed logical unit.
     pub lun: Lun64,
     /// The CDB.
@@ -281,11 +281,33 @@ pub enum SendTargets {
     This,
 }
 
+/// What a logout closes (RFC 7143 §11.14.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogoutScope {
+    /// Every connection, and the session with them.
+    Session,
+    /// One connection, which need not be the one that asked.
+    Connection(ConnectionIndex),
+}
+
+impl LogoutScope {
+    /// Whether this connection goes.
+    #[must_use]
+    pub fn covers(self, c: ConnectionIndex) -> bool {
+        match self {
+            Self::Session => true,
+            Self::Connection(named) => named == c,
+        }
+    }
+}
+
 /// Why a connection is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
     /// Logged out.
     LoggedOut,
+    /// Closed by its owner.
+    Closed,
     /// The peer was silent past its ping.
     PingTimeout,
     /// A header digest did not match (RFC 7143 §7.8).

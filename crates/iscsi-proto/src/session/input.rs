@@ -85,7 +85,7 @@ impl Session {
         }
         let mut at = 0;
         loop {
-            if let Some(event) = self.poll_event(c) {
+            if let Some(event) = self.poll_event() {
                 return Received {
                     consumed: at,
                     event: Some(event),
@@ -115,9 +115,9 @@ impl Session {
         }
     }
 
-    /// What needs no input: commands whose turn has come, and the end of the connection. To be called until `None`
-    /// after answers, where no call of `handle_received` follows.
-    pub fn poll_event(&mut self, c: ConnectionIndex) -> Option<Event> {
+    /// What needs no input: commands whose turn has come, whichever connection brought them, and ends of connections. To
+    /// be called until `None` after answers, where no call of `handle_received` follows.
+    pub fn poll_event(&mut self) -> Option<Event> {
         while let Some(request) = self.window.take_due() {
             let event = match request {
                 HeldRequest::Nothing => None,
@@ -131,10 +131,17 @@ impl Session {
                 return event;
             }
         }
-        let ending = self.connection_mut(c)?.ending.as_mut()?;
-        let told = core::mem::replace(&mut ending.told, true);
-        let Ending { reason, flush, .. } = *ending;
-        (!told).then_some(Event::ConnectionDone { c, reason, flush })
+        if self.untold_ends {
+            for (c, connection) in self.connections.iter_mut() {
+                if let Some(ending) = connection.ending.as_mut().filter(|ending| !ending.told) {
+                    ending.told = true;
+                    let Ending { reason, flush, .. } = *ending;
+                    return Some(Event::ConnectionDone { c, reason, flush });
+                }
+            }
+            self.untold_ends = false;
+        }
+        None
     }
 
     /// Takes one step: a header, a run of payload, or the end of a segment.
@@ -171,7 +178,7 @@ impl Session {
     }
 
     fn take_payload(&mut self, c: ConnectionIndex, input: &[u8], base: usize) -> (usize, Turn) {
-        let Some(connection) = self.connections.get_mut(usize::from(c.0)) else {
+        let Some(connection) = self.connections.get_mut(c) else {
             return (input.len(), Turn::More);
         };
         let Segment {

@@ -1,15 +1,26 @@
 //! Logout, and what the target says unasked about the end (RFC 7143 §11.14, §11.15, §11.9).
 
 use iscsi_wire::{
-    AsyncEvent, AsyncMessage, Bhs, Itt, LogoutReason, LogoutRequest, LogoutResponse,
+    AsyncEvent, AsyncMessage, Bhs, Cid, Itt, LogoutReason, LogoutRequest, LogoutResponse,
     LogoutResponseCode, RejectReason,
 };
 
 use super::input::Admission;
 use super::task::RequestSlot;
 use super::window::{HeldLogout, HeldRequest};
-use super::{ConnectionIndex, DropReason, Event, LogoutHandle, Session, SessionType};
-use crate::connection::{Ending, PendingLogout, Reply};
+use super::{ConnectionIndex, DropReason, Event, LogoutHandle, LogoutScope, Session, SessionType};
+use crate::connection::{Ending, Reply};
+
+/// A logout that the engine has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PendingLogout {
+    handle: LogoutHandle,
+    scope: LogoutScope,
+    itt: Itt,
+    pub(super) slot: RequestSlot,
+    /// Which connection asked, while it is there.
+    pub(super) carrier: Option<ConnectionIndex>,
+}
 
 impl Session {
     pub(super) fn handle_logout_request(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
@@ -55,50 +66,67 @@ impl Session {
         slot: RequestSlot,
     ) -> Option<Event> {
         let HeldLogout { itt, reason, cid } = logout;
-        let known = self
-            .connections
-            .iter()
-            .any(|connection| connection.cid == cid);
-        let refused = match reason {
+        let named = self.find_connection(cid);
+        let scope = match (reason, named) {
+            (LogoutReason::CloseSession, _) => Ok(LogoutScope::Session),
             // RFC 7143 §11.14.1: recovery is for ErrorRecoveryLevel 2.
-            LogoutReason::RemoveConnectionForRecovery => {
-                Some(LogoutResponseCode::RecoveryNotSupported)
+            (LogoutReason::RemoveConnectionForRecovery, _) => {
+                Err(LogoutResponseCode::RecoveryNotSupported)
             }
-            LogoutReason::CloseConnection if !known => Some(LogoutResponseCode::CidNotFound),
-            _ => None,
+            (_, Some(named)) => Ok(LogoutScope::Connection(named)),
+            (_, None) => Err(LogoutResponseCode::CidNotFound),
         };
-        if let Some(response) = refused {
-            self.answer_logout(c, itt, slot, response);
-            return None;
-        }
+        let scope = match scope {
+            Ok(scope) => scope,
+            Err(response) => {
+                self.answer_logout(c, itt, slot, response);
+                return None;
+            }
+        };
         let handle = LogoutHandle(self.take_handle());
-        let connection = self.connection_mut(c)?;
-        connection.logout = Some(PendingLogout { handle, itt, slot });
-        Some(Event::Logout { handle, reason })
+        for (at, connection) in self.connections.iter_mut() {
+            connection.logging_out |= scope.covers(at);
+        }
+        self.logouts.push(PendingLogout {
+            handle,
+            scope,
+            itt,
+            slot,
+            carrier: Some(c),
+        });
+        Some(Event::Logout { handle, scope })
     }
 
     /// Answers a logout. The response leaves after the status of every command that was completed before. Where it says
-    /// that the connection is closed, [`Event::ConnectionDone`] comes next, and what is queued is to be sent first.
+    /// that what was named is closed, [`Event::ConnectionDone`] comes next for each connection of it, and what is queued
+    /// is to be sent first. The answer to a logout whose own connection has gone is sent nowhere.
     pub fn complete_logout(&mut self, handle: LogoutHandle, response: LogoutResponseCode) {
-        for c in 0..u8::try_from(self.connections.len()).unwrap_or(u8::MAX) {
-            let c = ConnectionIndex(c);
-            let Some(connection) = self.connection_mut(c) else {
-                return;
-            };
-            let Some(PendingLogout { itt, slot, .. }) =
-                connection.logout.take_if(|logout| logout.handle == handle)
-            else {
+        let Some(at) = self.logouts.iter().position(|one| one.handle == handle) else {
+            return;
+        };
+        let PendingLogout {
+            scope,
+            itt,
+            slot,
+            carrier,
+            ..
+        } = self.logouts.swap_remove(at);
+        for (at, connection) in self.connections.iter_mut() {
+            if !scope.covers(at) {
                 continue;
-            };
+            }
+            connection.logging_out = false;
             if response == LogoutResponseCode::Closed && connection.ending.is_none() {
-                let reason = DropReason::LoggedOut;
                 connection.ending = Some(Ending {
-                    reason,
+                    reason: DropReason::LoggedOut,
                     flush: true,
                     told: false,
                 });
+                self.untold_ends = true;
             }
-            return self.answer_logout(c, itt, slot, response);
+        }
+        if let Some(carrier) = carrier {
+            self.answer_logout(carrier, itt, slot, response);
         }
     }
 
@@ -138,12 +166,10 @@ impl Session {
         );
     }
 
-    /// Tells the initiator that this connection is going to be dropped: Async Message, event 2 (RFC 7143 §11.9.1).
-    pub fn notify_drop(&mut self, c: ConnectionIndex) {
-        let Some(connection) = self.connection(c) else {
-            return;
-        };
-        let parameter1 = connection.cid.0;
+    /// Tells the initiator over connection `c` that the connection of this CID has been or is going to be dropped: Async
+    /// Message, event 2 (RFC 7143 §11.9.1).
+    pub fn notify_drop(&mut self, c: ConnectionIndex, dropped: Cid) {
+        let parameter1 = dropped.0;
         self.tell(
             c,
             AsyncMessage {

@@ -22,9 +22,9 @@ use crate::connection::Reply;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pending {
     handle: TmfHandle,
-    connection: ConnectionIndex,
+    pub(super) connection: ConnectionIndex,
     itt: Itt,
-    slot: RequestSlot,
+    pub(super) slot: RequestSlot,
 }
 
 impl Session {

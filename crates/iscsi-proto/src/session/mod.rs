@@ -1,4 +1,5 @@
-//! One session in full feature phase: requests in, events to the engine, answers out (RFC 7143 §4.2, §7, §11).
+//! One session in full feature phase: requests in, events to the engine, answers out (RFC 7143 §4.2, §7, §11). How its
+//! connections share it stands in `connections`.
 //!
 //! # How it is driven
 //!
@@ -19,18 +20,19 @@
 //!
 //! # Bounds
 //!
-//! Whatever a peer sends, a session holds at most one task (about 350 bytes) for each place in the command window and
-//! the immediate allowance, one reply of about 100 bytes for each of these and 16 Rejects of 150 bytes,
-//! `max_text_bytes` of text it is being told, six times that of answers to it, and twice that of text and ping data
-//! that wait to be sent; the engine's answer to SendTargets is bounded by the configuration of the target. With the
-//! default limits that is under 700 KiB, and under 2 KiB once idle and told to [release its
-//! memory](Session::release_idle_memory).
+//! Whatever a peer sends, a session holds at most one task (about 350 bytes) and one reply of about 100 bytes for each
+//! place in the command window and in the immediate allowance of each connection; and for each connection 16 Rejects of
+//! 150 bytes, `max_text_bytes` of text it is being told, six times that of answers to it, and twice that of text and
+//! ping data that wait to be sent; the engine's answer to SendTargets is bounded by the configuration of the target.
+//! With the default limits and one connection that is under 700 KiB, and under 2 KiB once idle and told to [release its
+//! memory](Session::release_idle_memory). There are at most [`MAX_CONNECTIONS`], and as many as were negotiated.
 //!
 //! # What it deliberately does not know
 //!
 //! Payload (it is named as task, offset, bytes), CDBs, logical units, clocks, sockets.
 
 mod command;
+mod connections;
 mod counters;
 mod data_in;
 mod data_out;
@@ -58,19 +60,21 @@ use core::time::Duration;
 
 use iscsi_wire::{Itt, Ttt};
 
+pub use connections::{JoinError, MAX_CONNECTIONS};
 pub use counters::SessionCounters;
 pub use event::{
     CdbBytes, CommandEvent, ConnectionIndex, DataFault, DropReason, Event, LogoutHandle,
-    MAX_SENSE_BYTES, Outcome, ReceivePlan, Received, SendTargets, SessionLimits, TaskId,
-    TextHandle, TmfEvent, TmfHandle, TmfReference,
+    LogoutScope, MAX_SENSE_BYTES, Outcome, ReceivePlan, Received, SendTargets, SessionLimits,
+    TaskId, TextHandle, TmfEvent, TmfHandle, TmfReference,
 };
 pub use image::ImageError;
 pub use sense::{TRANSPORT_SENSE_BYTES, TransportSense};
 pub use transmit::{Piece, Transmit};
 
-use crate::connection::{Connection, Receive};
+use crate::connection::Connection;
 use crate::login::{Established, SessionType};
 use crate::negotiate::NegotiatedParams;
+use connections::Connections;
 use slab::TaskSlab;
 use task::{RequestSlot, Task};
 use window::CommandWindow;
@@ -83,9 +87,13 @@ pub struct Session {
     limits: SessionLimits,
     window: CommandWindow,
     tasks: TaskSlab,
-    connections: Vec<Connection>,
+    connections: Connections,
     /// Task management requests that the engine has not answered.
     management: Vec<management::Pending>,
+    /// Logouts that the engine has not answered.
+    logouts: Vec<logout::PendingLogout>,
+    /// A connection has ended, and the engine has yet to be told.
+    untold_ends: bool,
     /// The Target Transfer Tag given out next.
     next_ttt: Ttt,
     next_handle: u32,
@@ -108,37 +116,18 @@ impl Session {
         let told = u16::try_from(told).unwrap_or(0);
         let width = u32::from(limits.window.max(told));
         let window = CommandWindow::new(exp_cmd_sn, width);
-        let connection = Connection {
-            cid: established.identity.cid,
-            header_digest: params.header_digest,
-            data_digest: params.data_digest,
-            max_send_data_segment_length: params.max_send_data_segment_length,
-            max_recv_data_segment_length: params.max_recv_data_segment_length,
-            receive: Receive::new(),
-            collected: Vec::new(),
-            stat_sn: established.stat_sn,
-            acknowledged: established.stat_sn,
-            ready: std::collections::VecDeque::new(),
-            replies: std::collections::VecDeque::new(),
-            completions: 0,
-            immediate_management: 0,
-            immediate: 0,
-            text: crate::connection::TextExchange::Idle,
-            logout: None,
-            ping: None,
-            last_heard: now,
-            ending: None,
-            told_max_cmd_sn: established.max_cmd_sn,
-            spoke: false,
-        };
+        let mut connections = Connections::default();
+        connections.insert(Connection::new(established, now));
         Self {
             kind: established.identity.session_type,
             params,
             limits,
             window,
             tasks: TaskSlab::default(),
-            connections: vec![connection],
+            connections,
             management: Vec::new(),
+            logouts: Vec::new(),
+            untold_ends: false,
             next_ttt: Ttt(1),
             next_handle: 1,
             counters: SessionCounters::default(),
@@ -176,17 +165,18 @@ impl Session {
         self.tasks.release_idle_memory();
         self.window.release_idle_memory();
         self.management.shrink_to_fit();
+        self.logouts.shrink_to_fit();
         self.connections
             .iter_mut()
-            .for_each(Connection::release_idle_memory);
+            .for_each(|(_, connection)| connection.release_idle_memory());
     }
 
     fn connection(&self, c: ConnectionIndex) -> Option<&Connection> {
-        self.connections.get(usize::from(c.0))
+        self.connections.get(c)
     }
 
     fn connection_mut(&mut self, c: ConnectionIndex) -> Option<&mut Connection> {
-        self.connections.get_mut(usize::from(c.0))
+        self.connections.get_mut(c)
     }
 
     /// A Target Transfer Tag that no Data-Out under way can carry: a count that comes round after 2^32 - 1 tags.

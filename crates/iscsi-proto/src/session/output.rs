@@ -52,9 +52,16 @@ impl Session {
     /// open-iscsi gives a discovery up when a NOP-In comes that it did not ask for.
     pub(super) fn has_window_news(&self, connection: &Connection) -> bool {
         let told = connection.told_max_cmd_sn;
+        let max_cmd_sn = self.window.max_cmd_sn();
         let matters = connection.spoke || told.lt(self.window.exp_cmd_sn());
         let normal = self.kind == SessionType::Normal;
-        normal && told != self.window.max_cmd_sn() && matters && connection.ending.is_none()
+        // The window is the session's: it is enough that one connection tells.
+        let mut others = self.connections.iter();
+        normal
+            && told != max_cmd_sn
+            && matters
+            && connection.ending.is_none()
+            && !others.any(|(_, one)| one.told_max_cmd_sn == max_cmd_sn && !one.is_deaf())
     }
 
     /// Sends news of the window, where nothing else was sent.
@@ -80,7 +87,7 @@ impl Session {
 
     /// Sends the first answer that is no task's, unless it has to wait for tasks.
     fn send_reply(&mut self, c: ConnectionIndex, now: Duration, out: &mut Transmit) -> bool {
-        let Some(connection) = self.connections.get_mut(usize::from(c.0)) else {
+        let Some(connection) = self.connections.get_mut(c) else {
             return false;
         };
         let Some(first) = connection.replies.front() else {

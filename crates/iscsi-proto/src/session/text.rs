@@ -13,7 +13,7 @@ use super::input::Admission;
 use super::task::RequestSlot;
 use super::window::{Arrival, HeldRequest};
 use super::{ConnectionIndex, Event, SendTargets, Session, SessionType, TextHandle};
-use crate::connection::{Purpose, Reply, TextExchange, TextRequestTags};
+use crate::connection::{Connection, Purpose, Reply, TextExchange, TextRequestTags};
 
 /// What a peer's text asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -181,24 +181,19 @@ impl Session {
     /// NUL. Text longer than one PDU is split, and goes out as the initiator asks for it. A handle whose exchange is
     /// over is ignored.
     pub fn answer_send_targets(&mut self, handle: TextHandle, records: &[u8]) {
-        for c in 0..u8::try_from(self.connections.len()).unwrap_or(u8::MAX) {
-            let c = ConnectionIndex(c);
-            let Some(connection) = self.connection_mut(c) else {
-                return;
-            };
-            if !matches!(&connection.text, TextExchange::Asked { handle: asked, .. } if *asked == handle)
-            {
-                continue;
-            }
-            if let TextExchange::Asked {
-                request,
-                mut answer,
-                ..
-            } = core::mem::take(&mut connection.text)
-            {
-                answer.extend_from_slice(records);
-                self.send_text(c, request, answer, 0);
-            }
+        let asked = |connection: &Connection| matches!(&connection.text, TextExchange::Asked { handle: asked, .. } if *asked == handle);
+        let found = self.connections.iter_mut().find(|(_, one)| asked(one));
+        let Some((c, connection)) = found else {
+            return;
+        };
+        if let TextExchange::Asked {
+            request,
+            mut answer,
+            ..
+        } = core::mem::take(&mut connection.text)
+        {
+            answer.extend_from_slice(records);
+            self.send_text(c, request, answer, 0);
         }
     }
 

@@ -15,36 +15,31 @@ impl Session {
     /// When [`Session::handle_timeout`] is next due, on the clock of `now`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.connections
-            .iter()
-            .filter_map(|connection| self.due(connection))
+        let connections = self.connections.iter();
+        connections
+            .filter_map(|(_, connection)| self.due(connection))
             .min()
     }
 
     /// Lets time act: pings peers that are silent, and ends the connection of one that stays so.
     pub fn handle_timeout(&mut self, now: Duration) -> Option<Event> {
-        for index in 0..u8::try_from(self.connections.len()).unwrap_or(u8::MAX) {
-            let c = ConnectionIndex(index);
-            if let Some(event) = self.poll_event(c) {
-                return Some(event);
-            }
-            let Some(connection) = self.connection(c) else {
-                continue;
-            };
-            if self.due(connection).is_none_or(|due| now < due) {
-                continue;
-            }
-            if connection.ping.is_some() {
+        if let Some(event) = self.poll_event() {
+            return Some(event);
+        }
+        loop {
+            let is_due = |one: &Connection| self.due(one).is_some_and(|due| due <= now);
+            let due = self.connections.iter().find(|(_, one)| is_due(one));
+            let (c, unanswered) = due.map(|(c, one)| (c, one.ping.is_some()))?;
+            if unanswered {
                 return self.end_connection(c, DropReason::PingTimeout, false);
             }
             self.ping(c, now);
         }
-        None
     }
 
     /// Moves the clock of a session that came from another process: its peer counts as heard now.
     pub fn restart_clock(&mut self, now: Duration) {
-        for connection in &mut self.connections {
+        for (_, connection) in self.connections.iter_mut() {
             connection.last_heard = now;
             if let Some(ping) = &mut connection.ping {
                 ping.sent = now;

@@ -160,6 +160,32 @@ impl CommandWindow {
         }
     }
 
+    /// Takes back held requests that `matches` says yes to: what was not acknowledged counts as never received, and is
+    /// returned; what was has nothing to deliver any more, and counts as answered unless it is a command, which has an
+    /// end of its own.
+    pub(crate) fn discard(&mut self, matches: impl Fn(&HeldRequest) -> bool) -> Vec<HeldRequest> {
+        let exp_cmd_sn = self.exp_cmd_sn;
+        let mut answered = 0;
+        let mut discarded = Vec::new();
+        self.held.retain_mut(|held| {
+            if !matches(&held.request) {
+                return true;
+            }
+            let acknowledged = held.cmd_sn.lt(exp_cmd_sn);
+            if acknowledged {
+                answered += u32::from(!matches!(held.request, HeldRequest::Command(_)));
+                held.request = HeldRequest::Nothing;
+            } else {
+                discarded.push(held.request);
+            }
+            acknowledged
+        });
+        for _ in 0..answered {
+            self.release();
+        }
+        discarded
+    }
+
     /// A numbered request has its answer: one more may come.
     pub(crate) fn release(&mut self) {
         self.credits = self.credits.saturating_add(1).min(self.width);

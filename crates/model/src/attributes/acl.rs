@@ -109,6 +109,7 @@ pub(super) static ACL: &[Attribute] = &[
     tpg::IMMEDIATE_DATA.of_acl(),
     tpg::INITIAL_R2T.of_acl(),
     tpg::MAX_BURST_LENGTH.of_acl(),
+    tpg::MAX_CONNECTIONS.of_acl(),
     tpg::MAX_OUTSTANDING_R2T.of_acl(),
     tpg::MAX_RECV_DATA_SEGMENT_LENGTH.of_acl(),
     row(

@@ -350,14 +350,14 @@ pub(super) const MAX_BURST_LENGTH: Attribute = key(
     "RFC 7143 §13.13; LIO param/MaxBurstLength",
 )
 .lio(Integer(262_144));
-const MAX_CONNECTIONS: Attribute = kept(
+pub(super) const MAX_CONNECTIONS: Attribute = key(
     "param.MaxConnections",
     Kind::Integer {
         min: 1,
         max: 65_535,
     },
     Integer(1),
-    "connections of one session; here 1 is agreed on",
+    "connections of one session; at most 32 are agreed on",
     "RFC 7143 §13.2; LIO param/MaxConnections",
 );
 pub(super) const MAX_OUTSTANDING_R2T: Attribute = key(

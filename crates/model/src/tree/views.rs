@@ -214,6 +214,8 @@ pub struct SessionSettings {
     pub initial_r2t: bool,
     pub immediate_data: bool,
     pub max_outstanding_r2t: u16,
+    /// Connections of one session.
+    pub max_connections: u16,
     pub header_digest: Digests,
     pub data_digest: Digests,
     /// Seconds, 0 to 3,600.
@@ -337,6 +339,7 @@ fn settings(
         initial_r2t: yes("param.InitialR2T"),
         immediate_data: yes("param.ImmediateData"),
         max_outstanding_r2t: small(number("param.MaxOutstandingR2T")),
+        max_connections: small(number("param.MaxConnections")),
         header_digest: digests("param.HeaderDigest"),
         data_digest: digests("param.DataDigest"),
         default_time2wait: seconds("param.DefaultTime2Wait"),

@@ -1,14 +1,15 @@
 //! What a login asks: which target is meant, how its initiator must prove itself, and whether it has.
 
 use auth::{Policy, Verdict};
-use iscsi_proto::login::{LoginIdentity, SessionType, TargetOffer};
+use iscsi_proto::login::{JoinedWindow, LoginIdentity, SessionType, TargetOffer};
 use iscsi_wire::{LoginStatus, Tsih};
 use model::{Admission, SessionSettings};
 
 use super::why::{Why, admission, nexus_key, offered};
-use super::{Fate, LoginLink};
+use super::{Fate, Joinable, LoginLink};
 use crate::observe::RefusedLogin;
-use crate::shared::{Admitted, World};
+use crate::registry::SessionRef;
+use crate::shared::{Admitted, JoinRefused, MayJoin, Message, WorkerId, World};
 use crate::worker::cx::Cx;
 
 impl LoginLink {
@@ -87,42 +88,82 @@ impl LoginLink {
             return Ok(TargetOffer {
                 portal_group_tag: 0,
                 target_alias: None,
+                joins: None,
                 params: offered(&SessionSettings::default()),
             });
         }
         let admission = admission(&world, identity, self.local)?;
-        if identity.tsih != Tsih(0) {
-            return Err(self.resolve_existing(identity, &admission, &world));
-        }
-        self.admitted = Some(Admitted::by(&admission, &world.tree));
-        Ok(TargetOffer {
+        let offer = TargetOffer {
             portal_group_tag: admission.group.tag,
             target_alias: admission.target.alias().map(str::to_owned),
+            joins: None,
             params: offered(&admission.group.settings(admission.acl.as_deref())),
-        })
+        };
+        if identity.tsih != Tsih(0) {
+            let session = self.session_to_join(identity, &admission, &world)?;
+            self.joins = Some(Joinable {
+                session,
+                offer: offer.clone(),
+            });
+        }
+        self.admitted = Some(Admitted::by(&admission, &world.tree));
+        Ok(offer)
     }
 
-    /// A TSIH that is not zero asks to join a session (RFC 7143 §6.3.1). With MaxConnections 1 none can be joined.
-    pub(super) fn resolve_existing(
+    /// A TSIH that is not zero asks to join a session of the same nexus (RFC 7143 §6.3.1).
+    fn session_to_join(
         &self,
         identity: &LoginIdentity,
         admission: &Admission,
         world: &World,
-    ) -> Why {
+    ) -> Result<SessionRef, Why> {
         let group = world.groups.get(&admission.group.id);
         match group.and_then(|group| group.registry.find(identity.tsih)) {
-            Some((nexus, _)) if nexus == nexus_key(identity) => Why {
-                status: LoginStatus::TOO_MANY_CONNECTIONS,
-                rule: "max_connections",
-                text: "the session has as many connections as it may",
-            },
+            Some((nexus, session)) if nexus == nexus_key(identity) => Ok(session),
             // RFC 7143 §6.3.1: another nexus' session is not this initiator's to join.
-            _ => Why {
-                status: LoginStatus::SESSION_DOES_NOT_EXIST,
-                rule: "no_session",
-                text: "the session that it asks to join is not there",
-            },
+            _ => Err(Why::NO_SESSION),
         }
+    }
+
+    /// Asks the session, on its worker, whether it has a place.
+    pub(super) fn ask_to_join(&self, identity: &LoginIdentity, cx: &mut Cx) -> Result<(), Why> {
+        let Some(Joinable { session, .. }) = &self.joins else {
+            return Ok(());
+        };
+        let question = MayJoin {
+            session: session.session(),
+            cid: identity.cid,
+            login: self.key,
+            worker: cx.id,
+        };
+        let asked = cx.send(WorkerId(session.worker), Message::MayJoin(question));
+        if asked { Ok(()) } else { Err(Why::NO_SESSION) }
+    }
+
+    /// The session has answered.
+    pub(in crate::worker) fn join_answer(
+        &mut self,
+        answer: Result<JoinedWindow, JoinRefused>,
+        cx: &mut Cx,
+    ) -> Fate {
+        let offer = self.joins.as_ref().map(|joins| joins.offer.clone());
+        let answer = match (answer, offer) {
+            (Ok(window), Some(offer)) => Ok(TargetOffer {
+                joins: Some(window),
+                ..offer
+            }),
+            (Err(JoinRefused::TooMany), _) => Err(Why::TOO_MANY_CONNECTIONS),
+            (Err(JoinRefused::NoSession), _) | (_, None) => Err(Why::NO_SESSION),
+        };
+        self.resolved(answer, cx);
+        self.advance(cx)
+    }
+
+    pub(super) fn resolved(&mut self, answer: Result<TargetOffer, Why>, cx: &Cx) {
+        if let (Err(why), Some(identity)) = (&answer, &self.identity) {
+            self.log_refusal(identity, why, cx);
+        }
+        self.proto.resolved(answer.map_err(|why| why.status));
     }
 
     pub(super) fn log_refusal(&self, identity: &LoginIdentity, why: &Why, cx: &Cx) {

@@ -1,12 +1,12 @@
 //! The commit: what a login found must still stand, and its nexus must be its own.
 
-use iscsi_proto::login::{CommitRequest, LoginIdentity, SessionType};
+use iscsi_proto::login::{CommitRequest, Established, LoginIdentity, SessionType};
 use iscsi_wire::Tsih;
 
 use super::redirect::Proof;
 use super::why::{Why, admission, nexus_key};
-use super::{Become, Commit, Fate, LoginLink};
-use crate::registry::{Claim, ClaimEvent, ClaimOutcome};
+use super::{Become, Commit, Fate, Joins, LoginLink};
+use crate::registry::{Claim, ClaimEvent, ClaimOutcome, SessionRef};
 use crate::shared::{Admitted, Message, Place, WorkerId};
 use crate::worker::cx::Cx;
 
@@ -24,6 +24,10 @@ impl LoginLink {
             Ok(place) => place,
             Err(why) => return self.refuse(&why, &request.identity, cx),
         };
+        if let Some(joins) = &self.joins {
+            let session = joins.session;
+            return self.join(request.identity.tsih, session, cx);
+        }
         if self.is_redirected(&request.identity, Proof::Given, cx) {
             return Fate::Goes;
         }
@@ -99,8 +103,34 @@ impl LoginLink {
         }
     }
 
+    /// It is admitted: its session takes it in, and makes sure once more that it may.
+    fn join(&mut self, tsih: Tsih, session: SessionRef, cx: &Cx) -> Fate {
+        let established = self.establish(tsih, cx);
+        Fate::Joins(Box::new(Joins {
+            worker: WorkerId(session.worker),
+            session: session.session(),
+            established,
+            admitted: self.admitted.clone(),
+            unread: Vec::new(),
+            socket: self.socket,
+        }))
+    }
+
     pub(super) fn become_session(&mut self, tsih: Tsih, place: Place, cx: &mut Cx) -> Fate {
         let (worker, session) = (cx.shared.place_session(cx.id), cx.shared.new_session_id());
+        let established = self.establish(tsih, cx);
+        Fate::Session(Box::new(Become {
+            worker,
+            session,
+            established,
+            place,
+            unread: Vec::new(),
+            socket: self.socket,
+        }))
+    }
+
+    /// The login is done; its link has nothing to do any more.
+    fn establish(&mut self, tsih: Tsih, cx: &Cx) -> Established {
         let mut established = self.proto.commit(tsih);
         // Responses that came before the last one and have not been sent yet go before it.
         if !self.out.is_empty() {
@@ -112,14 +142,7 @@ impl LoginLink {
         cx.counters.logins_accepted.add(1);
         self.closed = true;
         self.became_session = true;
-        Fate::Session(Box::new(Become {
-            worker,
-            session,
-            established,
-            place,
-            unread: Vec::new(),
-            socket: self.socket,
-        }))
+        established
     }
 
     pub(super) fn refuse(&mut self, why: &Why, identity: &LoginIdentity, cx: &Cx) -> Fate {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use auth::{Answer, Policy, Reply, Verdict};
 use iscsi_proto::login::{
-    CommitRequest, Login, LoginConfig, LoginEvent, LoginIdentity, LoginLimits,
+    CommitRequest, Login, LoginConfig, LoginEvent, LoginIdentity, LoginLimits, TargetOffer,
 };
 use iscsi_wire::IscsiName;
 use reactor::{Op, RecvInto, SendPiece, SocketId};
@@ -19,7 +19,7 @@ use self::redirect::Proof;
 use self::why::Why;
 use super::cx::{Cx, Kind, token};
 use crate::panics::guard;
-use crate::registry::Claim;
+use crate::registry::{Claim, SessionRef};
 use crate::shared::{Admitted, Message, Place, WorkerId};
 use crate::slots::Key;
 
@@ -37,6 +37,7 @@ pub(super) struct LoginLink {
     closing: bool,
     out: Vec<u8>,
     admitted: Option<Admitted>,
+    joins: Option<Joinable>,
     commit: Option<Commit>,
     /// Ready to commit once the response that is under way has been sent: a connection moves only at rest.
     parked: Option<CommitRequest>,
@@ -64,6 +65,8 @@ pub(super) enum Fate {
     Over,
     /// It is a session now, on this worker or another.
     Session(Box<Become>),
+    /// It is a further connection of a session, on this worker or another.
+    Joins(Box<Joins>),
 }
 
 /// A login that became a session.
@@ -76,8 +79,36 @@ pub(super) struct Become {
     pub(super) socket: SocketId,
 }
 
+/// A login that became a further connection of a session.
+pub(super) struct Joins {
+    pub(super) worker: WorkerId,
+    pub(super) session: crate::shared::SessionId,
+    pub(super) established: iscsi_proto::login::Established,
+    pub(super) admitted: Option<Admitted>,
+    pub(super) unread: Vec<u8>,
+    pub(super) socket: SocketId,
+}
+
+/// The session that a login wants to join, and what is offered if it may.
+struct Joinable {
+    session: SessionRef,
+    offer: TargetOffer,
+}
+
 impl LoginLink {
     pub(super) fn new(
+        key: Key,
+        socket: SocketId,
+        (local, peer): (SocketAddr, SocketAddr),
+        random: [u8; 64],
+        cx: &mut Cx,
+    ) -> Self {
+        let mut link = Self::with_proto(key, socket, (local, peer), random, cx);
+        link.arm(cx);
+        link
+    }
+
+    fn with_proto(
         key: Key,
         socket: SocketId,
         (local, peer): (SocketAddr, SocketAddr),
@@ -92,7 +123,7 @@ impl LoginLink {
             deadline,
         };
         cx.timers.insert(deadline, key);
-        let mut link = Self {
+        Self {
             key,
             socket,
             local,
@@ -104,6 +135,7 @@ impl LoginLink {
             closing: false,
             out: Vec::new(),
             admitted: None,
+            joins: None,
             commit: None,
             parked: None,
             deadline,
@@ -111,14 +143,30 @@ impl LoginLink {
             became_session: false,
             identity: None,
             named: None,
-        };
-        link.arm(cx);
+        }
+    }
+
+    /// A connection whose session would not take it after all: it is told so, and closed. Its place among logins was given
+    /// back before.
+    pub(super) fn turned_away(
+        key: Key,
+        socket: SocketId,
+        established: iscsi_proto::login::Established,
+        cx: &mut Cx,
+    ) -> Self {
+        let addresses = (established.portal, established.peer);
+        let mut link = Self::with_proto(key, socket, addresses, [0; 64], cx);
+        link.closing = true;
+        link.became_session = true;
+        link.out = established.refusal;
+        link.transmit(cx);
         link
     }
 
     /// One receive at a time, and none while a question is open: so the connection is at rest when it moves.
     fn arm(&mut self, cx: &mut Cx) {
-        let waits = self.commit.is_some() || self.parked.is_some();
+        // What has come and waits for an answer is enough: more would only be kept.
+        let waits = self.commit.is_some() || self.parked.is_some() || !self.unread.is_empty();
         if !self.receiving && !self.closing && !self.closed && !waits {
             self.receiving = true;
             let into = RecvInto::default();
@@ -198,6 +246,10 @@ impl LoginLink {
                 session.unread = std::mem::take(&mut self.unread);
                 Fate::Session(session)
             }
+            Fate::Joins(mut joins) => {
+                joins.unread = std::mem::take(&mut self.unread);
+                Fate::Joins(joins)
+            }
             other => other,
         }
     }
@@ -235,13 +287,15 @@ impl LoginLink {
     fn event(&mut self, event: LoginEvent, cx: &mut Cx) -> Fate {
         match event {
             LoginEvent::Resolve(identity) => {
-                let answer = self.resolve(&identity, cx);
-                if let Err(why) = &answer {
-                    self.log_refusal(&identity, why, cx);
-                }
                 self.identity = Some(identity.clone());
-                if answer.is_err() || !self.is_redirected(&identity, Proof::Missing, cx) {
-                    self.proto.resolved(answer.map_err(|why| why.status));
+                let answer = self.resolve(&identity, cx);
+                let asked = self.ask_to_join(&identity, cx);
+                // The session that it wants to join answers in its own time.
+                let waits = answer.is_ok() && asked.is_ok() && self.joins.is_some();
+                let redirected =
+                    answer.is_ok() && self.is_redirected(&identity, Proof::Missing, cx);
+                if !waits && !redirected {
+                    self.resolved(answer.and_then(|offer| asked.map(|()| offer)), cx);
                 }
             }
             LoginEvent::Policy(request) => {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use iscsi_proto::login::LoginIdentity;
 use iscsi_proto::negotiate::{DigestChoice, OfferedParams};
+use iscsi_proto::session::MAX_CONNECTIONS;
 use iscsi_wire::{LoginStatus, Tsih};
 use model::{Admission, Digests, Rule, SessionSettings};
 
@@ -32,6 +33,16 @@ impl Why {
         status: LoginStatus::SERVICE_UNAVAILABLE,
         rule: "reinstatement",
         text: "the session that it replaces still waits for a backstore",
+    };
+    pub(super) const NO_SESSION: Self = Self {
+        status: LoginStatus::SESSION_DOES_NOT_EXIST,
+        rule: "no_session",
+        text: "the session that it asks to join is not there",
+    };
+    pub(super) const TOO_MANY_CONNECTIONS: Self = Self {
+        status: LoginStatus::TOO_MANY_CONNECTIONS,
+        rule: "max_connections",
+        text: "the session has as many connections as it may",
     };
     pub(super) const NO_TARGET: Self = Self {
         status: LoginStatus::MISSING_PARAMETER,
@@ -80,6 +91,7 @@ pub(super) fn offered(settings: &SessionSettings) -> OfferedParams {
         initial_r2t: settings.initial_r2t,
         immediate_data: settings.immediate_data,
         max_outstanding_r2t: settings.max_outstanding_r2t,
+        max_connections: settings.max_connections.min(MAX_CONNECTIONS),
         header_digest: digest(settings.header_digest),
         data_digest: digest(settings.data_digest),
         default_time2wait: settings.default_time2wait,

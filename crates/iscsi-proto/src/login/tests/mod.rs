@@ -190,6 +190,7 @@ impl Bench {
 
 fn offer() -> TargetOffer {
     TargetOffer {
+        joins: None,
         portal_group_tag: 7,
         target_alias: Some("a disk".to_owned()),
         params: OfferedParams::default(),

@@ -69,6 +69,9 @@ impl Writer {
 
     pub(super) fn connection(&mut self, connection: &Connection) {
         self.u16(connection.cid.0);
+        self.flag(connection.header_digest);
+        self.flag(connection.data_digest);
+        self.u32(connection.max_recv_data_segment_length);
         self.u32(connection.max_send_data_segment_length);
         self.list(connection.receive.partial_header());
         self.u32(connection.stat_sn.0);
@@ -90,6 +93,7 @@ impl Writer {
         self.u32(task.itt.0);
         self.u64(task.lun.0);
         self.u32(task.cmd_sn.0);
+        self.u8(task.connection.0);
         self.flag(task.slot == RequestSlot::Immediate);
         self.flag(task.read);
         self.flag(task.write);
@@ -217,11 +221,10 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn connection(
-        &mut self,
-        params: &NegotiatedParams,
-    ) -> Result<Connection, ImageError> {
+    pub(super) fn connection(&mut self) -> Result<Connection, ImageError> {
         let cid = Cid(self.u16()?);
+        let (header_digest, data_digest) = (self.flag()?, self.flag()?);
+        let max_recv_data_segment_length = self.length("max_recv_data_segment_length")?;
         let max_send_data_segment_length = self.length("max_send_data_segment_length")?;
         let mut receive = Receive::new();
         let partial = self.list(BHS_BYTES)?;
@@ -230,10 +233,10 @@ impl Reader<'_> {
         }
         Ok(Connection {
             cid,
-            header_digest: params.header_digest,
-            data_digest: params.data_digest,
+            header_digest,
+            data_digest,
             max_send_data_segment_length,
-            max_recv_data_segment_length: params.max_recv_data_segment_length,
+            max_recv_data_segment_length,
             receive,
             collected: Vec::new(),
             stat_sn: SerialNumber(self.u32()?),
@@ -244,7 +247,7 @@ impl Reader<'_> {
             immediate_management: self.u16()?,
             immediate: self.u16()?,
             text: TextExchange::Idle,
-            logout: None,
+            logging_out: false,
             ping: if self.flag()? {
                 Some(Ping {
                     ttt: Ttt(self.u32()?),
@@ -265,7 +268,7 @@ impl Reader<'_> {
             itt: Itt(self.u32()?),
             lun: Lun64(self.u64()?),
             cmd_sn: SerialNumber(self.u32()?),
-            connection: ConnectionIndex(0),
+            connection: ConnectionIndex(self.u8()?),
             slot: if self.flag()? {
                 RequestSlot::Immediate
             } else {

@@ -12,12 +12,13 @@ use core::fmt;
 use iscsi_wire::{SerialNumber, Ttt};
 
 use self::codec::{Reader, Writer};
+use super::connections::Connections;
 use super::window::{CommandWindow, HeldRequest};
-use super::{Session, TaskSlab};
+use super::{ConnectionIndex, MAX_CONNECTIONS, Session, TaskSlab};
 use crate::connection::{Connection, TextExchange};
 
 /// The encoding written here. Others are refused.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// Why bytes are not the image of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +67,9 @@ impl Session {
         let quiet = self
             .connections
             .iter()
-            .all(|c| quiet(c) && !self.has_window_news(c));
-        patient && waiting && quiet && self.management.is_empty()
+            .all(|(_, c)| quiet(c) && !self.has_window_news(c));
+        let answered = self.management.is_empty() && self.logouts.is_empty();
+        patient && waiting && quiet && answered && !self.untold_ends
     }
 
     /// The session as bytes. Only one [at rest](Self::is_at_rest) comes back as it was.
@@ -86,9 +88,10 @@ impl Session {
         out.u32(self.next_handle);
         out.counters(&self.counters);
         out.count(self.connections.len());
-        self.connections
-            .iter()
-            .for_each(|connection| out.connection(connection));
+        for (c, connection) in self.connections.iter() {
+            out.u8(c.0);
+            out.connection(connection);
+        }
         out.count(self.tasks.len());
         for (id, task) in self.tasks.iter() {
             out.u32(id.0);
@@ -125,8 +128,10 @@ impl Session {
             limits,
             window,
             tasks: TaskSlab::default(),
-            connections: Vec::new(),
+            connections: Connections::default(),
             management: Vec::new(),
+            logouts: Vec::new(),
+            untold_ends: false,
             next_ttt: Ttt(input.u32()?),
             next_handle: input.u32()?,
             counters: input.counters()?,
@@ -135,11 +140,14 @@ impl Session {
         if session.next_ttt == Ttt::RESERVED {
             return Err(ImageError::Invalid("next_ttt"));
         }
-        if input.count(1)? != 1 {
-            return Err(ImageError::Invalid("connections"));
+        for _ in 0..input.count(usize::from(MAX_CONNECTIONS))? {
+            let c = ConnectionIndex(input.u8()?);
+            let connection = input.connection()?;
+            let fresh = session.find_connection(connection.cid).is_none();
+            if !(fresh && session.connections.insert_at(c, connection)) {
+                return Err(ImageError::Invalid("connections"));
+            }
         }
-        let connection = input.connection(&session.params)?;
-        session.connections.push(connection);
         session.read_tasks(&mut input)?;
         let held = input.count(width as usize)?;
         let held = (0..held)
@@ -151,11 +159,15 @@ impl Session {
     }
 
     fn read_tasks(&mut self, input: &mut Reader<'_>) -> Result<(), ImageError> {
-        let places = self.window.width() as usize + usize::from(self.limits.immediate_allowance);
+        let allowances = usize::from(self.limits.immediate_allowance) * self.connections.len();
+        let places = self.window.width() as usize + allowances;
         for _ in 0..input.count(places)? {
             let id = super::TaskId(input.u32()?);
             let task = input.task(&self.params)?;
             // The slab grows by words: ids reach no further than that.
+            if self.connections.get(task.connection).is_none() {
+                return Err(ImageError::Invalid("task connection"));
+            }
             if !self.tasks.insert_at(id, task, places.next_multiple_of(64)) {
                 return Err(ImageError::Invalid("task id"));
             }
@@ -189,6 +201,6 @@ fn quiet(connection: &Connection) -> bool {
         && !connection.has_output()
         && connection.text == TextExchange::Idle
         && connection.collected.is_empty()
-        && connection.logout.is_none()
+        && !connection.logging_out
         && connection.ending.is_none()
 }

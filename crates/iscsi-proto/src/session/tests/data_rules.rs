@@ -7,7 +7,7 @@ use iscsi_wire::{
 use super::golden::{command, exchange, read, wire};
 use super::target::{CHECK_CONDITION, HANG, Target, WRITE, Way};
 use crate::negotiate::NegotiatedParams;
-use crate::session::fixture::session;
+use crate::session::fixture::{C0, session};
 use crate::session::{DataFault, Event, TransportSense};
 
 fn params() -> NegotiatedParams {
@@ -523,7 +523,7 @@ fn task_abandoned_while_its_payload_comes_owns_no_byte_of_the_rest() {
     target.receive(&bytes[..100], Way::Staging(usize::MAX));
     let task = target.open()[0];
     target.abort(task);
-    let segment = target.session.connections[0].receive.segment;
+    let segment = target.session.connections.get(C0).unwrap().receive.segment;
     assert_eq!(segment.purpose, crate::connection::Purpose::Ignore);
     let heard = target.events.len();
     target.receive(&bytes[100..], Way::Staging(usize::MAX));

@@ -4,6 +4,7 @@
     reason = "tests count in small numbers"
 )]
 
+mod connections;
 mod data_rules;
 mod golden;
 mod pair;

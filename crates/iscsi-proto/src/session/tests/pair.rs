@@ -12,7 +12,7 @@ use super::target::{
     CHECK_CONDITION, HANG, NOTHING, READ, READ_FAILS, READ_IN_WINDOWS, REFUSE, SENSE, Target,
     WRITE, Way,
 };
-use crate::login::SessionType;
+use crate::login::{Established, SessionType};
 use crate::negotiate::NegotiatedParams;
 use crate::session::fixture::{established, limits};
 use crate::session::{Session, SessionLimits};
@@ -49,36 +49,7 @@ impl Pair {
     pub(super) fn with(config: Config, kind: SessionType, limits: SessionLimits, way: Way) -> Self {
         let mut initiator = Initiator::new(config);
         initiator.start_login();
-        let request = initiator.take_output();
-        let header = Bhs(*request.first_chunk::<BHS_BYTES>().unwrap());
-        let login = LoginRequest::parse(&header).unwrap();
-        let text = &request[BHS_BYTES..][..login.data_segment_length as usize];
-        let (answer, params) = agree(text);
-        let response = LoginResponse {
-            transit: true,
-            current_stage: login.current_stage,
-            next_stage: login.next_stage,
-            data_segment_length: answer.len() as u32,
-            isid: login.isid,
-            tsih: Tsih(1),
-            itt: login.itt,
-            stat_sn: login.exp_stat_sn,
-            exp_cmd_sn: login.cmd_sn,
-            max_cmd_sn: login.cmd_sn,
-            ..LoginResponse::default()
-        };
-        let mut bytes = response.emit().0.to_vec();
-        bytes.extend(answer);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        assert_eq!(
-            initiator.handle_bytes(&bytes).last(),
-            Some(&Event::LoggedIn)
-        );
-        let mut established = established(kind, params);
-        established.identity.cid = login.cid;
-        established.exp_cmd_sn = login.cmd_sn;
-        established.max_cmd_sn = login.cmd_sn;
-        established.stat_sn = login.exp_stat_sn.next();
+        let established = log_in(&mut initiator, kind, None);
         let target = Target::new(Session::new(
             &established,
             limits,
@@ -126,6 +97,46 @@ pub(super) fn cdb(opcode: u8, offset: u32) -> [u8; 10] {
     [opcode, 0, a, b, c, d, 0, 0, 0, 0]
 }
 
+/// Answers the login request that an initiator has queued; `joins` has the window of the session that it is to join.
+pub(super) fn log_in(
+    initiator: &mut Initiator,
+    kind: SessionType,
+    joins: Option<(SerialNumber, SerialNumber)>,
+) -> Established {
+    let request = initiator.take_output();
+    let header = Bhs(*request.first_chunk::<BHS_BYTES>().unwrap());
+    let login = LoginRequest::parse(&header).unwrap();
+    let text = &request[BHS_BYTES..][..login.data_segment_length as usize];
+    let (answer, params) = agree(text);
+    let window = joins.unwrap_or((login.cmd_sn, login.cmd_sn));
+    let response = LoginResponse {
+        transit: true,
+        current_stage: login.current_stage,
+        next_stage: login.next_stage,
+        data_segment_length: answer.len() as u32,
+        isid: login.isid,
+        tsih: Tsih(1),
+        itt: login.itt,
+        stat_sn: login.exp_stat_sn,
+        exp_cmd_sn: window.0,
+        max_cmd_sn: window.1,
+        ..LoginResponse::default()
+    };
+    let mut bytes = response.emit().0.to_vec();
+    bytes.extend(answer);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    assert_eq!(
+        initiator.handle_bytes(&bytes).last(),
+        Some(&Event::LoggedIn)
+    );
+    let mut established = established(kind, params);
+    established.identity.cid = login.cid;
+    established.exp_cmd_sn = window.0;
+    established.max_cmd_sn = window.1;
+    established.stat_sn = login.exp_stat_sn.next();
+    established
+}
+
 /// Answers each offer with itself.
 fn agree(text: &[u8]) -> (Vec<u8>, NegotiatedParams) {
     let mut answer = Vec::new();
@@ -152,6 +163,7 @@ fn agree(text: &[u8]) -> (Vec<u8>, NegotiatedParams) {
             "MaxBurstLength" => params.max_burst_length = number,
             "FirstBurstLength" => params.first_burst_length = number,
             "MaxOutstandingR2T" => params.max_outstanding_r2t = number as u16,
+            "MaxConnections" => params.max_connections = number as u16,
             _ => {}
         }
         writer.push(key, value);

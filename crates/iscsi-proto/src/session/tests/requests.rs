@@ -651,7 +651,7 @@ fn silent_peer_is_pinged_and_then_dropped() {
 fn target_says_when_it_wants_a_logout_or_drops() {
     let mut target = target();
     target.session.request_logout(C0, 30);
-    target.session.notify_drop(C0);
+    target.session.notify_drop(C0, Cid(7));
     let answer = unwire(&target.send());
     let [
         (TargetPdu::AsyncMessage(logout), _),

@@ -7,7 +7,8 @@ use iscsi_wire::{Crc32c, LogoutResponseCode, TaskManagementResponseCode, pad};
 
 use crate::session::fixture::C0;
 use crate::session::{
-    CommandEvent, Event, Outcome, Piece, ReceivePlan, Session, TaskId, TmfReference, Transmit,
+    CommandEvent, ConnectionIndex, Event, Outcome, Piece, ReceivePlan, Session, TaskId,
+    TmfReference, Transmit,
 };
 
 /// Reads `edtl` bytes of the disk at the offset in CDB bytes 2 to 5.
@@ -83,11 +84,16 @@ impl Target {
         }
     }
 
-    /// Takes bytes of the stream this way.
-    pub(super) fn receive(&mut self, mut bytes: &[u8], way: Way) {
+    /// Takes bytes of the leading connection's stream this way.
+    pub(super) fn receive(&mut self, bytes: &[u8], way: Way) {
+        self.receive_on(C0, bytes, way);
+    }
+
+    /// Takes bytes of a connection's stream this way.
+    pub(super) fn receive_on(&mut self, c: ConnectionIndex, mut bytes: &[u8], way: Way) {
         while !bytes.is_empty() {
             let (Way::Staging(most) | Way::InPlace(most)) = way;
-            let plan = self.session.receive_plan(C0);
+            let plan = self.session.receive_plan(c);
             let taken = match (way, plan) {
                 (
                     Way::InPlace(_),
@@ -101,24 +107,24 @@ impl Target {
                     let work = self.work.get_mut(&task).expect("placed data has a task");
                     let at = offset as usize;
                     work.memory[at..at + count].copy_from_slice(&bytes[..count]);
-                    self.session.handle_placed(C0, self.now, &bytes[..count]);
-                    self.turn(&[]);
+                    self.session.handle_placed(c, self.now, &bytes[..count]);
+                    self.turn(c, &[]);
                     count
                 }
                 _ => {
                     let count = bytes.len().min(most);
-                    self.turn(&bytes[..count]);
+                    self.turn(c, &bytes[..count]);
                     count
                 }
             };
             bytes = &bytes[taken..];
         }
-        self.turn(&[]);
+        self.turn(c, &[]);
     }
 
-    fn turn(&mut self, mut input: &[u8]) {
+    fn turn(&mut self, c: ConnectionIndex, mut input: &[u8]) {
         loop {
-            let received = self.session.handle_received(C0, self.now, input);
+            let received = self.session.handle_received(c, self.now, input);
             assert!(received.consumed <= input.len());
             let Some(event) = received.event else {
                 assert_eq!(received.consumed, input.len(), "no event, all consumed");
@@ -176,9 +182,12 @@ impl Target {
                 let targets = self.targets.clone();
                 self.session.answer_send_targets(handle, &targets);
             }
-            Event::Logout { handle, .. } if !self.withhold => {
+            Event::Logout { handle, scope } if !self.withhold => {
                 for task in self.open() {
-                    self.abort(task);
+                    let c = self.session.connection_of(task).expect("it is open");
+                    if scope.covers(c) {
+                        self.abort(task);
+                    }
                 }
                 self.session
                     .complete_logout(handle, LogoutResponseCode::Closed);
@@ -322,20 +331,38 @@ impl Target {
         self.session.complete(task, outcome);
     }
 
-    /// Everything that is ready, as it goes over the wire.
+    /// A connection is closed: its tasks end with it.
+    pub(super) fn close(&mut self, c: ConnectionIndex) {
+        self.session.disconnect(c);
+        let open: Vec<TaskId> = self.work.keys().copied().collect();
+        for task in open {
+            if self.session.connection_of(task) == Some(c) {
+                self.abort(task);
+            }
+        }
+        self.session.forget_connection(c);
+        self.check_image();
+    }
+
+    /// Everything that is ready on the leading connection, as it goes over the wire.
     pub(super) fn send(&mut self) -> Vec<u8> {
+        self.send_on(C0)
+    }
+
+    /// Everything that is ready on a connection, as it goes over the wire.
+    pub(super) fn send_on(&mut self, c: ConnectionIndex) -> Vec<u8> {
         let mut wire = Vec::new();
         let mut out = Transmit::default();
         loop {
             out.clear();
             let more = self
                 .session
-                .poll_transmit(C0, self.now, &mut out, self.budget_bytes);
+                .poll_transmit(c, self.now, &mut out, self.budget_bytes);
             let before = wire.len();
             self.gather(&mut out, &mut wire);
             assert_eq!(wire.len() - before, out.wire_bytes());
             self.check_image();
-            assert_eq!(more, self.session.has_output(C0));
+            assert_eq!(more, self.session.has_output(c));
             if !more {
                 return wire;
             }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::opcodes::{ROWS, Row};
-use crate::reports::{MODE_PAGES, ModePageRow, VPD_PAGES};
+use crate::reports::{LOG_PAGES, MODE_PAGES, ModePageRow, VPD_PAGES};
 
 const HEAD: &str = "\
 # The SCSI disk
@@ -37,6 +37,16 @@ is: anything else is INVALID FIELD IN PARAMETER LIST with a pointer to the bit.
 |---|---|---|---|
 ";
 
+const LOG: &str = "
+## Log pages
+
+Cumulative values since the start, or since LOG SELECT set them back; they are not saved, and there are no thresholds. A time interval
+is a microsecond.
+
+| Page | Code |
+|---|---|
+";
+
 const VPD: &str = "
 ## Vital product data
 
@@ -52,6 +62,11 @@ pub fn reference() -> String {
     ROWS.iter().for_each(|row| command(&mut page, row));
     page.push_str(MODE);
     MODE_PAGES.iter().for_each(|row| mode_page(&mut page, row));
+    page.push_str(LOG);
+    for row in LOG_PAGES {
+        let code = code_and_subpage(row.code, row.subpage);
+        let _written = writeln!(page, "| {} | {code} |", row.name);
+    }
     page.push_str(VPD);
     for row in VPD_PAGES {
         // Writing to a string does not fail.
@@ -91,10 +106,7 @@ fn command(page: &mut String, row: &Row) {
 }
 
 fn mode_page(page: &mut String, row: &ModePageRow) {
-    let code = match row.subpage {
-        0 => format!("{:02x}h", row.code),
-        subpage => format!("{:02x}h/{subpage:02x}h", row.code),
-    };
+    let code = code_and_subpage(row.code, row.subpage);
     let flags: Vec<&str> = row.flags.iter().map(|flag| flag.name).collect();
     let _written = writeln!(
         page,
@@ -103,6 +115,13 @@ fn mode_page(page: &mut String, row: &ModePageRow) {
         row.bytes,
         flags.join(", ")
     );
+}
+
+fn code_and_subpage(code: u8, subpage: u8) -> String {
+    match subpage {
+        0 => format!("{code:02x}h"),
+        subpage => format!("{code:02x}h/{subpage:02x}h"),
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use block::{Geometry, StoreCaps};
 
-use crate::lu::NexusId;
+use crate::lu::{LuStatistics, NexusId};
 
 /// All of a logical unit that commands are checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct LuSnapshot {
     pub mode: ModeValues,
     /// What [`ModeValues`] were at start, and return to at a reset.
     pub mode_defaults: ModeValues,
+    /// What it has done.
+    pub statistics: Arc<LuStatistics>,
     /// What SET TIMESTAMP said, as milliseconds to add to the time of day; `None`: nothing yet.
     pub timestamp_offset_ms: Option<i64>,
     /// SPC-2 RESERVE: the one nexus that may use the LU.
@@ -51,6 +53,7 @@ impl LuSnapshot {
             identity,
             mode,
             mode_defaults: mode,
+            statistics: Arc::default(),
             timestamp_offset_ms: None,
             reservation: None,
             target_ports,

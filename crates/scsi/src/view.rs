@@ -1,5 +1,7 @@
 //! What one I_T nexus sees of a logical unit through the LUN it uses.
 
+use std::time::Duration;
+
 use crate::lun::LunList;
 
 /// The time of day, asked for only by commands that tell it.
@@ -15,6 +17,8 @@ pub struct LunView<'a> {
     pub target_port: u16,
     /// The mapping allows no writes.
     pub write_protected: bool,
+    /// Time since some moment that stays the same, for how long commands take.
+    pub now: Duration,
     /// The time of day.
     pub clock: &'a dyn WallClock,
     /// All LUNs of the nexus, for REPORT LUNS.

@@ -280,10 +280,12 @@ impl SessionLink {
         luns: &'a Luns<'a>,
         place: &Place,
         write_protected: bool,
+        now: Duration,
     ) -> LunView<'a> {
         LunView {
             target_port: place.relative_target_port,
             write_protected,
+            now,
             clock: &MachineClock,
             luns,
         }

@@ -42,7 +42,7 @@ impl SessionLink {
             return Step::Done(internal_failure());
         };
         let luns = Luns(&self.place.luns);
-        let view = Self::view(&luns, &self.place, task.write_protected);
+        let view = Self::view(&luns, &self.place, task.write_protected, cx.now);
         cx.out.clear();
         let (shard, command, key) = (&mut unit.shard, &task.command, task.key);
         let out = &mut cx.out;
@@ -75,7 +75,7 @@ impl SessionLink {
             return Step::Done(internal_failure());
         };
         let luns = Luns(&self.place.luns);
-        let view = Self::view(&luns, &self.place, task.write_protected);
+        let view = Self::view(&luns, &self.place, task.write_protected, cx.now);
         if let Event::DataOut { offset, bytes } = event {
             task.collected = (offset, bytes);
         }

@@ -17,6 +17,8 @@ pub enum UnitAttention {
     CommandsCleared,
     /// NOT READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED: the store was away and is there again.
     MediumMayHaveChanged,
+    /// LOG PARAMETERS CHANGED by another nexus.
+    LogParametersChanged,
     /// MODE PARAMETERS CHANGED by another nexus, or by the operator.
     ModeParametersChanged,
     /// RESERVATIONS PREEMPTED.
@@ -52,6 +54,7 @@ impl UnitAttention {
             Self::NexusLoss => (0x29, 0x07),
             Self::CommandsCleared => (0x2f, 0x00),
             Self::MediumMayHaveChanged => (0x28, 0x00),
+            Self::LogParametersChanged => (0x2a, 0x02),
             Self::ModeParametersChanged => (0x2a, 0x01),
             Self::ReservationsPreempted => (0x2a, 0x03),
             Self::ReservationsReleased => (0x2a, 0x04),
@@ -212,6 +215,7 @@ mod tests {
             NexusLoss,
             CommandsCleared,
             MediumMayHaveChanged,
+            LogParametersChanged,
             ModeParametersChanged,
             ReservationsPreempted,
             ReservationsReleased,
@@ -258,6 +262,7 @@ mod tests {
         assert_eq!(MediumMayHaveChanged.additional_sense(), (0x28, 0x00));
         assert_eq!(ModeParametersChanged.additional_sense(), (0x2a, 0x01));
         assert_eq!(ReservationsReleased.additional_sense(), (0x2a, 0x04));
+        assert_eq!(LogParametersChanged.additional_sense(), (0x2a, 0x02));
         assert_eq!(TimestampChanged.additional_sense(), (0x2a, 0x10));
         assert_eq!(CapacityDataChanged.additional_sense(), (0x2a, 0x09));
         assert_eq!(InquiryDataChanged.additional_sense(), (0x3f, 0x03));

@@ -24,6 +24,8 @@ pub enum HomeAction {
     Release,
     /// SPC-5 "MODE SELECT(6) command": other nexuses are told when a value changes.
     ModeSelect(ModeChange),
+    /// SPC-5 "LOG SELECT command": all log parameters begin anew. Other nexuses are told.
+    ResetLog,
     /// SPC-5 "SET TIMESTAMP command": milliseconds to add to the time of day. Other nexuses are told.
     SetTimestamp(i64),
     /// SAM-5 "ORDERED task attribute": alone in the task set from the grant until the task leaves. The shard asks for it

@@ -26,6 +26,7 @@ mod ids;
 mod message;
 mod nexus;
 mod shard;
+mod statistics;
 mod tasks;
 
 pub use attention::{UnitAttention, UnitAttentions};
@@ -38,6 +39,8 @@ pub use message::{
 };
 pub use nexus::NexusLu;
 pub use shard::{Admit, EnterError, LuShard};
+pub(crate) use statistics::ShardStatistics;
+pub use statistics::{LuStatistics, LuTotals, Traffic, TrafficTotals};
 
 #[cfg(test)]
 mod change_tests;

@@ -19,13 +19,15 @@ mod state;
 mod transfer;
 mod zero;
 
+use std::time::Duration;
+
 use block::Lba;
 
 use crate::command::{Command, TaskAttribute};
 use crate::io_error::refusal_of;
 use crate::lu::{Admit, IoKind, LuShard, NexusId, TaskKey, UnitAttention};
 use crate::opcodes::Row;
-use crate::sense::{Refusal, Sense, SenseFormat};
+use crate::sense::{Refusal, Sense, SenseFormat, SenseKey};
 use crate::snapshot::LuSnapshot;
 use crate::step::{Done, Io, Resumed, Status, Step};
 use crate::view::LunView;
@@ -45,6 +47,8 @@ pub struct Task {
     /// Bytes of Data-Out that have been taken, for a command that fails on its way.
     data_out_bytes: u64,
     waits_for: WaitsFor,
+    /// When it began, as [`LunView::now`] says.
+    began: Duration,
     state: State,
 }
 
@@ -81,6 +85,7 @@ pub fn begin(
         version: shard.version(),
         data_out_bytes: 0,
         waits_for: WaitsFor::Turn,
+        began: view.now,
         state: State::New,
     };
     let step = task.start(shard, view, out);
@@ -249,7 +254,7 @@ impl Task {
                     self.waits_for = WaitsFor::Home;
                     return Step::Home(action);
                 }
-                Next::Done(ending) => return self.finish(ending, shard),
+                Next::Done(ending) => return self.finish(ending, shard, view.now),
                 Next::Io(io) => {
                     let (range, kind) = extent(&io);
                     match shard.admit_io(self.key, range, kind, self.version) {
@@ -292,7 +297,13 @@ impl Task {
         }
     }
 
-    fn finish(&mut self, ending: Ending, shard: &LuShard) -> Step {
+    fn finish(&mut self, ending: Ending, shard: &LuShard, now: Duration) -> Step {
+        if let Some(traffic) = self.state.traffic() {
+            let took = now.saturating_sub(self.began);
+            shard
+                .statistics()
+                .count(traffic, ending.transfer_bytes, took);
+        }
         self.state = State::Ended;
         Step::Done(Done {
             transfer_bytes: ending.transfer_bytes,
@@ -306,6 +317,11 @@ impl Task {
     fn refuse(&mut self, refusal: Refusal, shard: &LuShard) -> Step {
         let mut done = refusal.done(sense_format(shard.snapshot()));
         done.transfer_bytes = self.data_out_bytes;
+        if let (Some(traffic), Refusal::Check(sense)) = (self.state.traffic(), refusal)
+            && sense.key == SenseKey::MediumError
+        {
+            shard.statistics().count_error(traffic);
+        }
         if let State::Read(read) = &self.state {
             done.data_in_bytes = read.moved_bytes();
             done.transfer_bytes = u64::from(read.moved_bytes());

@@ -9,7 +9,7 @@ use super::extent::{
 use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
-use super::settings::{Flush, ModeSelect, Reservation};
+use super::settings::{Flush, ModeSelect, Setting};
 use super::state::{Ending, State};
 use super::transfer::{Cursor, Read, Verify, VerifyWith, Write, WriteCheck};
 use super::zero::WriteSame;
@@ -18,7 +18,7 @@ use crate::command::{Cdb, Command};
 use crate::limits;
 use crate::lu::{LuShard, UnitAttention};
 use crate::opcodes::{Handler, Layout, ListSize, Row};
-use crate::reports::{self, Asked};
+use crate::reports::{self, Asked, Reported};
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::{LuCondition, LuSnapshot};
 use crate::step::{Done, Status};
@@ -58,17 +58,6 @@ pub(super) fn plan(
         command,
     };
     let done = match row.handler {
-        Handler::Inquiry => reports::inquiry(&asked, out)?,
-        Handler::ModeSense(size) => reports::mode_sense(size, &asked, out)?,
-        Handler::ReadCapacity10 => reports::read_capacity_10(&asked, out)?,
-        Handler::ReadCapacity16 => reports::read_capacity_16(&asked, out)?,
-        Handler::ReportTargetPortGroups => reports::report_target_port_groups(&asked, out)?,
-        Handler::ReportOperationCodes => reports::report_operation_codes(&asked, out)?,
-        Handler::ReportTaskManagement => reports::report_task_management(&asked, out)?,
-        Handler::ReportTimestamp => reports::report_timestamp(&asked, out)?,
-        Handler::ReceiveDiagnostic => reports::receive_diagnostic_results(&asked, out)?,
-        Handler::ReadDefectData10 => reports::read_defect_data_10(&asked, out)?,
-        Handler::ReadDefectData12 => reports::read_defect_data_12(&asked, out)?,
         Handler::ReadBuffer => {
             let nexus = shard.nexus(task.nexus);
             let echo = nexus.and_then(|nexus| nexus.echo_buffer.as_deref());
@@ -104,12 +93,38 @@ pub(super) fn plan(
         Handler::SendDiagnostic | Handler::WriteBuffer | Handler::SetTimestamp => {
             return List::plan(row.handler, command).map(list_plan);
         }
-        Handler::ModeSelect(_) | Handler::Reserve | Handler::Release | Handler::StartStopUnit => {
+        Handler::LogSelect
+        | Handler::ModeSelect(_)
+        | Handler::Reserve
+        | Handler::Release
+        | Handler::StartStopUnit => {
             return settings(row.handler, command);
         }
-        _ => return medium(row.handler, command, shard.snapshot()),
+        handler => match report(handler, &asked, out) {
+            Some(reported) => reported?,
+            None => return medium(handler, command, shard.snapshot()),
+        },
     };
     Ok(Plan::Done(done))
+}
+
+/// The answer of a command that only tells what is.
+fn report(handler: Handler, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Reported> {
+    Some(match handler {
+        Handler::Inquiry => reports::inquiry(asked, out),
+        Handler::ModeSense(size) => reports::mode_sense(size, asked, out),
+        Handler::ReadCapacity10 => reports::read_capacity_10(asked, out),
+        Handler::ReadCapacity16 => reports::read_capacity_16(asked, out),
+        Handler::ReportTargetPortGroups => reports::report_target_port_groups(asked, out),
+        Handler::ReportOperationCodes => reports::report_operation_codes(asked, out),
+        Handler::ReportTaskManagement => reports::report_task_management(asked, out),
+        Handler::LogSense => reports::log_sense(asked, out),
+        Handler::ReportTimestamp => reports::report_timestamp(asked, out),
+        Handler::ReceiveDiagnostic => reports::receive_diagnostic_results(asked, out),
+        Handler::ReadDefectData10 => reports::read_defect_data_10(asked, out),
+        Handler::ReadDefectData12 => reports::read_defect_data_12(asked, out),
+        _ => return None,
+    })
 }
 
 /// Whether the blocks the command names are still there.
@@ -364,8 +379,19 @@ fn settings(handler: Handler, command: &Command) -> Result<Plan, Refusal> {
             }
             State::ModeSelect(ModeSelect::new(size, length))
         }
-        Handler::Reserve => State::Reservation(Reservation::reserve()),
-        Handler::Release => State::Reservation(Reservation::release()),
+        Handler::LogSelect => {
+            // SPC-5 "LOG SELECT command": no parameter can be set, but all of them can be set to where they began.
+            if cdb.be16::<7>() != 0 {
+                return Err(Sense::cdb_byte(7).into());
+            }
+            let to_defaults = cdb.bit::<1>(1) || cdb.byte::<2>() >> 6 == 0b11;
+            if !to_defaults {
+                return Ok(Plan::good(0));
+            }
+            State::Setting(Setting::log())
+        }
+        Handler::Reserve => State::Setting(Setting::reserve()),
+        Handler::Release => State::Setting(Setting::release()),
         // SBC-4 "START STOP UNIT command": to stop is to flush first, unless NO_FLUSH. The LU serves other initiators and
         // stays ready. LOEJ and power conditions are not there (the table refuses them).
         Handler::StartStopUnit if !cdb.bit::<4>(0) && !cdb.bit::<4>(2) => {

@@ -88,36 +88,47 @@ impl ModeSelect {
     }
 }
 
-/// RESERVE and RELEASE. SPC-2 r20 "RESERVE(6) command", "RELEASE(6) command".
+/// A command that is one action of the home: RESERVE and RELEASE (SPC-2 r20 "RESERVE(6) command", "RELEASE(6) command"), LOG
+/// SELECT (SPC-5 r22 "LOG SELECT command").
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reservation {
-    reserve: bool,
+pub(super) struct Setting {
+    what: What,
     done: bool,
 }
 
-impl Reservation {
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Reserve,
+    Release,
+    ResetLog,
+}
+
+impl Setting {
+    fn new(what: What) -> Self {
+        Self { what, done: false }
+    }
+
     pub(super) fn reserve() -> Self {
-        Self {
-            reserve: true,
-            done: false,
-        }
+        Self::new(What::Reserve)
     }
 
     pub(super) fn release() -> Self {
-        Self {
-            reserve: false,
-            done: false,
-        }
+        Self::new(What::Release)
+    }
+
+    pub(super) fn log() -> Self {
+        Self::new(What::ResetLog)
     }
 
     pub(super) fn next(&self) -> Next {
         if self.done {
-            Next::Done(Ending::default())
-        } else if self.reserve {
-            Next::Home(HomeAction::Reserve)
-        } else {
-            Next::Home(HomeAction::Release)
+            return Next::Done(Ending::default());
         }
+        Next::Home(match self.what {
+            What::Reserve => HomeAction::Reserve,
+            What::Release => HomeAction::Release,
+            What::ResetLog => HomeAction::ResetLog,
+        })
     }
 
     pub(super) fn handle_granted(&mut self) {

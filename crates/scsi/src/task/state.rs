@@ -1,6 +1,6 @@
 //! The states of a task, and who takes which event in which.
 
-use crate::lu::HomeAction;
+use crate::lu::{HomeAction, Traffic};
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
 use crate::step::Io;
@@ -9,7 +9,7 @@ use super::compare_and_write::CompareAndWrite;
 use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
-use super::settings::{Flush, ModeSelect, Reservation};
+use super::settings::{Flush, ModeSelect, Setting};
 use super::transfer::{Read, Verify, Write};
 use super::zero::{Unmap, WriteSame};
 
@@ -32,7 +32,7 @@ pub(super) enum State {
     /// A short parameter list.
     List(List),
     ModeSelect(ModeSelect),
-    Reservation(Reservation),
+    Setting(Setting),
     Flush(Flush),
     Ended,
 }
@@ -54,6 +54,18 @@ pub(super) struct Ending {
 }
 
 impl State {
+    /// How the command counts in the log pages, if it does.
+    pub(super) fn traffic(&self) -> Option<Traffic> {
+        match self {
+            Self::Read(_) => Some(Traffic::Read),
+            Self::Write(_) | Self::WriteSame(_) | Self::CompareAndWrite(_) | Self::OrWrite(_) => {
+                Some(Traffic::Write)
+            }
+            Self::Verify(_) => Some(Traffic::Verify),
+            _ => None,
+        }
+    }
+
     pub(super) fn next(&self, lu: &LuSnapshot) -> Next {
         match self {
             Self::Read(read) => read.next(),
@@ -70,7 +82,7 @@ impl State {
             Self::LbaStatus(status) => status.next(),
             Self::List(list) => list.next(),
             Self::ModeSelect(select) => select.next(),
-            Self::Reservation(reservation) => reservation.next(),
+            Self::Setting(setting) => setting.next(),
             Self::Flush(flush) => flush.next(),
             Self::New | Self::Ended => Next::Done(Ending::default()),
         }
@@ -109,7 +121,7 @@ impl State {
             | Self::UnmapList { .. }
             | Self::LbaStatus(_)
             | Self::List(_)
-            | Self::Reservation(_)
+            | Self::Setting(_)
             | Self::Ended => {
                 return Err(Sense::INTERNAL_TARGET_FAILURE.into());
             }
@@ -124,7 +136,7 @@ impl State {
             Self::OrWrite(or) => or.handle_granted(),
             Self::List(list) => list.handle_granted(),
             Self::ModeSelect(select) => select.handle_granted(),
-            Self::Reservation(reservation) => reservation.handle_granted(),
+            Self::Setting(setting) => setting.handle_granted(),
             _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
         }
         Ok(())

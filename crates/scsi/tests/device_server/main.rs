@@ -8,6 +8,7 @@ mod checks;
 mod concurrency;
 mod lba_status;
 mod limits;
+mod log;
 mod missing;
 mod mode;
 mod or_write;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use block::{BlockCount, Geometry, IoError, Lba, MapRun, StoreCaps};
 use scsi::lu::{
@@ -26,6 +27,8 @@ pub(crate) struct Rig {
     pub(crate) view_protected: bool,
     pub(crate) luns: Vec<u16>,
     pub(crate) attribute: TaskAttribute,
+    /// Each step takes a microsecond.
+    now: Duration,
     /// The I/O with this number, from 0, fails.
     pub(crate) fail: Option<(usize, IoError)>,
     ios: usize,
@@ -138,6 +141,7 @@ impl Rig {
             view_protected: false,
             luns: vec![0, 5, 300],
             attribute: TaskAttribute::Simple,
+            now: Duration::ZERO,
             fail: None,
             ios: 0,
             next_key: 0,
@@ -147,6 +151,11 @@ impl Rig {
         rig.shard.attach_nexus(ONE, &[]);
         rig.shard.attach_nexus(TWO, &[]);
         rig
+    }
+
+    /// The next I/O fails.
+    pub(crate) fn fail_next(&mut self, error: IoError) {
+        self.fail = Some((self.ios, error));
     }
 
     /// Carries messages between shard and home until both are quiet.
@@ -222,7 +231,7 @@ impl Rig {
         self.settle();
         let mut out = Vec::new();
         let luns = self.luns.clone();
-        let view = view(self.view_protected, &luns);
+        let view = view(self.view_protected, self.now, &luns);
         let (task, step) = begin(&mut self.shard, &view, nexus, key, &command, &mut out);
         let mut live = Live {
             task,
@@ -241,7 +250,8 @@ impl Rig {
     /// Resumes a command with one event.
     pub(crate) fn resume(&mut self, live: &mut Live, event: Resumed<'_>) -> Step {
         let luns = self.luns.clone();
-        let view = view(self.view_protected, &luns);
+        self.now += Duration::from_micros(1);
+        let view = view(self.view_protected, self.now, &luns);
         let step = resume(&mut live.task, &mut self.shard, &view, event, &mut live.out);
         live.note(&step);
         step
@@ -422,10 +432,11 @@ impl Rig {
     }
 }
 
-fn view(write_protected: bool, luns: &Vec<u16>) -> LunView<'_> {
+fn view(write_protected: bool, now: Duration, luns: &Vec<u16>) -> LunView<'_> {
     LunView {
         target_port: 2,
         write_protected,
+        now,
         clock: &NOON,
         luns,
     }

@@ -58,9 +58,10 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
         // SPC-2 "RELEASE(6) command": of a nexus without the reservation it is no error and changes nothing.
         HomeAction::Release if !is_holder => done,
         HomeAction::NexusLost(nexus) if holder != Some(*nexus) => done,
-        HomeAction::Release | HomeAction::NexusLost(_) | HomeAction::SetTimestamp(_) => {
-            Plan::Publish
-        }
+        HomeAction::Release
+        | HomeAction::NexusLost(_)
+        | HomeAction::SetTimestamp(_)
+        | HomeAction::ResetLog => Plan::Publish,
         HomeAction::Reserve if is_holder => done,
         HomeAction::ModeSelect(change) if change.apply(now.mode) == now.mode => done,
         HomeAction::Resize(geometry) if *geometry == now.caps.geometry => done,
@@ -84,10 +85,11 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
         HomeAction::ModeSelect(change) => next.mode = change.apply(now.mode),
         HomeAction::SetTimestamp(offset_ms) => {
             next.timestamp_offset_ms = Some(*offset_ms);
-            let others = request
-                .nexus
-                .map_or(AttentionScope::All, AttentionScope::AllBut);
-            attentions.push((UnitAttention::TimestampChanged, others));
+            attentions.push((UnitAttention::TimestampChanged, others(request)));
+        }
+        HomeAction::ResetLog => {
+            now.statistics.reset();
+            attentions.push((UnitAttention::LogParametersChanged, others(request)));
         }
         HomeAction::WriteCache(on) => {
             next.mode.write_cache = *on;
@@ -125,15 +127,19 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
     );
     if by_mode && next.mode != now.mode {
         // SPC-5 "MODE SELECT(6) command": every nexus but the one that sent it is told.
-        let others = request
-            .nexus
-            .map_or(AttentionScope::All, AttentionScope::AllBut);
-        attentions.push((UnitAttention::ModeParametersChanged, others));
+        attentions.push((UnitAttention::ModeParametersChanged, others(request)));
     }
     Change {
         snapshot: (next != *now).then_some(next),
         attentions,
     }
+}
+
+/// Every nexus but the one that asks.
+fn others(request: &Request) -> AttentionScope {
+    request
+        .nexus
+        .map_or(AttentionScope::All, AttentionScope::AllBut)
 }
 
 fn plan_configuration(now: &LuSnapshot, change: &LuChange) -> Plan {

@@ -27,6 +27,7 @@ impl LuShard {
     pub(super) fn handle_welcome(&mut self, snapshot: &LuSnapshot, fences: Vec<Fence>) {
         self.membership = Membership::Joined;
         self.snapshot = Arc::new(snapshot.clone());
+        self.statistics = snapshot.statistics.enter();
         for fence in fences {
             // Everything here is newer than the fence, and has been held.
             self.fences.push(Raised {

@@ -16,7 +16,9 @@ use block::Lba;
 use super::fence::{Fence, FenceScope, Flight, IoKind};
 use super::message::{HomeAction, ShardAction, ToHome, ToShard};
 use super::tasks::{NameMap, Task, TaskSet};
-use super::{ActionResult, NexusId, NexusLu, ShardId, TaskKey, Ticket, UnitAttention};
+use super::{
+    ActionResult, NexusId, NexusLu, ShardId, ShardStatistics, TaskKey, Ticket, UnitAttention,
+};
 use crate::command::TaskAttribute;
 use crate::snapshot::LuSnapshot;
 
@@ -34,6 +36,7 @@ pub struct LuShard {
     membership: Membership,
     /// A copy of its own: tasks that clone the `Arc` write no cache line another worker uses.
     snapshot: Arc<LuSnapshot>,
+    statistics: Arc<ShardStatistics>,
     fences: Vec<Raised>,
     tasks: TaskSet,
     /// ORDERED tasks in the set, in the order in which they entered.
@@ -114,6 +117,8 @@ impl LuShard {
             epoch,
             membership: Membership::Joining,
             snapshot: Arc::new(snapshot.clone()),
+            // Its own, until the home's welcome says whose: nothing is counted before.
+            statistics: Arc::default(),
             fences: Vec::new(),
             tasks: TaskSet::default(),
             ordered: VecDeque::new(),
@@ -147,6 +152,11 @@ impl LuShard {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.snapshot.version
+    }
+
+    /// Where this worker counts what the LU does.
+    pub(crate) fn statistics(&self) -> &ShardStatistics {
+        &self.statistics
     }
 
     /// Whether any fence stands here.

@@ -1,26 +1,88 @@
 //! No command, and no data that come with it, make the device server panic or go out of its bounds.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use scsi::{Status, Step, TaskAttribute};
 
 use crate::rig::{Data, Live, ONE, Rig, TWO, caps, cdb10, compare_and_write};
 
-/// Operation codes that are there, more often than chance would have them.
-const OPCODES: [u8; 42] = [
-    0x00, 0x03, 0x08, 0x0a, 0x12, 0x15, 0x16, 0x17, 0x1a, 0x1b, 0x1d, 0x1e, 0x25, 0x28, 0x2a, 0x2e,
-    0x2f, 0x34, 0x35, 0x41, 0x42, 0x55, 0x56, 0x57, 0x5a, 0x88, 0x89, 0x8a, 0x8e, 0x8f, 0x90, 0x91,
-    0x93, 0x9e, 0xa0, 0xa3, 0xa8, 0xaa, 0xae, 0xaf, 0x5e, 0xff,
+/// A command as REPORT SUPPORTED OPERATION CODES tells of it: ones where the device server looks, with operation code and
+/// service action.
+#[derive(Clone, Debug)]
+struct Usage(Vec<u8>);
+
+/// All commands there are.
+fn commands() -> &'static [Usage] {
+    static COMMANDS: LazyLock<Vec<Usage>> = LazyLock::new(|| {
+        let mut rig = Rig::with(caps(512, 300));
+        let mut ask = |options: u8, opcode: u8, action: [u8; 2]| {
+            let cdb = [
+                0xa3, 0x0c, options, opcode, action[0], action[1], 0, 0, 16, 0, 0, 0,
+            ];
+            rig.run(&cdb, Data::In(4096)).data_in
+        };
+        let all = ask(0, 0, [0; 2]);
+        let told = all[4..].chunks(8).map(|one| {
+            let options = if one[5] & 1 == 0 { 1 } else { 2 };
+            Usage(ask(options, one[0], [one[2], one[3]])[4..].to_vec())
+        });
+        told.collect()
+    });
+    &COMMANDS
+}
+
+/// The commands that take a parameter list, without its length, and where the last byte of that stands.
+const LISTS: &[(&[u8], usize)] = &[
+    (&[0x15, 0x10, 0, 0, 0, 0], 4),
+    (&[0x55, 0x10, 0, 0, 0, 0, 0, 0, 0, 0], 8),
+    (&[0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0], 8),
+    (&[0x1d, 0x10, 0, 0, 0, 0], 4),
+    (&[0x3b, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0], 8),
+    (&[0xa4, 0x0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 9),
 ];
 
-/// A CDB with few bits set, so that many get past the reserved ones.
+/// A CDB of a command that is there, mostly with bits where the device server looks; or any CDB.
 fn cdb() -> impl Strategy<Value = [u8; 16]> {
     let byte =
         prop_oneof![4 => Just(0u8), 1 => any::<u8>(), 1 => (0u8..8).prop_map(|bit| 1 << bit)];
-    let opcode = prop_oneof![8 => proptest::sample::select(&OPCODES[..]), 1 => any::<u8>()];
-    (opcode, proptest::array::uniform16(byte)).prop_map(|(opcode, mut cdb)| {
-        cdb[0] = opcode;
+    let known = (
+        proptest::sample::select(commands()),
+        proptest::array::uniform16(byte),
+        prop_oneof![6 => Just(0u8), 1 => any::<u8>()],
+        0usize..16,
+    );
+    let known = known.prop_map(|(usage, bytes, stray, at)| {
+        let mut cdb = within(&usage, &bytes);
+        cdb[at.max(1)] |= stray;
         cdb
+    });
+    prop_oneof![8 => known, 1 => any::<[u8; 16]>()]
+}
+
+/// The CDB with those of these bits that the command looks at.
+fn within(usage: &Usage, bytes: &[u8; 16]) -> [u8; 16] {
+    let mut cdb = [0; 16];
+    for (to, (from, mask)) in cdb.iter_mut().zip(bytes.iter().zip(&usage.0)) {
+        *to = from & mask;
+    }
+    cdb[0] = usage.0[0];
+    // The service action, where there are several.
+    if matches!(cdb[0], 0x9e | 0xa3 | 0xa4) {
+        cdb[1] = cdb[1] & 0xe0 | usage.0[1] & 0x1f;
+    }
+    cdb
+}
+
+/// Byte and bit of all that the command does not look at.
+fn strays(usage: &Usage) -> Vec<(usize, u8)> {
+    let has_actions = matches!(usage.0[0], 0x9e | 0xa3 | 0xa4);
+    let bits = (1..usage.0.len()).flat_map(|at| (0..8).map(move |bit| (at, bit)));
+    bits.filter(|(at, bit)| {
+        let is_action = has_actions && *at == 1 && *bit < 5;
+        usage.0[*at] & (1 << bit) == 0 && !is_action
     })
+    .collect()
 }
 
 fn list() -> impl Strategy<Value = Vec<u8>> {
@@ -63,21 +125,58 @@ proptest! {
     /// A parameter list of any content for the commands that take one.
     #[test]
     fn any_parameter_list_ends_within_bounds(
-        opcode in proptest::sample::select(&[0x15u8, 0x55, 0x42][..]),
+        command in proptest::sample::select(LISTS),
         list in list(),
         cut in 0usize..16,
     ) {
         let mut rig = Rig::with(caps(512, 300));
-        let [high, low] = u16::try_from(list.len()).unwrap().to_be_bytes();
-        let flags = if opcode == 0x42 { 0 } else { 0x10 };
-        let mut cdb = [opcode, flags, 0, 0, 0, 0, 0, high, low, 0];
-        if opcode == 0x15 {
-            cdb = [opcode, flags, 0, 0, low, 0, 0, 0, 0, 0];
-        }
-        let sent = &list[..list.len() - cut.min(list.len())];
+        let (cdb, at) = command;
+        let mut cdb = cdb.to_vec();
+        cdb[at] = list.len().min(255) as u8;
+        let length = usize::from(cdb[at]);
+        let sent = &list[..length - cut.min(length)];
         let run = rig.run(&cdb, Data::Out(sent));
         prop_assert!(run.done.transfer_bytes <= list.len() as u64);
         prop_assert!(rig.home.is_quiet());
+        let invalid = run.done.sense.filter(|sense| (sense.asc, sense.ascq) == (0x26, 0));
+        if let Some(sense) = invalid {
+            // INVALID FIELD IN PARAMETER LIST names a byte of the list.
+            let field = sense.field.unwrap();
+            prop_assert!(!field.in_cdb && usize::from(field.byte) < length);
+        }
+    }
+
+    /// A bit where a command looks at nothing is refused, and is the field that is named, or is in it.
+    #[test]
+    fn any_stray_bit_is_refused_with_its_field(
+        usage in proptest::sample::select(commands()),
+        bytes in any::<[u8; 16]>(),
+        stray in any::<proptest::sample::Index>(),
+    ) {
+        let mut cdb = within(&usage, &bytes);
+        let strays = strays(&usage);
+        let (at, bit) = strays[stray.index(strays.len())];
+        cdb[at] |= 1 << bit;
+        let run = Rig::with(caps(512, 300)).run(&cdb, Data::In(0));
+        let sense = run.done.sense.unwrap();
+        prop_assert_eq!((sense.asc, sense.ascq), (0x24, 0));
+        let field = sense.field.unwrap();
+        prop_assert!(field.in_cdb && usize::from(field.byte) <= at);
+    }
+
+    /// Parameter data take no more memory than the CDB and the initiator allow, and a page.
+    #[test]
+    fn any_answer_takes_no_more_memory_than_is_asked_for(
+        usage in proptest::sample::select(commands()),
+        bytes in any::<[u8; 16]>(),
+        expected in 0u32..100_000,
+    ) {
+        let mut rig = Rig::with(caps(512, 300));
+        let cdb = within(&usage, &bytes);
+        let (live, _) = rig.start(ONE, &cdb, Data::In(expected));
+        prop_assert!(live.answer_capacity() <= expected as usize * 2 + 4096);
+        rig.shard.leave(live.task.key());
+        rig.settle();
     }
 
     /// Whatever the caller says next, a task answers with a step.

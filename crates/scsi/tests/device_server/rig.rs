@@ -443,6 +443,11 @@ fn view(write_protected: bool, now: Duration, luns: &Vec<u16>) -> LunView<'_> {
 }
 
 impl Live {
+    /// Memory that parameter data take.
+    pub(crate) fn answer_capacity(&self) -> usize {
+        self.out.capacity()
+    }
+
     fn note(&mut self, step: &Step) {
         self.steps.push(describe(step));
     }

@@ -20,6 +20,8 @@ pub enum ConfigCode {
     BadValue,
     /// A value is outside what the object allows.
     OutOfRange,
+    /// A backstore would become smaller.
+    WouldShrink,
     /// The attribute is fixed when the object is made.
     Fixed,
     /// Something that the object cannot do without is missing.
@@ -42,6 +44,7 @@ impl ConfigCode {
             Self::UnknownAttribute => "unknown_attribute",
             Self::BadValue => "bad_value",
             Self::OutOfRange => "out_of_range",
+            Self::WouldShrink => "would_shrink",
             Self::Fixed => "fixed",
             Self::Missing => "missing",
             Self::BadPath => "bad_path",

@@ -11,6 +11,7 @@ use crate::change::{Change, Given, Mistake, Plan};
 use crate::document::{Entry, Item, Place};
 use crate::error::{ConfigCode, ConfigError};
 use crate::path::ObjectPath;
+use crate::saveconfig::in_place;
 use crate::tree::{BackstoreType, Tree};
 use crate::value::Raw;
 
@@ -92,6 +93,17 @@ pub struct Desired {
     /// What the operator should know, although the file is taken.
     pub warnings: Vec<String>,
     places: Vec<Places>,
+    format: Format,
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Ours: it can say everything, and what it leaves out has its default.
+    #[default]
+    Toml,
+    /// LIO's: it says what LIO has, each with a value.
+    Saveconfig,
 }
 
 /// Where a change stands in its file.
@@ -116,6 +128,23 @@ impl Desired {
     #[must_use]
     pub fn locate(&self, mistakes: Vec<Mistake>) -> Vec<FileError> {
         sorted(self.located(mistakes, &BTreeSet::new(), BTreeSet::new()))
+    }
+
+    /// The line of an object, from 1, by its canonical path.
+    #[must_use]
+    pub fn line_of(&self, path: &str) -> Option<u32> {
+        let mut changes = self.changes.iter().zip(&self.places);
+        let (_, places) = changes.find(|(change, _)| change.path().to_string() == path)?;
+        Some(places.object.line)
+    }
+
+    /// The changes that make of a tree what the file says.
+    #[must_use]
+    pub fn changes_for(&self, tree: &Tree) -> Vec<Change> {
+        match self.format {
+            Format::Toml => tree.changes_to(&self.changes),
+            Format::Saveconfig => tree.changes_to(&in_place(tree, &self.changes)),
+        }
     }
 
     /// What the file would make of nothing: whether all of it can be, and what the operator should know, without a daemon.
@@ -252,6 +281,12 @@ impl Draft {
 }
 
 impl Builder {
+    pub(crate) fn of_format(format: Format) -> Self {
+        let mut builder = Self::default();
+        builder.desired.format = format;
+        builder
+    }
+
     pub(crate) fn error(
         &mut self,
         at: Place,

@@ -5,11 +5,13 @@
 //! default is written as its mapped LUNs, and serials as `wwn`; O_DIRECT, advertised addresses, redirections, the texts of INQUIRY and a file's
 //! read-only state are not. What the file has and Quintain has not is told as a warning, and left out.
 
+mod in_place;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub(crate) use self::in_place::in_place;
 pub use self::read::parse;
 pub use self::write::write;
 use crate::tree::BackstoreType;
@@ -28,14 +30,6 @@ const DEFAULT_GROUP: &str = "default_tg_pt_gp";
 
 /// What LIO tells as TargetAlias where nobody said anything.
 const DEFAULT_ALIAS: &str = "LIO Target";
-
-/// CHAP's keys in the file, and the attributes that they are.
-const CREDENTIALS: [(&str, &str); 4] = [
-    ("userid", "chap.user"),
-    ("password", "chap.secret"),
-    ("mutual_userid", "mutual_chap.user"),
-    ("mutual_password", "mutual_chap.secret"),
-];
 
 /// Behind the key of a secret that is set and not shown: true.
 const KEPT: &str = "_kept";

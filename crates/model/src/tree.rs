@@ -3,6 +3,7 @@
 
 mod edit;
 mod index;
+mod near;
 mod views;
 
 use std::fmt;

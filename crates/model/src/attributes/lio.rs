@@ -3,6 +3,14 @@
 use super::{Attribute, Kind, ObjectKind};
 use crate::value::{Raw, Value};
 
+/// rtslib's names of what proves who somebody is, and the attributes that they are.
+pub const LIO_CREDENTIALS: [(&str, &str); 4] = [
+    ("userid", "chap.user"),
+    ("password", "chap.secret"),
+    ("mutual_userid", "mutual_chap.user"),
+    ("mutual_password", "mutual_chap.secret"),
+];
+
 impl Attribute {
     /// LIO's file for it, below the object's directory; `None`: LIO has none.
     #[must_use]

@@ -6,12 +6,15 @@ mod alua;
 mod backstore;
 mod daemon;
 mod lio;
+mod nearest;
 mod parse;
 mod reference;
 mod tpg;
 
 use auth::Secret;
 
+pub use self::lio::LIO_CREDENTIALS;
+pub use self::nearest::nearest;
 pub use self::parse::{ValueError, parse_size};
 pub use self::reference::reference;
 use crate::value::{Attributes, Value};
@@ -258,32 +261,6 @@ pub(crate) fn secret_of<'a>(attributes: &'a Attributes, name: &str) -> Option<&'
     }
 }
 
-/// The known name that is nearest to one that is not known, if any is near.
-#[must_use]
-pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let bound = name.len().div_ceil(3).max(2);
-    known
-        .map(|one| (distance(name, one), one))
-        .filter(|(far, _)| *far <= bound)
-        .min()
-        .map(|(_, one)| one)
-}
-
-/// Levenshtein's distance, letters in any case equal.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.to_lowercase().chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 /// A row whose columns agree.
 const fn row(
     name: &'static str,
@@ -418,15 +395,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn nearest_finds_a_typing_mistake_and_nothing_far_away() {
-        let known = ["write_cache", "read_only", "param.InitialR2T"];
-        let find = |name| nearest(name, known.into_iter());
-        assert_eq!(find("write_cash"), Some("write_cache"));
-        assert_eq!(find("param.initialr2t"), Some("param.InitialR2T"));
-        assert_eq!(find("readonly"), Some("read_only"));
-        assert_eq!(find("colour"), None);
     }
 }

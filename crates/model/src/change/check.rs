@@ -111,7 +111,7 @@ fn check_backstore(
     {
         found.push(ConfigError::new(
             path,
-            ConfigCode::OutOfRange,
+            ConfigCode::WouldShrink,
             format!("it would shrink from {before} to {now} bytes, and lose what is behind"),
             "make it larger, or delete it and create it anew",
         ));

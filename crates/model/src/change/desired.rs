@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::{Change, Given};
 use crate::attributes::ObjectKind;
 use crate::path::ObjectPath;
-use crate::tree::Tree;
-use crate::value::{Attributes, Raw};
+use crate::tree::{Node, Tree};
+use crate::value::{Attributes, Raw, Value};
 
 /// Attributes that are found when the object is made and kept: a file that does not name one leaves it as it is.
 const FOUND: &[(ObjectKind, &str)] = &[
@@ -61,13 +61,38 @@ impl Tree {
     pub fn as_desired(&self) -> Vec<Change> {
         let create = |path: ObjectPath| {
             let node = self.find(&path)?;
-            let given = |(name, value): (&&'static str, &crate::Value)| {
+            let given = |(name, value): (&&'static str, &Value)| {
                 ((*name).to_owned(), Some(Raw::from(value.clone())))
             };
             let attributes = node.attributes().iter().map(given).collect();
             Some(Change::Create { path, attributes })
         };
         self.paths().into_iter().filter_map(create).collect()
+    }
+
+    /// Gives backstores that are larger in this tree than in `desired` the size that they have. Returns their paths.
+    pub fn keep_sizes(&self, desired: &mut [Change]) -> Vec<ObjectPath> {
+        let mut kept = Vec::new();
+        for change in desired {
+            let Change::Create { path, attributes } = change else {
+                continue;
+            };
+            let Some(Node::Backstore(store)) = self.find(path) else {
+                continue;
+            };
+            let wanted = match attributes.get("size") {
+                Some(Some(raw)) => path.kind().attribute("size").map(|row| row.parse(raw)),
+                _ => None,
+            };
+            if let (Some(Ok(Value::Integer(wanted))), Some(now)) = (wanted, store.size_bytes())
+                && u64::try_from(wanted).is_ok_and(|wanted| wanted < now)
+                && let Some(size) = store.attributes.get("size")
+            {
+                attributes.insert("size".to_owned(), Some(Raw::from(size.clone())));
+                kept.push(path.clone());
+            }
+        }
+        kept
     }
 
     fn deletions(&self, wanted: &BTreeMap<&ObjectPath, &Given>) -> Vec<Change> {

@@ -408,32 +408,22 @@ impl Work<'_> {
     }
 
     fn missing(&mut self, path: &ObjectPath) {
-        let hint = match path {
-            ObjectPath::Target(name) => {
-                let names: Vec<&str> = self.tree.targets().map(|t| t.name.as_str()).collect();
-                nearest(name.as_str(), names.into_iter())
-            }
-            ObjectPath::Backstore(kind, name) => {
-                let of_kind = self.tree.backstores().filter(|b| b.kind == *kind);
-                let names: Vec<&str> = of_kind.map(|b| b.name.as_str()).collect();
-                nearest(name, names.into_iter())
-            }
-            _ => None,
-        };
-        let hint = hint.map_or_else(
-            || "look with ls at what there is".to_owned(),
-            |near| format!("did you mean {near}?"),
-        );
+        let hint = self.tree.hint_for_missing(path);
         self.mistake(path, ConfigCode::NoSuchObject, "it does not exist", hint);
     }
 
     fn unknown_attribute(&mut self, path: &ObjectPath, name: &str) {
-        let known = path.kind().attributes().iter().map(|row| row.name);
-        let hint = match nearest(name, known.clone()) {
+        let kind = path.kind();
+        let hint = match kind.meant(name) {
             Some(near) => format!("did you mean {near}?"),
-            None => format!("it has {}", known.collect::<Vec<_>>().join(", ")),
+            None => {
+                let known: Vec<&str> = kind.attributes().iter().map(|row| row.name).collect();
+                format!("it has {}", known.join(", "))
+            }
         };
-        let reason = format!("a {} has no attribute {name}", path.kind().as_str());
+        let kind = kind.as_str();
+        let article = if kind.starts_with('a') { "an" } else { "a" };
+        let reason = format!("{article} {kind} has no attribute {name}");
         self.mistake_of(path, name, ConfigCode::UnknownAttribute, (reason, hint));
     }
 

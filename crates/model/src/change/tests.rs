@@ -48,7 +48,7 @@ fn plan_each_mistake_is_refused_with_its_code() {
             "create /backstores/ram/c size=1MiB colour=red".into(),
             C::UnknownAttribute,
         ),
-        ("set /backstores/ram/a size=512KiB".into(), C::OutOfRange),
+        ("set /backstores/ram/a size=512KiB".into(), C::WouldShrink),
         ("set /backstores/ram/a block_size=4096".into(), C::Fixed),
         (
             "set /backstores/ram/a write_cache=perhaps".into(),

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use iscsi_wire::IscsiName;
 
-use super::{CREDENTIALS, DEFAULT_ALIAS, DEFAULT_GROUP, KEPT};
-use crate::attributes::{Attribute, Column, ObjectKind, Takes};
+use super::{DEFAULT_ALIAS, DEFAULT_GROUP, KEPT};
+use crate::attributes::{Attribute, Column, LIO_CREDENTIALS, ObjectKind, Takes};
 use crate::document::{Content, Entry, Item, parse_json};
 use crate::error::ConfigCode;
-use crate::file::{Builder, Desired, Draft, FileError};
+use crate::file::{Builder, Desired, Draft, FileError, Format};
 use crate::path::{
     ObjectPath, PathError, backstore_name, group_tag, initiator_name, iscsi_name, lun_number,
 };
@@ -22,12 +22,14 @@ use crate::value::Raw;
 /// The first mistake of syntax; or every mistake of names, values and of the whole.
 pub fn parse(text: &str) -> Result<Desired, Vec<FileError>> {
     let document = parse_json(text.trim_start_matches('\u{feff}'))?;
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        builder: Builder::of_format(Format::Saveconfig),
+        stores: BTreeMap::new(),
+    };
     reader.document(&document);
     reader.builder.finish()
 }
 
-#[derive(Default)]
 struct Reader {
     builder: Builder,
     /// Storage objects by plugin and name: what LUNs are to name. `None`: it was left out.
@@ -503,7 +505,7 @@ impl Reader {
     }
 
     fn credentials(&mut self, draft: &mut Draft, item: &Item, prefix: &str) {
-        for (key, row) in CREDENTIALS {
+        for (key, row) in LIO_CREDENTIALS {
             let key = format!("{prefix}{key}");
             let kept = item
                 .get(&format!("{key}{KEPT}"))
@@ -602,6 +604,8 @@ fn is_true(item: &Item) -> bool {
 }
 
 fn known_credentials(prefix: &str) -> Vec<String> {
-    let keys = CREDENTIALS.iter().map(|(key, _)| format!("{prefix}{key}"));
+    let keys = LIO_CREDENTIALS
+        .iter()
+        .map(|(key, _)| format!("{prefix}{key}"));
     keys.flat_map(|key| [format!("{key}{KEPT}"), key]).collect()
 }

@@ -304,3 +304,138 @@ fn changes_of_a_file_are_all_creations() {
     );
     assert!(desired.secrets.is_empty());
 }
+
+const TARGET: &str = "/targets/iqn.2026-11.org.example:t";
+
+/// Objects of both columns of defaults, and with what the format has no word for.
+fn of_both_columns() -> Tree {
+    let group = format!("{TARGET}/tpgs/1");
+    let acl = |number: u8| format!("create {group}/acls/iqn.2026-11.org.example:h{number}");
+    crate::testing::tree_of(&[
+        "set / drain_timeout_s=33".to_owned(),
+        "set /discovery chap.user=d chap.secret=discovery-secret".to_owned(),
+        "create /backstores/file/ours path=/srv/a size=1MiB vendor=ACME direct=1 read_only=1"
+            .to_owned(),
+        "create /backstores/block/device path=/dev/sdx".to_owned(),
+        "create /backstores/ram/thick size=1MiB thin=0 attrib.emulate_caw=0".to_owned(),
+        "create /backstores/null/theirs size=1MiB defaults=lio".to_owned(),
+        format!("create {TARGET} alias=one"),
+        format!("create {group} param.MaxBurstLength=65536 attrib.login_timeout=30"),
+        format!("create {group}/portals/127.0.0.1:3260 advertise=san.example.org:3260"),
+        format!("create {group}/luns/0 backstore=file/ours"),
+        format!("create {group}/luns/1 backstore=ram/thick write_protect=1"),
+        format!(
+            "{} chap.user=u chap.secret=secret-of-host-1 cmdsn_depth=17",
+            acl(1)
+        ),
+        acl(2),
+        format!("create {group}/acls/iqn.2026-11.org.example:h2/luns/5 lun=1"),
+        format!("create {TARGET}/tpgs/2 defaults=lio"),
+        format!("create {TARGET}/tpgs/2/luns/0 backstore=null/theirs"),
+        format!("create {TARGET}/tpgs/2/acls/iqn.2026-11.org.example:h1"),
+    ])
+}
+
+/// What a file changes in a tree, as names.
+fn changed(tree: &Tree, text: &str) -> Vec<String> {
+    let desired = read(text);
+    let plan = tree
+        .plan(&desired.changes_for(tree))
+        .expect("it can be planned");
+    let name = |touched: &crate::Touched| format!("{} {:?}", touched.path, touched.changed());
+    plan.touched.iter().map(name).collect()
+}
+
+#[test]
+fn file_written_from_a_tree_changes_nothing_in_it() {
+    let tree = of_both_columns();
+    for with_secrets in [false, true] {
+        let text = write(&tree, with_secrets);
+        assert_eq!(changed(&tree, &text), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn file_applied_in_place_changes_what_it_says_and_leaves_what_it_cannot_say() {
+    let tree = of_both_columns();
+    let text = write(&tree, true);
+    let group = format!("{TARGET}/tpgs/1");
+    for (from, to, expected) in [
+        (
+            "\"login_timeout\": 30",
+            "\"login_timeout\": 15",
+            vec![format!("{group} {{\"attrib.login_timeout\"}}")],
+        ),
+        // LIO's own defaults: a key of the RFC means ours, anything else what it says.
+        (
+            "\"MaxBurstLength\": \"65536\"",
+            "\"MaxBurstLength\": \"262144\"",
+            vec![format!("{group} {{\"param.MaxBurstLength\"}}")],
+        ),
+        (
+            "\"default_cmdsn_depth\": 128",
+            "\"default_cmdsn_depth\": 64",
+            vec![format!("{group} {{\"attrib.default_cmdsn_depth\"}}")],
+        ),
+        (
+            "\"emulate_tpu\": 0",
+            "\"emulate_tpu\": 1",
+            // Fixed when the object is made: the file is refused.
+            Vec::new(),
+        ),
+    ] {
+        assert!(text.contains(from), "{from} is not in the file: {text}");
+        let edited = text.replacen(from, to, 1);
+        let desired = read(&edited);
+        match tree.plan(&desired.changes_for(&tree)) {
+            Ok(_) => assert_eq!(changed(&tree, &edited), expected, "{to}"),
+            Err(mistakes) => {
+                assert_eq!(expected, Vec::<String>::new(), "{to}: {mistakes:?}");
+                assert!(mistakes[0].error.reason.contains("fixed"), "{mistakes:?}");
+            }
+        }
+    }
+    let plan = tree.plan(
+        &read(&text.replacen("\"login_timeout\": 30", "\"login_timeout\": 15", 1))
+            .changes_for(&tree),
+    );
+    let after = plan.expect("it can be planned").tree;
+    assert_eq!(
+        after.daemon_setting("drain_timeout_s"),
+        tree.daemon_setting("drain_timeout_s")
+    );
+}
+
+#[test]
+fn mapped_luns_of_a_file_end_showing_every_lun_only_where_they_differ() {
+    let tree = of_both_columns();
+    let acl = format!("{TARGET}/tpgs/1/acls/iqn.2026-11.org.example:h1");
+    let mut json: Json = serde_json::from_str(&write(&tree, true)).expect("JSON");
+    let mapped = &mut json["targets"][0]["tpgs"][0]["node_acls"][0]["mapped_luns"];
+    assert_eq!(mapped.as_array().map(Vec::len), Some(2));
+    mapped.as_array_mut().expect("a list").pop();
+    let changes = changed(&tree, &json.to_string());
+    assert_eq!(
+        changes,
+        [
+            format!("{acl} {{\"default_luns\"}}"),
+            format!("{acl}/luns/0 {{\"lun\"}}"),
+        ]
+    );
+    // An initiator that only the file names sees what it maps, and no more.
+    let acls = json["targets"][0]["tpgs"][0]["node_acls"]
+        .as_array_mut()
+        .expect("a list");
+    acls.push(serde_json::json!({"node_wwn": "iqn.2026-11.org.example:h3", "mapped_luns": []}));
+    let desired = read(&json.to_string());
+    let plan = tree
+        .plan(&desired.changes_for(&tree))
+        .expect("it can be planned");
+    let name = crate::testing::name;
+    let target = name("iqn.2026-11.org.example:t");
+    let group = plan.tree.group(&target, 1).expect("it is there");
+    let acl = plan
+        .tree
+        .acl(&target, 1, &name("iqn.2026-11.org.example:h3"));
+    assert!(!group.shows_every_lun(acl.expect("it was made")));
+}

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::{CREDENTIALS, DEFAULT_ALIAS, DEFAULT_GROUP, KEPT, plugin};
-use crate::attributes::{Attribute, Column, ObjectKind, effective, secret_of, text_of};
+use super::{DEFAULT_ALIAS, DEFAULT_GROUP, KEPT, plugin};
+use crate::attributes::{
+    Attribute, Column, LIO_CREDENTIALS, ObjectKind, effective, secret_of, text_of,
+};
 use crate::tree::{
     Backstore, BackstoreType, Lun, MappedLun, NodeAcl, Portal, PortalGroup, Target, Tree,
 };
@@ -198,7 +200,7 @@ impl Writer<'_> {
     }
 
     fn credentials(&self, one: &mut Object, of: &Attributes, prefix: &str) {
-        for (key, name) in CREDENTIALS {
+        for (key, name) in LIO_CREDENTIALS {
             let key = format!("{prefix}{key}");
             if let Some(text) = text_of(of, name) {
                 one.insert(key, json!(text));

@@ -168,7 +168,7 @@ impl OpenError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match &self.problem {
-            OpenProblem::NotFound => "give a size to create it, as in --size 10GiB",
+            OpenProblem::NotFound => "give it a size, such as 10GiB, and it is created",
             OpenProblem::NoFolder => "create the folder first",
             OpenProblem::PermissionDenied => "change its owner or mode, or serve it read-only",
             OpenProblem::ReadOnly => "serve it read-only",
@@ -185,11 +185,11 @@ impl OpenError {
             OpenProblem::PartBlock { .. } => "give a size such as 10GiB",
             OpenProblem::Geometry(GeometryError::BlockSize(_)) => "use 512 or 4096",
             OpenProblem::Geometry(_) => "give it a size of at least one block and below 8 EiB",
-            OpenProblem::DeviceBlocks { .. } => "use --block-size 4096",
+            OpenProblem::DeviceBlocks { .. } => "use a block size of 4096",
             OpenProblem::NoDirect => "serve it without direct I/O",
             OpenProblem::TooLarge => "give a smaller size, or use another file system",
             OpenProblem::NoMemory => "give a smaller size",
-            OpenProblem::SerialNeeded => "give one with --serial TEXT, the same at every start",
+            OpenProblem::SerialNeeded => "give it a serial, the same at every start",
             OpenProblem::Serial(_) => "use 1 to 64 letters, digits and signs",
             OpenProblem::Os { .. } => "see that the path names a healthy file or device",
         }

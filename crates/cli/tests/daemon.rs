@@ -1,82 +1,14 @@
 //! `quintain daemon` as a process: what it serves after it was killed, which of file and saved state wins, how it ends.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod support;
+
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use control_api::{Change, Client, Transaction};
+use control_api::{Change, Client, Rollback, Terms, Transaction};
 use serde_json::json;
-
-/// How long anything may take before a test fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A daemon of the test's own, which ends with it.
-struct Daemon {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Daemon {
-    fn start(folder: &Path, words: &[&str]) -> Self {
-        let socket = folder.join("control.sock");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_quintain"))
-            .arg("daemon")
-            .args(["--workers", "1"])
-            .arg("--socket")
-            .arg(&socket)
-            .args(words)
-            .current_dir(folder)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("a line comes");
-        let daemon = Self { child, socket };
-        assert_eq!(line, "ready\n", "{}", daemon.told());
-        daemon
-    }
-
-    fn client(&self) -> Client {
-        Client::new(&self.socket)
-    }
-
-    /// Ends it at once, and tells what it said.
-    fn told(mut self) -> String {
-        let _ended = self.child.kill();
-        let stderr = self.child.stderr.take();
-        let _ended = self.child.wait();
-        stderr.map_or_else(String::new, |stderr| {
-            std::io::read_to_string(stderr).unwrap_or_default()
-        })
-    }
-
-    /// SIGTERM, and its exit code.
-    fn end(mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status.code();
-            }
-            assert!(start.elapsed() < PATIENCE, "the daemon does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _ended = self.child.wait();
-    }
-}
+use support::{Daemon, PATIENCE};
 
 fn create(path: &str, attributes: serde_json::Value) -> Change {
     let attributes = attributes.as_object().expect("a map").clone();
@@ -223,10 +155,14 @@ fn rollback_leads_to_the_generation_asked_for() {
         let change = create(&format!("/backstores/null/{name}"), json!({"size": "1MiB"}));
         client.transact(&one(change), false).expect("legal");
     }
-    let foreseen = client.rollback(1, true).expect("remembered");
+    let foreseen = Rollback {
+        terms: Terms::DRY_RUN,
+        ..Rollback::to(1)
+    };
+    let foreseen = client.rollback(foreseen).expect("remembered");
     assert!(foreseen.dry_run && foreseen.effects.len() == 2);
     assert_eq!(names(&client), ["a", "b", "c"]);
-    let outcome = client.rollback(1, false).expect("remembered");
+    let outcome = client.rollback(Rollback::to(1)).expect("remembered");
     assert_eq!(outcome.generation, 4);
     assert_eq!(names(&client), ["a"]);
     let history = client.history().expect("it is kept");
@@ -234,7 +170,10 @@ fn rollback_leads_to_the_generation_asked_for() {
     drop(daemon);
     // Also what only the saved state remembers.
     let daemon = Daemon::start(folder.path(), &["--state-dir", "state"]);
-    daemon.client().rollback(3, false).expect("remembered");
+    daemon
+        .client()
+        .rollback(Rollback::to(3))
+        .expect("remembered");
     assert_eq!(names(&daemon.client()), ["a", "b", "c"]);
 }
 
@@ -277,6 +216,6 @@ fn export_without_secrets_applies_to_what_it_came_from_and_changes_nothing() {
     let toml = control_api::ExportFormat::Toml;
     let text = client.export(toml, false).expect("it is told");
     assert!(!text.contains("twelve-bytes"), "a secret is shown");
-    let plan = client.apply(&text, Some(folder.path()), true);
+    let plan = client.apply(&text, Some(folder.path()), Terms::DRY_RUN);
     assert_eq!(plan.expect("it can be applied").effects, []);
 }

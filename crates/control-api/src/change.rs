@@ -58,6 +58,45 @@ pub struct Transaction {
     pub if_generation: Option<u64>,
 }
 
+/// On what terms the whole tree is changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Only tell what would change.
+    pub dry_run: bool,
+    /// Refuse with a conflict unless this generation is in force.
+    pub if_generation: Option<u64>,
+}
+
+impl Terms {
+    /// Only tell what would change.
+    pub const DRY_RUN: Self = Self {
+        dry_run: true,
+        if_generation: None,
+    };
+}
+
+/// A way back to an earlier generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rollback {
+    /// The generation whose tree is wanted, as the history numbers it.
+    pub generation: u64,
+    /// Backstores that have grown since keep the size that they have. Without it they are in the way: none ever shrinks.
+    pub keep_sizes: bool,
+    /// On what terms.
+    pub terms: Terms,
+}
+
+impl Rollback {
+    /// All the way, at once.
+    #[must_use]
+    pub fn to(generation: u64) -> Self {
+        Self {
+            generation,
+            ..Self::default()
+        }
+    }
+}
+
 /// The body of a PUT or PATCH on one object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

@@ -19,7 +19,9 @@ mod status;
 mod tree;
 
 pub use attribute::AttributeInfo;
-pub use change::{Attributes, Change, Effect, EffectAction, Outcome, SessionBrief, Transaction};
+pub use change::{
+    Attributes, Change, Effect, EffectAction, Outcome, Rollback, SessionBrief, Terms, Transaction,
+};
 pub use client::{Client, ClientError, Events, Precondition, ProtocolFault};
 pub use event::{Event, SessionEnd, SessionStart};
 pub use explain::{ExplainLun, ExplainOutcome, ExplainQuery, ExplainStep, Explanation};

@@ -9,7 +9,7 @@ use std::sync::mpsc::Receiver;
 
 use control_api::{
     AttributeInfo, AuditEntry, Event, ExplainQuery, Explanation, ExportFormat, HistoryEntry,
-    Outcome, Problem, Refusal, Session, Status, Transaction, TreeAnswer,
+    Outcome, Problem, Refusal, Rollback, Session, Status, Terms, Transaction, TreeAnswer,
 };
 
 /// Who asks.
@@ -91,13 +91,13 @@ pub trait Control: Send + Sync {
     /// Makes the tree what a desired-state file says; relative paths in it are relative to `base`.
     ///
     /// # Errors
-    /// 422 with every mistake at its line, 503 while the daemon stops.
+    /// 409 for another generation, 422 with every mistake at its line, 503 while the daemon stops.
     fn apply(
         &self,
         caller: &Caller,
         text: &str,
         base: Option<&Path>,
-        dry_run: bool,
+        terms: Terms,
     ) -> Result<Outcome, Problem>;
 
     /// The tree as a file's text.
@@ -132,9 +132,9 @@ pub trait Control: Send + Sync {
     /// Makes the tree what it was in a generation.
     ///
     /// # Errors
-    /// 404 where the history does not reach back to it, 422 where it cannot be made so.
-    fn rollback(&self, caller: &Caller, generation: u64, dry_run: bool)
-    -> Result<Outcome, Problem>;
+    /// 404 where the history does not reach back to it, 409 for another generation than the terms name, 422 where it cannot be
+    /// made so.
+    fn rollback(&self, caller: &Caller, back: Rollback) -> Result<Outcome, Problem>;
 
     /// The last refused logins, newest last.
     fn refused(&self) -> Vec<Refusal>;

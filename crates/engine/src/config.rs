@@ -75,7 +75,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // The reason names the file; the path in a tree that nobody wrote says nothing more.
-            Self::Apply(ApplyError::Object { reason, .. }) => f.write_str(reason),
+            Self::Apply(ApplyError::Store { problem, .. }) => problem.fmt(f),
             Self::Apply(error) => error.fmt(f),
             Self::Driver(source) => {
                 write!(

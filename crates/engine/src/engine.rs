@@ -13,11 +13,13 @@ use reactor::mailbox::{self, Receiver, Sender};
 use reactor::{DriverReport, DriverSettings, Slab, choose_driver_with};
 
 use crate::config::{EngineConfig, StartError};
-use crate::control::{ApplyError, ControlPlane, Missing, Release, Remnant, TouchedSession};
+use crate::control::{
+    ApplyError, CUT_OFF, ControlPlane, Missing, Release, Remnant, TouchedSession,
+};
 use crate::counters::{Counters, WorkerCounters};
 use crate::credentials::TreeAuthenticator;
 use crate::directory::SessionInfo;
-use crate::drain::{Drain, Leaving};
+use crate::drain::{Drain, Leaving, Left};
 use crate::shared::{Message, SessionId, Shared, WorkerId, World};
 use crate::worker::Worker;
 
@@ -43,8 +45,8 @@ pub struct UnitReport {
     pub size_bytes: u64,
     /// 512 or 4096.
     pub block_size_bytes: u32,
-    /// Something the operator should know, e.g. that the file is a copy of another disk.
-    pub notice: Option<String>,
+    /// The serial of the disk that its file is a copy of, where it got one of its own for that.
+    pub copy_of: Option<String>,
 }
 
 /// A worker's side of the start.
@@ -190,19 +192,20 @@ impl Engine {
         records.iter().map(|record| record.info(now)).collect()
     }
 
-    /// Asks a session to log out, and cuts it off after `within`. False: there is none of this number.
-    pub fn end_session(&self, id: SessionId, within: Duration) -> bool {
-        let Some(record) = self.shared.directory.find(id) else {
-            return false;
-        };
+    /// Asks a session to log out, cuts it off after `within`, and waits until it has gone: what is left then waits for a backstore.
+    /// `None`: there is none of this number.
+    pub fn end_session(&self, id: SessionId, within: Duration) -> Option<Left> {
+        let record = self.shared.directory.find(id)?;
+        let drain = Drain::default();
         record.draining.store(true, Ordering::Relaxed);
         let message = Message::DrainSession {
             session: id,
             deadline: self.shared.now().saturating_add(within),
-            hold: Drain::default().hold(Leaving::Session),
+            hold: drain.hold(Leaving::Session),
         };
-        let worker = self.shared.mailboxes.get(usize::from(record.worker.0));
-        worker.is_some_and(|worker| worker.send(message).is_ok())
+        let worker = self.shared.mailboxes.get(usize::from(record.worker.0))?;
+        worker.send(message).ok()?;
+        Some(drain.wait(within.saturating_add(CUT_OFF)))
     }
 
     /// Where it listens, with real ports.

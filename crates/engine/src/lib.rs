@@ -21,6 +21,7 @@ mod slots;
 mod timers;
 mod worker;
 
+pub use backstores::{OpenError, OpenProblem, ResizeError};
 pub use config::{EngineConfig, StartError};
 pub use control::{ApplyError, Missing, Release, Remnant, SessionEffect, TouchedSession};
 pub use counters::Counters;
@@ -29,4 +30,5 @@ pub use directory::SessionInfo;
 pub use drain::Left;
 pub use engine::{Engine, UnitReport};
 pub use observe::{Observer, RefusedLogin};
+pub use open::StoreProblem;
 pub use shared::SessionId;

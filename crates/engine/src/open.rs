@@ -1,12 +1,12 @@
 //! Opens a backstore of the tree. May wait for disks: never called by a worker.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backstores::{
     Backstore, Expect, Identity, IdentityHints, MachineId, OpenError, OpenProblem, Opened,
-    PathOptions, open_null, open_path, open_ram,
+    PathOptions, ResizeError, open_null, open_path, open_ram,
 };
 use model::Backing;
 use scsi::LuIdentity;
@@ -20,22 +20,63 @@ pub(crate) struct OpenedUnit {
     pub(crate) report: UnitReport,
 }
 
-/// Why one is not.
-#[derive(Debug)]
-pub(crate) enum OpenFailure {
+/// Why a backstore cannot be had, or not as it was asked for. Displays as `reason; hint`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreProblem {
+    /// Its file, device or memory cannot be opened.
     Open(OpenError),
+    /// It cannot have the size asked for.
+    Resize(ResizeError),
     /// The device does not answer.
     NoAnswer,
+    /// Another backstore has its serial: initiators would take the two for one disk.
+    SameSerial {
+        /// The unit serial number.
+        serial: String,
+        /// Canonical path of the other.
+        other: String,
+    },
+    /// Its file is still in use by a backstore that was removed.
+    StillInUse {
+        /// The file or device.
+        file: PathBuf,
+        /// Canonical path of that one.
+        by: String,
+    },
 }
 
-impl fmt::Display for OpenFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl StoreProblem {
+    /// What is wrong, in words.
+    #[must_use]
+    pub fn reason(&self) -> String {
         match self {
-            Self::Open(error) => error.fmt(f),
-            Self::NoAnswer => {
-                f.write_str("it does not answer; see to the device or the network behind it")
-            }
+            Self::Open(error) => format!("{}: {}", error.path.display(), error.reason()),
+            Self::Resize(error) => format!("{}: {}", error.path.display(), error.reason()),
+            Self::NoAnswer => "it does not answer".to_owned(),
+            Self::SameSerial { serial, other } => format!("{other} has the same serial {serial}"),
+            Self::StillInUse { file, by } => format!(
+                "{} is still in use by {by}, which was removed and waits for its last I/O",
+                file.display()
+            ),
         }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Open(error) => error.hint(),
+            Self::Resize(error) => error.hint(),
+            Self::NoAnswer => "see to the device or the network behind it",
+            Self::SameSerial { .. } => "give one of them a serial of its own",
+            Self::StillInUse { .. } => "see to the device behind it",
+        }
+    }
+}
+
+impl fmt::Display for StoreProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.reason(), self.hint())
     }
 }
 
@@ -53,11 +94,11 @@ pub(crate) fn open_unit(
     backstore: &model::Backstore,
     workers: usize,
     create: Create,
-) -> Result<OpenedUnit, OpenFailure> {
+) -> Result<OpenedUnit, StoreProblem> {
     let machine_id = MachineId::read();
     let locked = |error: &OpenError| matches!(error.problem, OpenProblem::Locked);
     let open = || open(backstore, machine_id.clone(), workers, create);
-    let opened = patiently(open, locked).map_err(OpenFailure::Open)?;
+    let opened = patiently(open, locked).map_err(StoreProblem::Open)?;
     Ok(unit(backstore, &opened))
 }
 
@@ -122,7 +163,7 @@ pub(crate) fn unit(backstore: &model::Backstore, opened: &Opened) -> OpenedUnit 
         naa: identity.naa(),
         size_bytes: caps.geometry.size_bytes(),
         block_size_bytes: caps.geometry.block_size_bytes,
-        notice: opened.notice(),
+        copy_of: opened.copy_of().map(str::to_owned),
     };
     OpenedUnit {
         store: Arc::clone(&opened.store),

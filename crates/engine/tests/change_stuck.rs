@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use engine::{ApplyError, Engine, Missing};
+use engine::{ApplyError, Engine, Missing, StoreProblem};
 use initiator::{Config, Event};
 use iscsi_wire::LoginStatus;
 use reactor::testing::StuckFile;
@@ -107,9 +107,10 @@ fn lun_and_backstore_that_hang_are_removed_in_time_and_stay_a_remnant() {
         let again = plan(engine, &[disk(file)]);
         let error = engine.apply(&again, Missing::Refuse, SOON, &mut |_| Ok(()));
         match error {
-            Err(ApplyError::Object { reason, .. }) => {
-                assert!(reason.contains(&remnant.path), "{reason}");
-            }
+            Err(ApplyError::Store {
+                problem: StoreProblem::StillInUse { by, .. },
+                ..
+            }) => assert_eq!(by, remnant.path),
             other => panic!("{other:?}"),
         }
         drop(hang);

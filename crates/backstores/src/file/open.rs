@@ -364,17 +364,12 @@ pub(super) fn another_description(file: &StoreFile, read_only: bool) -> io::Resu
 }
 
 impl Opened {
-    /// A line for the operator, where something about the disk's identity is worth one.
+    /// The serial of the disk that this file is a copy of, where it was given another for that.
     #[must_use]
-    pub fn notice(&self) -> Option<String> {
-        let IdentityOrigin::Copy { of } = &self.origin else {
-            return None;
-        };
-        let name = self.store.name();
-        let serial = self.store.identity().serial();
-        Some(format!(
-            "{name}: this file is a copy of the disk with serial {of}, so it gets an identity of its own: serial {serial}; \
-             --serial {of} keeps the old one, for a disk that was moved"
-        ))
+    pub fn copy_of(&self) -> Option<&str> {
+        match &self.origin {
+            IdentityOrigin::Copy { of } => Some(of),
+            _ => None,
+        }
     }
 }

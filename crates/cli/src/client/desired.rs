@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use control_api::{ExportFormat, Outcome};
+use control_api::{ExportFormat, Outcome, Rollback, Terms};
 
 use super::plane::Plane;
 use super::refused::Refused;
 use super::show::{outcome_text, put};
+use crate::daemon::wanted::text_of_file;
 
 /// The code of a plan that would change something.
 const CHANGES: u8 = 3;
@@ -42,10 +43,8 @@ impl DesiredFile {
                 base: here()?,
             });
         }
-        let hint =
-            || format!("{name}: cannot be read; name a desired-state file or saveconfig.json");
-        let text = std::fs::read_to_string(path).with_context(hint)?;
-        let whole = std::path::absolute(path).with_context(hint)?;
+        let text = text_of_file(path)?;
+        let whole = std::path::absolute(path)?;
         let base = whole.parent().map(Path::to_owned);
         Ok(Self {
             base: base.map_or_else(here, Ok)?,
@@ -58,25 +57,20 @@ impl DesiredFile {
     ///
     /// # Errors
     /// The mistakes of the file, a line each; else what the daemon says.
-    pub(crate) fn apply(&self, plane: &dyn Plane, dry_run: bool) -> Result<Outcome, Refused> {
+    pub(crate) fn apply(&self, plane: &dyn Plane, terms: Terms) -> Result<Outcome, Refused> {
         plane
-            .apply(&self.text, Some(&self.base), dry_run)
+            .apply(&self.text, Some(&self.base), terms)
             .map_err(|error| Refused::of(&error, Some(&self.name)))
     }
 }
 
-pub(super) fn apply(plane: &dyn Plane, file: &Path, dry_run: bool, json: bool) -> Result<ExitCode> {
-    let outcome = DesiredFile::read(file)?.apply(plane, dry_run)?;
+pub(super) fn apply(plane: &dyn Plane, file: &Path, terms: Terms, json: bool) -> Result<ExitCode> {
+    let outcome = DesiredFile::read(file)?.apply(plane, terms)?;
     tell(&outcome, json)
 }
 
-pub(super) fn rollback(
-    plane: &dyn Plane,
-    generation: u64,
-    dry_run: bool,
-    json: bool,
-) -> Result<ExitCode> {
-    let outcome = plane.rollback(generation, dry_run).map_err(Refused::from)?;
+pub(super) fn rollback(plane: &dyn Plane, back: Rollback, json: bool) -> Result<ExitCode> {
+    let outcome = plane.rollback(back).map_err(Refused::from)?;
     tell(&outcome, json)
 }
 

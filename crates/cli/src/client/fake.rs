@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use control_api::{
     AttributeInfo, AttributeMap, Change, ClientError, Effect, EffectAction, ExplainQuery,
     Explanation, ExportFormat, HistoryEntry, Object, Outcome, Problem, ProblemItem, Refusal,
-    SECRET_MARK, Session, Status, Transaction, TreeAnswer,
+    Rollback, SECRET_MARK, Session, Status, Terms, Transaction, TreeAnswer,
 };
 use model::attributes::{Attribute, Column, Kind, ObjectKind, Takes, effective};
 use model::{Given, Mistake, ObjectPath, Raw, Tree};
@@ -59,6 +59,18 @@ impl Fake {
         match &self.broken {
             Some(problem) => Err(ClientError::Problem(problem.clone())),
             None => Ok(()),
+        }
+    }
+}
+
+impl Fake {
+    fn check_terms(&self, terms: Terms) -> Answer<()> {
+        let current = self.tree.borrow().generation;
+        match terms.if_generation {
+            Some(asked) if asked != current => Err(ClientError::Problem(
+                Problem::stale_generation(asked, current),
+            )),
+            _ => Ok(()),
         }
     }
 }
@@ -147,8 +159,10 @@ impl Plane for Fake {
         Ok(outcome)
     }
 
-    fn apply(&self, text: &str, base: Option<&Path>, dry_run: bool) -> Answer<Outcome> {
+    fn apply(&self, text: &str, base: Option<&Path>, terms: Terms) -> Answer<Outcome> {
         self.check()?;
+        self.check_terms(terms)?;
+        let dry_run = terms.dry_run;
         let call = (text.to_owned(), base.map(Path::to_owned), dry_run);
         self.applied.borrow_mut().push(call);
         Ok(Outcome {
@@ -212,8 +226,13 @@ impl Plane for Fake {
             .collect())
     }
 
-    fn rollback(&self, generation: u64, dry_run: bool) -> Answer<Outcome> {
+    fn rollback(&self, back: Rollback) -> Answer<Outcome> {
+        let Rollback {
+            generation, terms, ..
+        } = back;
         self.check()?;
+        self.check_terms(terms)?;
+        let dry_run = terms.dry_run;
         Ok(Outcome {
             generation: generation + 100,
             dry_run,

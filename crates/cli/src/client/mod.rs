@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use control_api::{Change, Client, ExplainQuery, ExportFormat};
+use control_api::{Change, Client, ExplainQuery, ExportFormat, Rollback, Terms, Transaction};
 
 pub(crate) use assign::{is_secret, literal_secret, secret_of_file};
 pub(crate) use desired::DesiredFile;
@@ -31,12 +31,12 @@ use crate::log::tell;
 use plane::Plane;
 use refused::Refused;
 use show::{canonical_name, put, tree_text};
-use verbs::{object_path, transaction};
+use verbs::object_path;
 
 /// Which daemon.
 #[derive(Debug, clap::Args)]
 pub(crate) struct At {
-    /// The daemon's control socket [default: where `quintain daemon` of this user puts it]
+    /// The daemon's control socket [default: $QUINTAIN_SOCKET, else where `quintain daemon` of this user puts it]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
@@ -61,8 +61,20 @@ pub(crate) struct How {
     /// Only tell what would change, and exit with 3 where something would
     #[arg(long)]
     dry_run: bool,
+    /// Refuse it unless this generation is in force: nothing that somebody else changed meanwhile is overwritten
+    #[arg(long, value_name = "GENERATION")]
+    if_generation: Option<u64>,
     #[command(flatten)]
     print: As,
+}
+
+impl How {
+    fn terms(&self) -> Terms {
+        Terms {
+            dry_run: self.dry_run,
+            if_generation: self.if_generation,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -205,6 +217,9 @@ pub(crate) enum Command {
     Rollback {
         /// A number that `history` lists
         generation: u64,
+        /// Backstores that have grown since keep the size that they have: no disk ever shrinks
+        #[arg(long)]
+        keep_sizes: bool,
         #[command(flatten)]
         how: How,
         #[command(flatten)]
@@ -350,9 +365,11 @@ fn run_with(command: &Command, plane: &dyn Plane) -> Result<ExitCode> {
         Command::Resize {
             path, size, how, ..
         } => change(verbs::resize(&object_path(path), size)?, how),
-        Command::Plan { file, print, .. } => desired::apply(plane, file, true, print.json),
+        Command::Plan { file, print, .. } => {
+            desired::apply(plane, file, Terms::DRY_RUN, print.json)
+        }
         Command::Apply { file, how, .. } => {
-            desired::apply(plane, file, how.dry_run, how.print.json)
+            desired::apply(plane, file, how.terms(), how.print.json)
         }
         Command::Export {
             format,
@@ -366,15 +383,29 @@ fn run_with(command: &Command, plane: &dyn Plane) -> Result<ExitCode> {
             desired::export(plane, format, *with_secrets)
         }
         Command::Rollback {
-            generation, how, ..
-        } => desired::rollback(plane, *generation, how.dry_run, how.print.json),
+            generation,
+            keep_sizes,
+            how,
+            ..
+        } => {
+            let back = Rollback {
+                generation: *generation,
+                keep_sizes: *keep_sizes,
+                terms: how.terms(),
+            };
+            desired::rollback(plane, back, how.print.json)
+        }
         _ => report(command, plane),
     }
 }
 
 fn commit(plane: &dyn Plane, changes: Vec<Change>, how: &How) -> Result<ExitCode> {
+    let transaction = Transaction {
+        changes,
+        if_generation: how.if_generation,
+    };
     let outcome = plane
-        .transact(&transaction(changes), how.dry_run)
+        .transact(&transaction, how.dry_run)
         .map_err(Refused::from)?;
     desired::tell(&outcome, how.print.json)
 }

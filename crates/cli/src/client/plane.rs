@@ -5,7 +5,7 @@ use std::path::Path;
 
 use control_api::{
     AttributeInfo, Client, ClientError, ExplainQuery, Explanation, ExportFormat, HistoryEntry,
-    Outcome, Refusal, Session, Status, Transaction, TreeAnswer,
+    Outcome, Refusal, Rollback, Session, Status, Terms, Transaction, TreeAnswer,
 };
 
 /// An answer of the daemon, or why there is none.
@@ -16,13 +16,13 @@ pub(crate) trait Plane {
     fn status(&self) -> Answer<Status>;
     fn tree(&self, path: &str, depth: u32) -> Answer<TreeAnswer>;
     fn transact(&self, transaction: &Transaction, dry_run: bool) -> Answer<Outcome>;
-    fn apply(&self, text: &str, base: Option<&Path>, dry_run: bool) -> Answer<Outcome>;
+    fn apply(&self, text: &str, base: Option<&Path>, terms: Terms) -> Answer<Outcome>;
     fn export(&self, format: ExportFormat, with_secrets: bool) -> Answer<String>;
     fn sessions(&self) -> Answer<Vec<Session>>;
     fn end_session(&self, id: u64) -> Answer<()>;
     fn explain(&self, query: &ExplainQuery) -> Answer<Explanation>;
     fn history(&self) -> Answer<Vec<HistoryEntry>>;
-    fn rollback(&self, generation: u64, dry_run: bool) -> Answer<Outcome>;
+    fn rollback(&self, back: Rollback) -> Answer<Outcome>;
     fn refused(&self) -> Answer<Vec<Refusal>>;
     fn attributes(&self, kind: Option<&str>) -> Answer<Vec<AttributeInfo>>;
 }
@@ -40,8 +40,8 @@ impl Plane for Client {
         Self::transact(self, transaction, dry_run)
     }
 
-    fn apply(&self, text: &str, base: Option<&Path>, dry_run: bool) -> Answer<Outcome> {
-        Self::apply(self, text, base, dry_run)
+    fn apply(&self, text: &str, base: Option<&Path>, terms: Terms) -> Answer<Outcome> {
+        Self::apply(self, text, base, terms)
     }
 
     fn export(&self, format: ExportFormat, with_secrets: bool) -> Answer<String> {
@@ -64,8 +64,8 @@ impl Plane for Client {
         Self::history(self)
     }
 
-    fn rollback(&self, generation: u64, dry_run: bool) -> Answer<Outcome> {
-        Self::rollback(self, generation, dry_run)
+    fn rollback(&self, back: Rollback) -> Answer<Outcome> {
+        Self::rollback(self, back)
     }
 
     fn refused(&self) -> Answer<Vec<Refusal>> {

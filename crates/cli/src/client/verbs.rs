@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use control_api::{AttributeMap, Change, Object, Transaction};
-use model::attributes::nearest;
+use model::attributes::{ObjectKind, nearest};
 use serde_json::Value;
 
 use super::plane::Plane;
@@ -101,8 +101,12 @@ pub(crate) fn value_of(plane: &dyn Plane, object: &Object, name: &str) -> Result
     if infos.iter().any(|info| info.name == name) {
         return Ok(Value::Null);
     }
-    let names = infos.iter().map(|info| info.name.as_str());
-    match nearest(name, names.chain(object.state.keys().map(String::as_str))) {
+    let facts = object.state.keys().map(String::as_str);
+    let kind = ObjectKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == object.kind);
+    let meant = kind.and_then(|kind| kind.meant(name));
+    match meant.or_else(|| nearest(name, facts)) {
         Some(near) => bail!(
             "{name}: {} has no such attribute; did you mean {near}?",
             object.path

@@ -4,4 +4,4 @@ pub(crate) mod check;
 pub(crate) mod import;
 pub(crate) mod places;
 pub(crate) mod run;
-mod wanted;
+pub(crate) mod wanted;

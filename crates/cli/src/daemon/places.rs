@@ -4,8 +4,11 @@
 use std::env::var_os;
 use std::path::PathBuf;
 
-/// The control socket.
+/// The control socket: what the environment says, else its usual place.
 pub(crate) fn default_socket() -> PathBuf {
+    if let Some(socket) = var_os("QUINTAIN_SOCKET").filter(|socket| !socket.is_empty()) {
+        return socket.into();
+    }
     if is_root() {
         return "/run/quintain/control.sock".into();
     }

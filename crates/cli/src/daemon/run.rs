@@ -25,7 +25,8 @@ pub(crate) struct Args {
     /// Where the state is saved; `none` saves nothing, and the file is the truth at each start
     #[arg(long, value_name = "DIR|none")]
     state_dir: Option<PathBuf>,
-    /// The control socket
+    /// The control socket [default: $QUINTAIN_SOCKET; else /run/quintain/control.sock for root, $XDG_RUNTIME_DIR/quintain/control.sock
+    /// for others]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// Members of this group may end sessions, enable, disable and resize

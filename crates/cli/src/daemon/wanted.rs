@@ -27,16 +27,7 @@ impl Wanted {
     /// # Errors
     /// It cannot be read, or is no text. What is wrong in it is in [`Self::parsed`].
     pub(crate) fn read(file: &Path) -> Result<Self> {
-        let shown = file.display();
-        let text = match read_text(file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                bail!(
-                    "{shown}: there is no such file; name a desired-state file or a saveconfig.json"
-                )
-            }
-            Err(error) => bail!("{shown}: it cannot be read: {error}; name a file of text"),
-        };
+        let text = text_of_file(file)?;
         let base = std::path::absolute(file)?;
         let base = base.parent().unwrap_or_else(|| Path::new("/"));
         let parsed = parse(&text, base).and_then(fill_secrets);
@@ -59,6 +50,21 @@ impl Wanted {
             // Standard error is the last place that could hear of an error.
             let _unheard = stderr.write_all(line.as_bytes());
         }
+    }
+}
+
+/// The text of a desired-state file or a saveconfig.json.
+///
+/// # Errors
+/// It cannot be read, or is no text.
+pub(crate) fn text_of_file(file: &Path) -> Result<String> {
+    let shown = file.display();
+    match read_text(file) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("{shown}: there is no such file; name a desired-state file or a saveconfig.json")
+        }
+        Err(error) => bail!("{shown}: it cannot be read: {error}; name a file of text"),
     }
 }
 

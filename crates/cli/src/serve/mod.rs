@@ -63,9 +63,8 @@ fn announce(text: &str) -> Result<()> {
 /// What opening the disks has brought to light.
 fn notes_of(plan: &Plan, units: &[UnitReport]) -> Vec<String> {
     let mut notes = Vec::new();
-    for (disk, unit) in plan.disks.iter().zip(units) {
-        let notice = unit.notice.as_deref();
-        notes.extend(notice.map(|text| words::of_text(&plan.disks, text)));
+    for (lun, (disk, unit)) in plan.disks.iter().zip(units).enumerate() {
+        notes.extend(words::of_copy(&disk.label(lun), unit));
         if let (Disk::Path(path), Some(asked)) = (disk, plan.create_bytes)
             && asked != unit.size_bytes
         {

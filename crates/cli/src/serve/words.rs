@@ -1,6 +1,7 @@
-//! What goes wrong with the tree, in the words of the command line: who typed a path has never heard of `lun0`.
+//! What goes wrong with the tree, in the words of the command line: who typed a path has never heard of `lun0`, and asks for
+//! things by flags.
 
-use engine::{ApplyError, StartError};
+use engine::{ApplyError, OpenProblem, StartError, StoreProblem, UnitReport};
 use model::{Change, Mistake, ObjectPath};
 
 use super::plan::Disk;
@@ -12,14 +13,52 @@ pub(crate) fn backstore_name(lun: usize) -> String {
 
 /// Why the engine did not start.
 pub(crate) fn of_start(disks: &[Disk], error: &StartError) -> String {
-    let StartError::Apply(ApplyError::Object { path, reason }) = error else {
+    let StartError::Apply(ApplyError::Store { path, problem }) = error else {
         return error.to_string();
     };
-    let reason = of_text(disks, reason);
-    match disk_named(disks, path) {
-        Some(label) if !reason.starts_with(&format!("{label}: ")) => format!("{label}: {reason}"),
-        _ => reason,
+    let named = |path: &str| disk_named(disks, path).unwrap_or_else(|| path.to_owned());
+    let label = named(&path.to_string());
+    let (reason, hint) = match problem {
+        StoreProblem::Open(error) => {
+            let reason = match &error.problem {
+                OpenProblem::AlreadyOpen { by } => {
+                    format!("it is the same disk as {}", named(by))
+                }
+                _ => error.reason().into_owned(),
+            };
+            (
+                reason,
+                flag_for(&error.problem).unwrap_or_else(|| error.hint()),
+            )
+        }
+        StoreProblem::SameSerial { serial, other } => (
+            format!("{} has the same serial {serial}", named(other)),
+            "give each a serial of its own with --serial TEXT",
+        ),
+        // Nothing is resized or removed here, and a device that does not answer has no words of its own.
+        StoreProblem::NoAnswer | StoreProblem::Resize(_) | StoreProblem::StillInUse { .. } => {
+            (problem.reason(), problem.hint())
+        }
+    };
+    format!("{label}: {reason}; {hint}")
+}
+
+/// What the command line has for a problem.
+fn flag_for(problem: &OpenProblem) -> Option<&'static str> {
+    match problem {
+        OpenProblem::NotFound => Some("give a size to create it, as in --size 10GiB"),
+        OpenProblem::DeviceBlocks { .. } => Some("use --block-size 4096"),
+        OpenProblem::SerialNeeded => Some("give one with --serial TEXT, the same at every start"),
+        _ => None,
     }
+}
+
+/// What the operator should know of a disk's identity.
+pub(crate) fn of_copy(label: &str, unit: &UnitReport) -> Option<String> {
+    let (of, serial) = (unit.copy_of.as_deref()?, &unit.serial);
+    Some(format!(
+        "{label}: this file is a copy of the disk with serial {of}, so it gets an identity of its own: serial {serial}; --serial {of} keeps the old one, for a disk that was moved"
+    ))
 }
 
 /// Why these changes make no tree.
@@ -39,11 +78,7 @@ pub(crate) fn of_mistake(disks: &[Disk], changes: &[Change], mistake: Option<&Mi
         (None, Some(ObjectPath::Acl(_, _, initiator))) => format!("--initiator {initiator}"),
         _ => disk_named(disks, &error.path).unwrap_or_else(|| error.path.clone()),
     };
-    format!(
-        "{subject}: {}; {}",
-        of_text(disks, &error.reason),
-        error.hint
-    )
+    format!("{subject}: {}; {}", error.reason, error.hint)
 }
 
 /// The flag that an attribute's value came with.
@@ -55,27 +90,6 @@ fn flag_of(attribute: &str) -> Option<&'static str> {
         "mutual_chap.secret" => Some("--mutual-chap-secret-file"),
         _ => None,
     }
-}
-
-/// A text that may name disks as the tree does.
-pub(crate) fn of_text(disks: &[Disk], text: &str) -> String {
-    let is_name = |word: &str| lun_of(bare(word)).is_some();
-    let typed = |(lun, disk): (usize, &Disk)| disk.label(lun).split(' ').any(is_name);
-    // Where a path itself reads like one of the tree's names, nobody can tell which is meant.
-    if disks.iter().enumerate().any(typed) {
-        return text.to_owned();
-    }
-    let told = |word: &str| match disk_named(disks, bare(word)) {
-        Some(label) => label + word.get(bare(word).len()..).unwrap_or_default(),
-        None => word.to_owned(),
-    };
-    let words: Vec<String> = text.split(' ').map(told).collect();
-    words.join(" ")
-}
-
-/// The word without the punctuation behind it.
-fn bare(word: &str) -> &str {
-    word.trim_end_matches([':', ';', ','])
 }
 
 /// What the operator calls the disk of this name or path in the tree.
@@ -96,6 +110,8 @@ fn lun_of(name: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use engine::OpenError;
+
     use super::*;
 
     fn disks(paths: &[&str]) -> Vec<Disk> {
@@ -104,72 +120,74 @@ mod tests {
         disks
     }
 
-    fn refused(path: &str, reason: &str) -> StartError {
-        StartError::Apply(ApplyError::Object {
-            path: path.to_owned(),
-            reason: reason.to_owned(),
-        })
+    fn refused(path: &str, problem: StoreProblem) -> StartError {
+        let path = path.parse().expect("a path");
+        StartError::Apply(ApplyError::Store { path, problem })
+    }
+
+    fn open(path: &str, problem: OpenProblem) -> StoreProblem {
+        let path = path.into();
+        StoreProblem::Open(OpenError { path, problem })
+    }
+
+    fn same_serial(other: &str) -> StoreProblem {
+        StoreProblem::SameSerial {
+            serial: "S".to_owned(),
+            other: other.to_owned(),
+        }
     }
 
     #[test]
-    fn of_text_with_names_of_the_tree_has_the_paths_that_were_typed() {
+    fn of_start_names_disks_as_they_were_typed_and_what_is_missing_by_its_flag() {
         let disks = disks(&["a.img", "/srv/b c.img"]);
-        for (text, expected) in [
-            ("lun1: it is a copy", "/srv/b c.img: it is a copy"),
-            (
-                "a.img: the same disk as lun1; stop",
-                "a.img: the same disk as /srv/b c.img; stop",
-            ),
-            (
-                "/backstores/file/lun0 has the same serial",
-                "a.img has the same serial",
-            ),
-            ("lun2: no memory", "RAM disk at LUN 2: no memory"),
-            (
-                "lun3, lun01, lun, xlun0 and LUN 0",
-                "lun3, lun01, lun, xlun0 and LUN 0",
-            ),
-            ("two  blanks ", "two  blanks "),
-            ("", ""),
-        ] {
-            assert_eq!(of_text(&disks, text), expected);
-        }
-    }
-
-    #[test]
-    fn of_text_where_a_path_reads_like_a_name_is_left_alone() {
-        for path in ["lun1", "my lun0", "/backstores/file/lun0"] {
-            let text = "lun1: it is the same disk as lun0";
-            assert_eq!(of_text(&disks(&[path]), text), text);
-        }
-        let text = of_text(&disks(&["/srv/lun1"]), "lun0: it is a copy");
-        assert_eq!(text, "/srv/lun1: it is a copy");
-    }
-
-    #[test]
-    fn of_start_names_the_disk_once() {
-        let disks = disks(&["a.img", "a.img2"]);
-        for (path, reason, expected) in [
+        let same = |by: &str| OpenProblem::AlreadyOpen { by: by.to_owned() };
+        for (path, problem, expected) in [
             (
                 "/backstores/file/lun0",
-                "a.img: it is locked",
-                "a.img: it is locked",
+                open("/x/a.img", OpenProblem::NotFound),
+                "a.img: there is no such file; give a size to create it, as in --size 10GiB",
             ),
             (
                 "/backstores/file/lun0",
-                "/backstores/file/lun1 has the same serial",
-                "a.img: a.img2 has the same serial",
+                open("/x/a.img", OpenProblem::Swap),
+                "a.img: it is swap space; swapoff it first",
+            ),
+            (
+                "/backstores/file/lun0",
+                open("/x/a.img", same("lun1")),
+                "a.img: it is the same disk as /srv/b c.img; give each disk once",
+            ),
+            (
+                "/backstores/file/lun1",
+                same_serial("/backstores/file/lun0"),
+                "/srv/b c.img: a.img has the same serial S; give each a serial of its own with --serial TEXT",
             ),
             (
                 "/backstores/ram/lun2",
-                "/backstores/file/lun0 has the same serial",
-                "RAM disk at LUN 2: a.img has the same serial",
+                open("lun2", OpenProblem::NoMemory),
+                "RAM disk at LUN 2: there is not so much memory; give a smaller size",
             ),
-            ("/targets/x", "it is no disk", "it is no disk"),
+            (
+                "/backstores/file/lun1",
+                StoreProblem::NoAnswer,
+                "/srv/b c.img: it does not answer; see to the device or the network behind it",
+            ),
         ] {
-            assert_eq!(of_start(&disks, &refused(path, reason)), expected);
+            assert_eq!(of_start(&disks, &refused(path, problem)), expected);
         }
         let other = StartError::Apply(ApplyError::ShuttingDown);
         assert_eq!(of_start(&disks, &other), other.to_string());
+    }
+
+    #[test]
+    fn of_start_of_a_path_that_reads_like_a_name_is_that_path() {
+        let disks = disks(&["lun1", "my lun0"]);
+        let error = refused(
+            "/backstores/file/lun0",
+            same_serial("/backstores/file/lun1"),
+        );
+        let expected =
+            "lun1: my lun0 has the same serial S; give each a serial of its own with --serial TEXT";
+        assert_eq!(of_start(&disks, &error), expected);
     }
 }

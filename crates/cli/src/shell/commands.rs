@@ -449,8 +449,8 @@ pub(crate) static COMMANDS: &[Command] = &[
     everywhere("history", "", "Lists the last generations of the tree."),
     everywhere(
         "rollback",
-        "GENERATION",
-        "Makes the tree what it was in an earlier generation.",
+        "GENERATION [keep_sizes=true]",
+        "Makes the tree what it was in an earlier generation. No disk ever shrinks: with keep_sizes=true those that have grown since stay as they are.",
     ),
     everywhere(
         "attributes",

@@ -11,7 +11,7 @@ use model::attributes::nearest;
 use serde_json::{Map, Value};
 
 use super::commands::yes_no;
-use super::grammar::{assignment, split};
+use super::grammar::{Word, assignment, split};
 
 /// targetcli's preferences, as far as they mean something here, and our own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,14 +307,26 @@ pub(crate) fn write_private(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Whether a line may be kept in the history: a secret in it may not. A line that cannot be read is judged by its words.
 pub(crate) fn may_be_kept(line: &str) -> bool {
+    let words = split(line);
+    // Where secrets are set, a misspelled name may well stand before one.
+    let of_auth = |words: &[Word]| {
+        words
+            .iter()
+            .any(|word| matches!(word.text.as_str(), "auth" | "discovery_auth"))
+    };
+    let in_auth = words.as_deref().is_ok_and(of_auth);
     let holds_secret = |word: &str| {
         assignment(word).is_some_and(|(name, value)| {
             let name = name.to_ascii_lowercase();
+            let harmless = ["userid", "mutual_userid", "enable"].contains(&name.as_str())
+                || name.ends_with("chap.user")
+                || name.ends_with("_file");
             let secret = name.contains("password") || name.contains("secret");
-            secret && !name.ends_with("_file") && !matches!(value, "" | "-")
+            let beside = in_auth || name.contains("chap.");
+            (secret || beside) && !harmless && !matches!(value, "" | "-")
         })
     };
-    match split(line) {
+    match words {
         Ok(words) => !words.iter().any(|word| holds_secret(&word.text)),
         Err(_) => {
             let line = line.to_ascii_lowercase();
@@ -404,6 +416,9 @@ mod tests {
             "/iscsi/x/tpg1 set auth mutual_password='a b'",
             "set chap.secret=hunter2",
             "set CHAP.SECRET=hunter2",
+            "set auth userid=a passwrod=hunter2",
+            "/iscsi set discovery_auth pasword=hunter2",
+            "set mutual_chap.secert=hunter2",
             "set auth password='open",
         ] {
             assert!(!may_be_kept(line), "{line}");
@@ -411,6 +426,9 @@ mod tests {
         for line in [
             "set auth userid=a password=-",
             "set auth password=",
+            "set auth userid=a mutual_userid=b",
+            "set discovery_auth enable=1",
+            "set mutual_chap.user=u",
             "set chap.secret_file=/etc/a",
             "ls /",
             "create disk0 'open",

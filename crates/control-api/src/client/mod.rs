@@ -19,7 +19,7 @@ pub use events::Events;
 use http::{Patience, Request};
 
 use crate::attribute::AttributeInfo;
-use crate::change::{Attributes, Outcome, Transaction};
+use crate::change::{Attributes, Outcome, Rollback, Terms, Transaction};
 use crate::explain::{ExplainQuery, Explanation};
 use crate::path::encode_query;
 use crate::record::{AuditEntry, ExportFormat, HistoryEntry, Refusal};
@@ -180,21 +180,26 @@ impl Client {
     /// `base`, which is absolute.
     ///
     /// # Errors
-    /// 422 with every mistake at its line; else as every call.
+    /// 409 for another generation, 422 with every mistake at its line; else as every call.
     pub fn apply(
         &self,
         text: &str,
         base: Option<&Path>,
-        dry_run: bool,
+        terms: Terms,
     ) -> Result<Outcome, ClientError> {
+        let dry_run = terms.dry_run;
         let base = base.map(|base| format!("&base={}", encode_query(&base.to_string_lossy())));
         let target = format!("/v1/apply?dry_run={dry_run}{}", base.unwrap_or_default());
         let body = text.as_bytes().to_vec();
-        self.change(Request {
+        let request = Request {
             content_type: Some("text/plain; charset=utf-8"),
             body,
             ..plain("POST", target)
-        })
+        };
+        self.change(with_precondition(
+            request,
+            generation_matches(terms.if_generation),
+        ))
     }
 
     /// The running tree as a file's text.
@@ -262,11 +267,21 @@ impl Client {
     /// Makes the tree what it was in a generation of the history.
     ///
     /// # Errors
-    /// 404 where the history does not reach back to it, 422 where it cannot be made so; else as every call.
-    pub fn rollback(&self, generation: u64, dry_run: bool) -> Result<Outcome, ClientError> {
-        self.change(plain(
-            "POST",
-            format!("/v1/rollback/{generation}?dry_run={dry_run}"),
+    /// 404 where the history does not reach back to it, 409 for another generation than the terms name, 422 where it cannot be
+    /// made so; else as every call.
+    pub fn rollback(&self, back: Rollback) -> Result<Outcome, ClientError> {
+        let Rollback {
+            generation,
+            keep_sizes,
+            terms,
+        } = back;
+        let target = format!(
+            "/v1/rollback/{generation}?dry_run={}&keep_sizes={keep_sizes}",
+            terms.dry_run
+        );
+        self.change(with_precondition(
+            plain("POST", target),
+            generation_matches(terms.if_generation),
         ))
     }
 

@@ -200,7 +200,10 @@ fn refusal_before_the_body_was_read_is_told() {
     );
     let impostor = Impostor::saying(answer);
     let text = "x".repeat(8 << 20);
-    let error = impostor.client.apply(&text, None, false).unwrap_err();
+    let error = impostor
+        .client
+        .apply(&text, None, Terms::default())
+        .unwrap_err();
     assert_eq!(error.problem(), Some(&problem), "{error:?}");
 }
 
@@ -221,9 +224,21 @@ fn requests_carry_their_conditions_and_encoded_names() {
         .unwrap();
     client.patch("/a", &none, None, false).unwrap();
     client.delete("/a", true, Some(9), false).unwrap();
-    client.apply("", Some(Path::new("/é &x")), true).unwrap();
+    client
+        .apply("", Some(Path::new("/é &x")), Terms::DRY_RUN)
+        .unwrap();
+    let terms = Terms {
+        dry_run: false,
+        if_generation: Some(11),
+    };
+    client.apply("", None, terms).unwrap();
+    let back = Rollback {
+        terms,
+        ..Rollback::to(3)
+    };
+    client.rollback(back).unwrap();
     let heads: Vec<String> = heads.try_iter().collect();
-    let table: [(&str, &[&str], &[&str]); 5] = [
+    let table: [(&str, &[&str], &[&str]); 7] = [
         (
             "PUT /v1/tree/a%20b/%5B::1%5D:3260?dry_run=true HTTP/1.1\r\n",
             &["If-None-Match: *\r\n"],
@@ -248,6 +263,16 @@ fn requests_carry_their_conditions_and_encoded_names() {
             "POST /v1/apply?dry_run=true&base=/%C3%A9%20%26x HTTP/1.1\r\n",
             &["Content-Length: 0\r\n"],
             &["If-"],
+        ),
+        (
+            "POST /v1/apply?dry_run=false HTTP/1.1\r\n",
+            &["If-Match: \"11\"\r\n"],
+            &["If-None-Match"],
+        ),
+        (
+            "POST /v1/rollback/3?dry_run=false&keep_sizes=false HTTP/1.1\r\n",
+            &["If-Match: \"11\"\r\n"],
+            &["If-None-Match"],
         ),
     ];
     assert_eq!(heads.len(), table.len());

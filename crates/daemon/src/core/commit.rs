@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use control_api::{Event, Outcome, Problem, ProblemItem};
-use engine::{ApplyError, Missing, Release};
-use model::{Change, FileError, Plan, Tree};
+use engine::{ApplyError, Missing, Release, UnitReport};
+use model::{Change, Desired, FileError, Mistake, ObjectPath, Plan, Tree};
 
 use super::convert::{brief_of, effects_of, problem_of, problem_of_apply};
 use super::saved::fingerprint;
@@ -35,15 +35,25 @@ impl Core {
     pub(super) fn commit(
         &self,
         wish: &Wish<'_>,
-        of: impl Fn(&Tree) -> Result<Vec<Change>, Problem>,
+        of: impl Fn(&Tree) -> Vec<Change>,
+    ) -> Result<Outcome, Problem> {
+        self.commit_told(wish, of, problem_of)
+    }
+
+    /// As [`Self::commit`], with mistakes told by `tell`.
+    pub(super) fn commit_told(
+        &self,
+        wish: &Wish<'_>,
+        of: impl Fn(&Tree) -> Vec<Change>,
+        tell: impl Fn(Vec<Mistake>) -> Problem,
     ) -> Result<Outcome, Problem> {
         for _ in 0..ATTEMPTS {
             let tree = self.tree();
             if let Some(asked) = wish.if_generation.filter(|asked| *asked != tree.generation) {
                 return Err(Problem::stale_generation(asked, tree.generation));
             }
-            let changes = of(&tree)?;
-            let plan = tree.plan(&changes).map_err(problem_of)?;
+            let changes = of(&tree);
+            let plan = tree.plan(&changes).map_err(&tell)?;
             if wish.dry_run {
                 return Ok(self.foresee(&plan));
             }
@@ -62,7 +72,7 @@ impl Core {
                         return Err(Problem::stale_generation(asked, current));
                     }
                 }
-                Err(error) => return Err(problem_of_apply(error, plan.base)),
+                Err(error) => return Err(problem_of_apply(error, &plan)),
             }
         }
         let current = self.tree().generation;
@@ -165,6 +175,7 @@ impl Core {
         });
         let left = release.wait();
         let mut warnings = plan.warnings.clone();
+        warnings.extend(copies(release, plan));
         let mut remnants = Vec::new();
         if !left.is_nothing() {
             let found = self.engine.remnants();
@@ -208,7 +219,12 @@ impl Core {
         };
         // What is wrong with the file alone is told at its lines.
         desired.rehearse().map_err(mistakes)?;
-        let outcome = self.commit(&wish, |tree| Ok(tree.changes_to(&desired.changes)))?;
+        // What cannot be made of the running tree is told there too.
+        let located = |found| mistakes(desired.locate(found));
+        let of = |tree: &Tree| desired.changes_for(tree);
+        let outcome = self
+            .commit_told(&wish, of, located)
+            .map_err(|problem| at_its_line(problem, &desired, file))?;
         let mut warnings = desired.warnings;
         warnings.extend(outcome.warnings);
         Ok(Outcome {
@@ -216,6 +232,19 @@ impl Core {
             ..outcome
         })
     }
+}
+
+/// Backstores whose files are copies of other disks: multipath would take the two for one.
+fn copies(release: &Release, plan: &Plan) -> Vec<String> {
+    let line = |unit: &UnitReport| {
+        let (of, serial) = (unit.copy_of.as_deref()?, &unit.serial);
+        let store = plan.tree.backstore_by_id(unit.backstore)?;
+        let path = ObjectPath::Backstore(store.kind, store.name.clone());
+        Some(format!(
+            "{path}: the file is a copy of the disk with serial {of}, so it has an identity of its own: serial {serial}; make it with serial={of} to keep the old one, for a disk that was moved"
+        ))
+    };
+    release.units.iter().filter_map(line).collect()
 }
 
 fn told(changes: &[Change]) -> Vec<String> {
@@ -228,6 +257,26 @@ fn told(changes: &[Change]) -> Vec<String> {
         lines.push(format!("and {} more", changes.len() - LINES));
     }
     lines
+}
+
+/// A problem with one object of a file, at that object's line.
+fn at_its_line(mut problem: Problem, desired: &Desired, file: Option<&Path>) -> Problem {
+    let line = problem
+        .path
+        .as_deref()
+        .and_then(|path| desired.line_of(path));
+    if problem.errors.is_empty() && line.is_some() {
+        let item = ProblemItem {
+            path: problem.path.clone().unwrap_or_default(),
+            code: problem.code.clone().unwrap_or_default(),
+            reason: problem.reason.clone().unwrap_or_default(),
+            hint: problem.hint.clone().unwrap_or_default(),
+            line,
+            file: file.map(|path| path.display().to_string()),
+        };
+        problem.errors.push(item);
+    }
+    problem
 }
 
 fn problem_of_file(errors: Vec<FileError>, file: Option<&Path>) -> Problem {

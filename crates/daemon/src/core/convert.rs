@@ -1,5 +1,7 @@
 //! Between the API's words and the model's: changes and values in, mistakes and effects out.
 
+use std::net::SocketAddr;
+
 use control_api::{
     AttributeMap, Effect, EffectAction, Problem, ProblemItem, SECRET_MARK, SessionBrief,
 };
@@ -19,14 +21,18 @@ pub(super) fn parse_changes(changes: &[control_api::Change]) -> Result<Vec<Chang
         let path: ObjectPath = match change.path().parse() {
             Ok(path) => path,
             Err(model::PathError { reason, hint }) => {
-                mistakes.push(ProblemItem {
+                let mistake = ProblemItem {
                     path: change.path().to_owned(),
                     code: "bad_path".to_owned(),
                     reason,
                     hint,
                     line: None,
                     file: None,
-                });
+                };
+                // What is to stand below a name that is none has the same mistake.
+                if !mistakes.iter().any(|told| is_below(told, &mistake)) {
+                    mistakes.push(mistake);
+                }
                 continue;
             }
         };
@@ -51,6 +57,13 @@ pub(super) fn parse_changes(changes: &[control_api::Change]) -> Result<Vec<Chang
     } else {
         Err(Problem::invalid(mistakes))
     }
+}
+
+/// Whether a mistake is one that was told already, of an object above.
+fn is_below(told: &ProblemItem, mistake: &ProblemItem) -> bool {
+    let below = mistake.path.strip_prefix(&told.path);
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        && (&told.code, &told.reason) == (&mistake.code, &mistake.reason)
 }
 
 fn parse_given(
@@ -128,17 +141,40 @@ fn item_of(mistake: Mistake) -> ProblemItem {
 }
 
 /// Why a plan was not carried out, for whoever asked.
-pub(super) fn problem_of_apply(error: ApplyError, asked: u64) -> Problem {
+pub(super) fn problem_of_apply(error: ApplyError, plan: &Plan) -> Problem {
     match error {
-        ApplyError::Stale { current } => Problem::stale_generation(asked, current),
+        ApplyError::Stale { current } => Problem::stale_generation(plan.base, current),
         ApplyError::ShuttingDown => Problem::shutting_down(),
-        ApplyError::Object { path, reason } => {
-            Problem::new(422, "cannot_open", reason).with_path(path)
+        ApplyError::Store { path, problem } => {
+            let detail = format!("{path}: {}", problem.reason());
+            Problem::new(422, "cannot_open", detail)
+                .with_path(path.to_string())
+                .with_reason(problem.reason())
+                .with_hint(problem.hint())
         }
-        error @ ApplyError::Portal { .. } => Problem::new(422, "cannot_listen", error.to_string()),
+        ApplyError::Portal { address, .. } => {
+            let reason = error.to_string();
+            let problem = Problem::new(422, "cannot_listen", reason.as_str()).with_reason(reason);
+            match portal_at(plan, address) {
+                Some(path) => problem.with_path(path.to_string()),
+                None => problem,
+            }
+        }
         error @ ApplyError::Save(_) => Problem::new(500, "cannot_save", error.to_string())
             .with_hint("see to the state directory; nothing was changed"),
     }
+}
+
+/// The portal of a plan that needs a socket at this address.
+fn portal_at(plan: &Plan, address: SocketAddr) -> Option<&ObjectPath> {
+    let mut portals = plan.touched.iter().filter_map(|touched| {
+        let at = match &touched.path {
+            ObjectPath::Portal(_, _, at) if touched.after.is_some() => at,
+            _ => return None,
+        };
+        (*at == address).then_some(&touched.path)
+    });
+    portals.next()
 }
 
 /// What a plan does, object by object.

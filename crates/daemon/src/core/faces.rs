@@ -1,17 +1,18 @@
 //! What every outer face asks of the daemon.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 
 use control_api::{
     AttributeInfo, AuditEntry, Event, ExplainQuery, Explanation, ExportFormat, HistoryEntry,
-    Outcome, Problem, Refusal, Session, Status, Transaction, TreeAnswer,
+    Outcome, Problem, Refusal, Rollback, Session, Status, Terms, Transaction, TreeAnswer,
 };
 use engine::{Missing, SessionId};
 
 use super::commit::Wish;
-use super::convert::{kind_named, parse_changes};
+use super::convert::{kind_named, parse_changes, problem_of};
 use super::explain::explain;
 use super::metrics::metrics;
 use super::sessions::session_of;
@@ -46,15 +47,27 @@ impl Core {
     }
 }
 
-fn wish<'a>(who: &'a str, action: &'a str, dry_run: bool) -> Wish<'a> {
+fn wish<'a>(who: &'a str, action: &'a str, terms: Terms) -> Wish<'a> {
     Wish {
         who,
         action,
-        if_generation: None,
-        dry_run,
+        if_generation: terms.if_generation,
+        dry_run: terms.dry_run,
         missing: Missing::Refuse,
         config: None,
     }
+}
+
+/// Why a generation cannot be had back. Growth is in the way of it like nothing else, and has a way round.
+fn rollback_problem(mut mistakes: Vec<model::Mistake>) -> Problem {
+    for mistake in &mut mistakes {
+        if mistake.error.code == model::ConfigCode::WouldShrink {
+            mistake.error.hint =
+                "keep the sizes of now, and have the rest back: --keep-sizes, or keep_sizes=true in the API"
+                    .into();
+        }
+    }
+    problem_of(mistakes)
 }
 
 impl Control for Core {
@@ -92,11 +105,11 @@ impl Control for Core {
     ) -> Result<Outcome, Problem> {
         let changes = parse_changes(&transaction.changes)?;
         let who = caller.to_string();
-        let wish = Wish {
+        let terms = Terms {
+            dry_run,
             if_generation: transaction.if_generation,
-            ..wish(&who, "transaction", dry_run)
         };
-        self.commit(&wish, |_| Ok(changes.clone()))
+        self.commit(&wish(&who, "transaction", terms), |_| changes.clone())
     }
 
     fn apply(
@@ -104,10 +117,10 @@ impl Control for Core {
         caller: &Caller,
         text: &str,
         base: Option<&Path>,
-        dry_run: bool,
+        terms: Terms,
     ) -> Result<Outcome, Problem> {
         let who = caller.to_string();
-        let wish = wish(&who, "apply", dry_run);
+        let wish = wish(&who, "apply", terms);
         self.apply_text(&wish, text, base.unwrap_or_else(|| Path::new("/")), None)
     }
 
@@ -143,7 +156,7 @@ impl Control for Core {
 
     fn end_session(&self, caller: &Caller, id: u64) -> Result<(), Problem> {
         let within = self.drain_timeout();
-        if !self.engine.end_session(SessionId(id), within) {
+        if self.engine.end_session(SessionId(id), within).is_none() {
             return Err(
                 Problem::new(404, "no_such_session", format!("there is no session {id}"))
                     .with_hint("look at the sessions; it may have ended"),
@@ -164,20 +177,32 @@ impl Control for Core {
         lock(&self.saved).history()
     }
 
-    fn rollback(
-        &self,
-        caller: &Caller,
-        generation: u64,
-        dry_run: bool,
-    ) -> Result<Outcome, Problem> {
+    fn rollback(&self, caller: &Caller, back: Rollback) -> Result<Outcome, Problem> {
+        let generation = back.generation;
         let old = lock(&self.saved).tree_of(generation).ok_or_else(|| {
             let text = format!("generation {generation} is not remembered");
             Problem::new(404, "no_such_generation", text).with_hint("look at the history")
         })?;
         let desired = old.as_desired();
         let who = caller.to_string();
-        self.commit(&wish(&who, "rollback", dry_run), |tree| {
-            Ok(tree.changes_to(&desired))
+        let kept = RefCell::new(Vec::new());
+        let of = |tree: &model::Tree| {
+            let mut desired = desired.clone();
+            if back.keep_sizes {
+                *kept.borrow_mut() = tree.keep_sizes(&mut desired);
+            }
+            tree.changes_to(&desired)
+        };
+        let wish = wish(&who, "rollback", back.terms);
+        let outcome = self.commit_told(&wish, of, rollback_problem)?;
+        let note = |path: &model::ObjectPath| {
+            format!("{path} keeps its size: it has grown since, and no disk ever shrinks")
+        };
+        let mut warnings: Vec<String> = kept.borrow().iter().map(note).collect();
+        warnings.extend(outcome.warnings);
+        Ok(Outcome {
+            warnings,
+            ..outcome
         })
     }
 

@@ -30,7 +30,6 @@ enum Place {
 /// # Errors
 /// There is nothing at that path.
 pub(super) fn view(tree: &Tree, facts: &Facts, path: &str, depth: u32) -> Result<Object, Problem> {
-    let none = || Problem::no_such_object(path);
     let trimmed = if path.len() > 1 {
         path.trim_end_matches('/')
     } else {
@@ -46,7 +45,9 @@ pub(super) fn view(tree: &Tree, facts: &Facts, path: &str, depth: u32) -> Result
             .with_path(path)
             .with_hint(error.hint)
     })?;
-    tree.find(&parsed).ok_or_else(none)?;
+    if tree.find(&parsed).is_none() {
+        return Err(Problem::no_such_object(path).with_hint(tree.hint_for_missing(&parsed)));
+    }
     Ok(show(tree, facts, &parsed, depth))
 }
 

@@ -1,6 +1,6 @@
 //! Changes through the client: conditions, dry runs, replacement, refusals.
 
-use control_api::{AttributeMap, Change, EffectAction, Precondition, Transaction};
+use control_api::{AttributeMap, Change, EffectAction, Precondition, Rollback, Terms, Transaction};
 use daemon::control::Role;
 use serde_json::json;
 
@@ -96,8 +96,12 @@ fn dry_runs_change_nothing() {
     for outcome in outcomes {
         assert!(outcome.dry_run && outcome.effects.len() == 1 && outcome.generation == 1);
     }
-    assert!(client.apply("x", None, true).unwrap().dry_run);
-    assert!(client.rollback(2, true).unwrap().dry_run);
+    let dry = |generation| Rollback {
+        terms: Terms::DRY_RUN,
+        ..Rollback::to(generation)
+    };
+    assert!(client.apply("x", None, Terms::DRY_RUN).unwrap().dry_run);
+    assert!(client.rollback(dry(2)).unwrap().dry_run);
     assert_eq!(rig.fake.state().objects, before);
     assert_eq!(rig.fake.state().applied, [("x".to_owned(), None, true)]);
 }
@@ -116,12 +120,21 @@ fn stale_generations_get_a_conflict_with_the_current_one() {
         }],
         if_generation: Some(1),
     };
+    let stale = Terms {
+        if_generation: Some(1),
+        ..Terms::default()
+    };
     let conflicts = [
         problem_of(client.put(TARGET, &none, Precondition::Generation(1), false)),
         problem_of(client.put("/new", &none, Precondition::Generation(1), false)),
         problem_of(client.patch(TARGET, &none, Some(1), false)),
         problem_of(client.delete(TARGET, false, Some(1), false)),
         problem_of(client.transact(&transaction, false)),
+        problem_of(client.apply("x", None, stale)),
+        problem_of(client.rollback(Rollback {
+            terms: stale,
+            ..Rollback::to(1)
+        })),
     ];
     for problem in conflicts {
         assert_eq!(
@@ -174,7 +187,7 @@ fn conditions_of_presence_are_held() {
 fn conditions_that_would_go_unheeded_are_refused() {
     let rig = Rig::new();
     let table = [
-        ("POST", "/v1/apply", "If-Match: \"1\"\r\n"),
+        ("POST", "/v1/apply", "If-None-Match: *\r\n"),
         ("POST", "/v1/rollback/1", "If-None-Match: *\r\n"),
         ("DELETE", "/v1/sessions/1", "If-Match: *\r\n"),
         ("PATCH", "/v1/tree/x", "If-None-Match: *\r\n"),
@@ -277,7 +290,7 @@ fn invalid_changes_carry_every_mistake() {
         (problem.status, problem.hint.as_deref()),
         (422, Some("did you mean alias?"))
     );
-    let problem = problem_of(rig.client().apply("mistake", None, false));
+    let problem = problem_of(rig.client().apply("mistake", None, Terms::default()));
     assert_eq!((problem.status, problem.errors.len()), (422, 2));
     assert_eq!(problem.errors[1].line, Some(7));
     assert!(
@@ -292,7 +305,9 @@ fn apply_carries_text_and_folder_whole() {
     let rig = Rig::new();
     let text = "# é\n".repeat(1 << 20);
     let base = std::path::Path::new("/etc/my target&more");
-    rig.client().apply(&text, Some(base), false).unwrap();
+    rig.client()
+        .apply(&text, Some(base), Terms::default())
+        .unwrap();
     let state = rig.fake.state();
     assert!(state.applied[0].0 == text, "the text came whole");
     assert_eq!(state.applied[0].1.as_deref(), base.to_str());

@@ -8,8 +8,8 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use control_api::{
     AttributeInfo, AuditEntry, Change, Effect, EffectAction, Event, ExplainLun, ExplainOutcome,
     ExplainQuery, ExplainStep, Explanation, ExportFormat, HistoryEntry, Object, Outcome, Problem,
-    ProblemItem, Refusal, Session, SessionAuthentication, SessionConnection, SessionCounters,
-    SessionKind, SessionState, Status, Transaction, TreeAnswer,
+    ProblemItem, Refusal, Rollback, Session, SessionAuthentication, SessionConnection,
+    SessionCounters, SessionKind, SessionState, Status, Terms, Transaction, TreeAnswer,
 };
 use daemon::control::{Caller, Control};
 use serde_json::json;
@@ -94,6 +94,15 @@ impl Fake {
 }
 
 impl State {
+    fn check_terms(&self, terms: Terms) -> Result<(), Problem> {
+        match terms.if_generation {
+            Some(asked) if asked != self.generation => {
+                Err(Problem::stale_generation(asked, self.generation))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn make(&mut self, change: &Change) -> Result<Effect, Problem> {
         let path = change.path().to_owned();
         let effect = |action, attributes| Effect {
@@ -285,9 +294,11 @@ impl Control for Fake {
         caller: &Caller,
         text: &str,
         base: Option<&Path>,
-        dry_run: bool,
+        terms: Terms,
     ) -> Result<Outcome, Problem> {
         let mut state = self.pass_gate();
+        state.check_terms(terms)?;
+        let dry_run = terms.dry_run;
         if text.contains("mistake") {
             let item = |line| ProblemItem {
                 path: "target".to_owned(),
@@ -364,7 +375,11 @@ impl Control for Fake {
         }]
     }
 
-    fn rollback(&self, _: &Caller, generation: u64, dry_run: bool) -> Result<Outcome, Problem> {
+    fn rollback(&self, _: &Caller, back: Rollback) -> Result<Outcome, Problem> {
+        let Rollback {
+            generation, terms, ..
+        } = back;
+        self.state().check_terms(terms)?;
         if generation > 3 {
             return Err(Problem::new(
                 404,
@@ -374,7 +389,7 @@ impl Control for Fake {
         }
         Ok(Outcome {
             generation,
-            dry_run,
+            dry_run: terms.dry_run,
             ..Outcome::default()
         })
     }

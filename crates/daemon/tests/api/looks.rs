@@ -1,6 +1,6 @@
 //! Questions through the client.
 
-use control_api::{ClientError, ExplainQuery, ExportFormat};
+use control_api::{ClientError, ExplainQuery, ExportFormat, Rollback};
 use daemon::control::Control;
 use serde_json::json;
 
@@ -103,7 +103,7 @@ fn unknown_object_session_and_generation_are_404() {
     );
     assert!(problem_of(client.session(3)).is("no_such_session"));
     assert!(problem_of(client.end_session(3)).is("no_such_session"));
-    assert!(problem_of(client.rollback(9, false)).is("no_such_generation"));
+    assert!(problem_of(client.rollback(Rollback::to(9))).is("no_such_generation"));
 }
 
 #[test]

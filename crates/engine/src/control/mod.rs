@@ -20,13 +20,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use model::{ObjectId, Plan, Tree};
+use model::{ObjectId, ObjectPath, Plan, Tree};
 
 use self::listeners::{Listeners, Sockets};
 use self::stores::{Acquired, Stores};
 use crate::credentials::TreeAuthenticator;
 use crate::drain::{Drain, Left};
 use crate::engine::UnitReport;
+use crate::open::StoreProblem;
 use crate::shared::{Shared, World};
 
 /// What becomes of a backstore whose device is not there.
@@ -46,12 +47,12 @@ pub enum ApplyError {
         /// The generation in force.
         current: u64,
     },
-    /// An object could not be had.
-    Object {
-        /// Its canonical path.
-        path: String,
+    /// A backstore could not be had.
+    Store {
+        /// Which.
+        path: ObjectPath,
         /// What is wrong, and what to do.
-        reason: String,
+        problem: StoreProblem,
     },
     /// A portal could not be bound.
     Portal {
@@ -73,7 +74,7 @@ impl fmt::Display for ApplyError {
                 f,
                 "another change came first; look at generation {current}, and try again"
             ),
-            Self::Object { path, reason } => write!(f, "{path}: {reason}"),
+            Self::Store { path, problem } => write!(f, "{path}: {problem}"),
             Self::Portal { address, source } => {
                 f.write_str(&crate::config::portal_problem(*address, source))
             }
@@ -193,7 +194,7 @@ fn prepare(
 }
 
 /// How long the cutting off at a deadline takes at most, where no backstore is stuck.
-const CUT_OFF: Duration = Duration::from_secs(2);
+pub(crate) const CUT_OFF: Duration = Duration::from_secs(2);
 
 impl ControlPlane {
     pub(crate) fn new(shared: Arc<Shared>, workers: usize) -> Self {

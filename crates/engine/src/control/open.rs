@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::Backstore;
 
-use crate::open::{Create, OpenFailure, OpenedUnit, open_unit};
+use crate::open::{Create, OpenedUnit, StoreProblem, open_unit};
 
 /// Threads that open stores side by side: a machine with thousands of files starts no thread for each.
 const OPENERS: usize = 16;
@@ -16,7 +16,7 @@ const OPENERS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of each store, in the order asked.
-pub(super) type Results = Vec<Result<OpenedUnit, OpenFailure>>;
+pub(super) type Results = Vec<Result<OpenedUnit, StoreProblem>>;
 
 /// Opens stores. One whose device does not answer is given up: its thread is left behind, and drops what it may get later.
 pub(super) fn open_all(stores: &[Arc<Backstore>], workers: usize, create: Create) -> Results {
@@ -41,14 +41,14 @@ pub(super) fn open_all(stores: &[Arc<Backstore>], workers: usize, create: Create
         let _started = std::thread::Builder::new().name("open".into()).spawn(body);
     }
     drop(tell);
-    let mut results: Vec<Option<Result<OpenedUnit, OpenFailure>>> =
+    let mut results: Vec<Option<Result<OpenedUnit, StoreProblem>>> =
         stores.iter().map(|_| None).collect();
     while let Ok((at, result)) = told.recv_timeout(PATIENCE) {
         if let Some(slot) = results.get_mut(at) {
             *slot = Some(result);
         }
     }
-    let result = |slot: Option<_>| slot.unwrap_or(Err(OpenFailure::NoAnswer));
+    let result = |slot: Option<_>| slot.unwrap_or(Err(StoreProblem::NoAnswer));
     results.into_iter().map(result).collect()
 }
 

@@ -15,7 +15,7 @@ use super::open::{open_all, within};
 use super::{ApplyError, Missing, Remnant};
 use crate::drain::{Drain, Leaving};
 use crate::engine::UnitReport;
-use crate::open::{Create, OpenFailure, OpenedUnit, hints, unit};
+use crate::open::{Create, OpenedUnit, StoreProblem, hints, unit};
 use crate::shared::{Message, Shared, UnitIndex, UnitSeed, WorkerId, World};
 
 /// How long the file of a backstore that is just leaving is waited for, where another is to be made of it.
@@ -130,10 +130,8 @@ impl Stores {
                 .map(|one| one.path.clone());
             let held = self.serials.get(serial).and_then(|id| self.units.get(id));
             if let Some(other) = twice.or_else(|| held.map(|unit| unit.path.clone())) {
-                let reason = format!(
-                    "{other} has the same serial {serial}; give one of them a serial of its own"
-                );
-                return Err(refused(&path, reason));
+                let serial = serial.clone();
+                return Err(refused(&path, StoreProblem::SameSerial { serial, other }));
             }
             if store.serial().is_none() {
                 plan.tree = plan
@@ -150,7 +148,7 @@ impl Stores {
         &self,
         path: &ObjectPath,
         store: &Backstore,
-        result: Result<OpenedUnit, OpenFailure>,
+        result: Result<OpenedUnit, StoreProblem>,
         missing: Missing,
     ) -> Result<Fresh, ApplyError> {
         let fresh = |opened, problem| Fresh {
@@ -164,10 +162,10 @@ impl Stores {
         match result {
             Ok(opened) => Ok(fresh(opened, None)),
             Err(failure) if missing == Missing::Degrade => {
-                let stand_in = stand_in(store).map_err(|reason| refused(path, reason))?;
+                let stand_in = stand_in(store).map_err(|problem| refused(path, problem))?;
                 Ok(fresh(stand_in, Some(failure.to_string())))
             }
-            Err(failure) => Err(refused(path, failure.to_string())),
+            Err(failure) => Err(refused(path, failure)),
         }
     }
 
@@ -184,12 +182,8 @@ impl Stores {
                 .filter(|g| g.file.as_ref() == Some(&file))
             {
                 if !going.workers.wait(SUCCESSOR_WAITS).is_nothing() {
-                    let reason = format!(
-                        "{} is still in use by {}, which was removed and waits for its last I/O; see to the device behind it",
-                        file.display(),
-                        going.path
-                    );
-                    return Err(refused(path, reason));
+                    let by = going.path.clone();
+                    return Err(refused(path, StoreProblem::StillInUse { file, by }));
                 }
             }
         }
@@ -208,11 +202,10 @@ impl Stores {
             let (open, bytes) = (Arc::clone(&unit.seed.store), store.size_bytes());
             match within(move || open.resize(bytes)) {
                 Some(Ok(geometry)) => resized.push((store.id, geometry)),
-                Some(Err(error)) => return Err(refused(&touched.path, error.to_string())),
-                None => {
-                    let reason = OpenFailure::NoAnswer.to_string();
-                    return Err(refused(&touched.path, reason));
+                Some(Err(error)) => {
+                    return Err(refused(&touched.path, StoreProblem::Resize(error)));
                 }
+                None => return Err(refused(&touched.path, StoreProblem::NoAnswer)),
             }
         }
         Ok(resized)
@@ -345,13 +338,14 @@ impl Stores {
         let mut results = open_all(&[Arc::clone(&store)], self.workers, Create::Never);
         let opened = match results.pop() {
             Some(Ok(opened)) => opened,
-            Some(Err(failure)) => return Err(refused(&path, failure.to_string())),
+            Some(Err(failure)) => return Err(refused(&path, failure)),
             None => return Ok(None),
         };
         let serial = &opened.report.serial;
-        if self.serials.get(serial).is_some_and(|holder| *holder != id) {
-            let reason = format!("another backstore has its serial {serial}; is it a copy?");
-            return Err(refused(&path, reason));
+        let holder = self.serials.get(serial).filter(|holder| **holder != id);
+        if let Some(holder) = holder.and_then(|holder| self.units.get(holder)) {
+            let (serial, other) = (serial.clone(), holder.path.clone());
+            return Err(refused(&path, StoreProblem::SameSerial { serial, other }));
         }
         self.serials.remove(&unit.serial.clone());
         let mut acquired = Acquired::default();
@@ -369,14 +363,14 @@ impl Stores {
 }
 
 /// What stands in for a store that is not there: it has its name and serial, and nothing in it.
-fn stand_in(store: &Backstore) -> Result<OpenedUnit, String> {
-    let hints = hints(store, MachineId::read()).map_err(|error| error.to_string())?;
+fn stand_in(store: &Backstore) -> Result<OpenedUnit, StoreProblem> {
+    let hints = hints(store, MachineId::read()).map_err(StoreProblem::Open)?;
     let block = store.block_size_bytes();
     let geometry = store
         .size_bytes()
         .and_then(|bytes| Geometry::new(block, bytes / u64::from(block)).ok());
-    let opened = backstores::open_missing(&store.name, geometry, &hints)
-        .map_err(|error| error.to_string())?;
+    let opened =
+        backstores::open_missing(&store.name, geometry, &hints).map_err(StoreProblem::Open)?;
     Ok(unit(store, &opened))
 }
 
@@ -401,9 +395,9 @@ fn file_of(store: &Backstore) -> Option<PathBuf> {
     }
 }
 
-fn refused(path: &ObjectPath, reason: String) -> ApplyError {
-    ApplyError::Object {
-        path: path.to_string(),
-        reason,
+fn refused(path: &ObjectPath, problem: StoreProblem) -> ApplyError {
+    ApplyError::Store {
+        path: path.clone(),
+        problem,
     }
 }

@@ -21,7 +21,7 @@ fn running(portals: &[&str], units: usize) -> Running {
         naa: 0x3000_0000_0000_00ab + index,
         size_bytes: 1 << 30,
         block_size_bytes: 512,
-        notice: None,
+        copy_of: None,
     };
     Running {
         portals: portals.iter().map(|text| text.parse().unwrap()).collect(),

@@ -215,7 +215,7 @@ impl Shell {
     }
 
     /// Makes what a command asks for on the tree as it is; again where another change came between.
-    fn wish(
+    pub(super) fn wish(
         &mut self,
         needs: &[(String, u32)],
         translate: impl Fn(&Self, &Snapshot) -> Result<Wish>,
@@ -252,7 +252,7 @@ impl Shell {
     }
 
     /// Reads what a translation needs, all of one generation if there is anything.
-    fn read(&self, needs: &[(String, u32)]) -> Result<(Snapshot, Option<u64>)> {
+    pub(super) fn read(&self, needs: &[(String, u32)]) -> Result<(Snapshot, Option<u64>)> {
         let mut tree = Snapshot::default();
         let mut generation: Option<u64> = None;
         for (path, depth) in needs {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use control_api::{Change, ExportFormat, Outcome};
+use control_api::{Change, ExportFormat, Object, Outcome, Rollback, Terms};
 use serde_json::Value;
 
 use super::{Done, Shell};
@@ -13,6 +13,7 @@ use crate::client::show::{effects_text, outcome_text};
 use crate::shell::commands::yes_no;
 use crate::shell::grammar::Line;
 use crate::shell::state::write_private;
+use crate::shell::translate::{Snapshot, Wish};
 
 impl Shell {
     pub(super) fn whole(&mut self, command: &str, line: &Line) -> Result<Done> {
@@ -21,11 +22,11 @@ impl Shell {
             "restoreconfig" => self.restoreconfig(line),
             "clearconfig" => self.clearconfig(line),
             "plan" => {
-                let outcome = self.apply(line, true)?;
+                let outcome = self.apply(line, Terms::DRY_RUN)?;
                 Ok(outcome_text(&outcome).into())
             }
             "apply" => {
-                let outcome = self.apply(line, false)?;
+                let outcome = self.apply(line, Terms::default())?;
                 Ok(outcome_text(&outcome).into())
             }
             _ => self.rollback(line),
@@ -63,11 +64,11 @@ impl Shell {
         Ok(format!("saved to {}\n", file.display()).into())
     }
 
-    fn apply(&self, line: &Line, dry_run: bool) -> Result<Outcome> {
+    fn apply(&self, line: &Line, terms: Terms) -> Result<Outcome> {
         let file = self
             .file(line)
             .ok_or_else(|| anyhow!("which file? write its name"))?;
-        Ok(DesiredFile::read(&file)?.apply(&*self.plane, dry_run)?)
+        Ok(DesiredFile::read(&file)?.apply(&*self.plane, terms)?)
     }
 
     fn restoreconfig(&self, line: &Line) -> Result<Done> {
@@ -87,23 +88,19 @@ impl Shell {
         }
         let clear = value("clear_existing", 1);
         let clear = clear.is_some_and(|text| yes_no("clear_existing", text).unwrap_or(false));
-        if !clear && !self.is_empty()? {
-            bail!(
-                "there are targets or backstores already, and the file would replace them; write clear_existing=true, and `plan FILE` to see what that changes"
-            );
+        let mut terms = Terms::default();
+        if !clear {
+            let (tree, generation) = self.read(&whole_tree())?;
+            if targets_and_backstores(&tree).next().is_some() {
+                bail!(
+                    "there are targets or backstores already, and the file would replace them; write clear_existing=true, and `plan FILE` to see what that changes"
+                );
+            }
+            // What another makes meanwhile is not replaced either.
+            terms.if_generation = generation;
         }
-        let outcome = self.apply(line, false)?;
+        let outcome = self.apply(line, terms)?;
         Ok(outcome_text(&outcome).into())
-    }
-
-    fn is_empty(&self) -> Result<bool> {
-        let (targets, backstores) = (self.object("/targets", 1)?, self.object("/backstores", 1)?);
-        let stores: usize = backstores
-            .children
-            .iter()
-            .map(|kind| kind.child_count)
-            .sum();
-        Ok(targets.child_count == 0 && stores == 0)
     }
 
     fn clearconfig(&mut self, line: &Line) -> Result<Done> {
@@ -114,23 +111,7 @@ impl Shell {
         if !confirmed.is_some_and(|text| yes_no("confirm", text).unwrap_or(false)) {
             bail!("clearconfig removes every target and backstore; write confirm=True to do it");
         }
-        let targets = self.object("/targets", 1)?.children;
-        let stores = self.object("/backstores", 2)?.children;
-        let stores = stores.into_iter().flat_map(|kind| kind.children);
-        let delete = |object: control_api::Object| Change::Delete {
-            path: object.path,
-            cascade: true,
-        };
-        let mut changes: Vec<Change> = targets.into_iter().chain(stores).map(delete).collect();
-        let discovery = self.object("/discovery", 0)?;
-        if !discovery.set.is_empty() {
-            let names = discovery.set.into_iter();
-            changes.push(Change::Set {
-                path: discovery.path,
-                attributes: names.map(|name| (name, Value::Null)).collect(),
-            });
-        }
-        let done = self.commit(changes)?;
+        let done = self.wish(&whole_tree(), |_, tree| Ok(clear(tree)))?;
         self.went("/".to_owned());
         Ok(done)
     }
@@ -139,15 +120,55 @@ impl Shell {
         let generation = line.values.first().and_then(|number| number.parse().ok());
         let generation =
             generation.ok_or_else(|| anyhow!("rollback: write a number that `history` lists"))?;
-        let outcome = self
-            .plane
-            .rollback(generation, false)
-            .map_err(Refused::from)?;
+        let named = line.named.iter().find(|(name, _)| name == "keep_sizes");
+        let keep = named.map(|(name, value)| yes_no(name, value)).transpose()?;
+        let back = Rollback {
+            keep_sizes: keep.unwrap_or(false),
+            ..Rollback::to(generation)
+        };
+        let outcome = self.plane.rollback(back).map_err(Refused::from)?;
         let (text, notes) = effects_text(&outcome);
         Ok(Done {
             text: format!("{text}generation {} is in force\n", outcome.generation),
             notes,
             exit: false,
         })
+    }
+}
+
+/// What has to be read to see everything that a file would replace.
+fn whole_tree() -> Vec<(String, u32)> {
+    let read = |(path, depth): (&str, u32)| (path.to_owned(), depth);
+    [("/targets", 1), ("/backstores", 2), ("/discovery", 0)]
+        .map(read)
+        .into()
+}
+
+fn targets_and_backstores(tree: &Snapshot) -> impl Iterator<Item = &Object> {
+    let below = |path| tree.find(path).map_or(&[][..], |object| &object.children);
+    let stores = below("/backstores").iter().flat_map(|kind| &kind.children);
+    below("/targets").iter().chain(stores)
+}
+
+/// What removes every target and backstore, and what discovery asks for.
+fn clear(tree: &Snapshot) -> Wish {
+    let delete = |object: &Object| Change::Delete {
+        path: object.path.clone(),
+        cascade: true,
+    };
+    let mut changes: Vec<Change> = targets_and_backstores(tree).map(delete).collect();
+    if let Some(discovery) = tree
+        .find("/discovery")
+        .filter(|found| !found.set.is_empty())
+    {
+        let names = discovery.set.iter().cloned();
+        changes.push(Change::Set {
+            path: discovery.path.clone(),
+            attributes: names.map(|name| (name, Value::Null)).collect(),
+        });
+    }
+    Wish {
+        changes,
+        ..Wish::default()
     }
 }

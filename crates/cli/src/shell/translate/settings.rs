@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 use control_api::{AttributeInfo, AttributeMap, Change, Object};
 use model::Raw;
-use model::attributes::{Attribute, ObjectKind};
+use model::attributes::{Attribute, LIO_CREDENTIALS, ObjectKind};
 use serde_json::Value;
 
 use crate::shell::path::{Place, prefix};
@@ -143,19 +143,15 @@ fn row(kind: Option<ObjectKind>, group: Group, name: &str) -> Option<&'static At
     kind.attribute_of_lio(&file)
 }
 
-/// rtslib's names of what LIO has in its auth files.
-const AUTH: &[(&str, &str)] = &[
-    ("enable", "enforce"),
-    ("userid", "chap.user"),
-    ("password", "chap.secret"),
-    ("mutual_userid", "mutual_chap.user"),
-    ("mutual_password", "mutual_chap.secret"),
-];
+/// Names of the auth groups, and the attributes that they are.
+fn auth_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [("enable", "enforce")].into_iter().chain(LIO_CREDENTIALS)
+}
 
 fn auth_name(name: &str) -> Option<&'static str> {
-    AUTH.iter()
+    auth_names()
         .find(|(theirs, _)| *theirs == name)
-        .map(|(_, ours)| *ours)
+        .map(|(_, ours)| ours)
 }
 
 /// The names of a group at a path, of the attributes that the daemon has: targetcli's name, and the attribute.
@@ -170,8 +166,8 @@ pub(crate) fn lio_names<'a>(
     let name = |info: &'a AttributeInfo| -> Option<(String, &'a AttributeInfo)> {
         match group {
             Group::Auth | Group::DiscoveryAuth => {
-                let (theirs, _) = AUTH.iter().find(|(_, ours)| *ours == info.name)?;
-                Some(((*theirs).to_owned(), info))
+                let (theirs, _) = auth_names().find(|(_, ours)| *ours == info.name)?;
+                Some((theirs.to_owned(), info))
             }
             Group::Alua if info.name == "alua_group" => {
                 Some(("alua_tg_pt_gp_name".to_owned(), info))

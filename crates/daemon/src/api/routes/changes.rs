@@ -8,7 +8,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use control_api::{Outcome, Problem, Transaction};
+use control_api::{Outcome, Problem, Rollback, Terms, Transaction};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -28,6 +28,18 @@ pub(super) struct ApplyQuery {
     /// The folder, absolute, that relative paths in the file are relative to.
     #[param(value_type = Option<String>)]
     base: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RollbackQuery {
+    /// Change nothing; tell what would be changed.
+    #[serde(default)]
+    dry_run: bool,
+    /// Backstores that have grown since keep the size that they have: none ever shrinks.
+    #[serde(default)]
+    keep_sizes: bool,
 }
 
 /// Make several changes together, or none of them
@@ -75,8 +87,12 @@ pub(super) async fn apply(
     query: Result<Query<ApplyQuery>, QueryRejection>,
     body: Body,
 ) -> Answer {
-    Preconditions::refuse(&headers)?;
+    let if_generation = Preconditions::of_existing(&headers)?;
     let ApplyQuery { dry_run, base } = request::query(query)?;
+    let terms = Terms {
+        dry_run,
+        if_generation,
+    };
     if base.as_ref().is_some_and(|base| !base.is_absolute()) {
         let problem = Problem::new(400, "bad_query", "base is not an absolute path");
         return Err(problem
@@ -89,28 +105,38 @@ pub(super) async fn apply(
         .map_err(|_| Problem::new(400, "bad_body", "the file is not UTF-8 text"))?;
     let outcome = face
         .calls
-        .change(move |control| control.apply(&caller, &text, base.as_deref(), dry_run))
+        .change(move |control| control.apply(&caller, &text, base.as_deref(), terms))
         .await??;
     answer::outcome(&outcome, false)
 }
 
 /// Make the tree what it was in a generation of the history
 #[utoipa::path(post, path = "/v1/rollback/{generation}", tag = "changes",
-    params(("generation" = u64, Path), DryRun),
+    params(("generation" = u64, Path), RollbackQuery),
     responses((status = 200, body = Outcome)))]
 pub(super) async fn rollback(
     State(face): Shared,
     Extension(caller): Extension<Caller>,
     path: Result<Path<u64>, PathRejection>,
     headers: HeaderMap,
-    dry_run: Result<Query<DryRun>, QueryRejection>,
+    query: Result<Query<RollbackQuery>, QueryRejection>,
 ) -> Answer {
-    Preconditions::refuse(&headers)?;
-    let generation = number(path, "generation")?;
-    let dry_run = request::query(dry_run)?.dry_run;
+    let if_generation = Preconditions::of_existing(&headers)?;
+    let RollbackQuery {
+        dry_run,
+        keep_sizes,
+    } = request::query(query)?;
+    let back = Rollback {
+        generation: number(path, "generation")?,
+        keep_sizes,
+        terms: Terms {
+            dry_run,
+            if_generation,
+        },
+    };
     let outcome = face
         .calls
-        .change(move |control| control.rollback(&caller, generation, dry_run))
+        .change(move |control| control.rollback(&caller, back))
         .await??;
     answer::outcome(&outcome, false)
 }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use control_api::{
     AttributeInfo, AuditEntry, Event, ExplainQuery, Explanation, ExportFormat, HistoryEntry,
-    Outcome, Refusal, Session, Status, Transaction, TreeAnswer,
+    Outcome, Refusal, Rollback, Session, Status, Terms, Transaction, TreeAnswer,
 };
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
@@ -43,7 +43,7 @@ impl Control for Agreeable {
         _: &Caller,
         _: &str,
         _: Option<&FilePath>,
-        _: bool,
+        _: Terms,
     ) -> Result<Outcome, Problem> {
         Ok(Outcome::default())
     }
@@ -68,7 +68,7 @@ impl Control for Agreeable {
         Vec::new()
     }
 
-    fn rollback(&self, _: &Caller, _: u64, _: bool) -> Result<Outcome, Problem> {
+    fn rollback(&self, _: &Caller, _: Rollback) -> Result<Outcome, Problem> {
         Ok(Outcome::default())
     }
 

@@ -7,6 +7,8 @@
 mod client;
 mod daemon;
 mod log;
+#[cfg(test)]
+mod reference;
 mod serve;
 mod shell;
 mod signals;

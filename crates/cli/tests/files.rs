@@ -1,20 +1,18 @@
 //! `quintain check` and `quintain import` as processes.
 
+mod support;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-fn quintain(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_quintain"))
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap()
-}
+use support::{Ended, ended};
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+fn quintain(folder: &Path, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quintain"));
+    command.args(arguments).current_dir(folder);
+    ended(command, "")
 }
 
 const LEGAL: &str = r#"
@@ -57,10 +55,10 @@ fn check_of_a_legal_file_reads_its_secrets_and_ends_well() {
     fs::write(&secret, "short\n").unwrap();
     fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
     let output = quintain(folder.path(), &["check", "a.toml"]);
-    let notes = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{notes}");
+    let notes = output.stderr;
+    assert_eq!(output.code, Some(0), "{notes}");
     assert_eq!(
-        text(&output.stdout),
+        output.stdout,
         "a.toml: no mistakes: 1 backstores, 1 targets\n"
     );
     assert!(
@@ -70,8 +68,8 @@ fn check_of_a_legal_file_reads_its_secrets_and_ends_well() {
 
     fs::set_permissions(&secret, Permissions::from_mode(0o640)).unwrap();
     let output = quintain(folder.path(), &["check", "a.toml"]);
-    let lines = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1));
+    let lines = output.stderr;
+    assert_eq!(output.code, Some(1));
     assert!(
         lines.starts_with("a.toml:16: chap.secret: ") && lines.contains("chmod 600"),
         "{lines}"
@@ -79,8 +77,8 @@ fn check_of_a_legal_file_reads_its_secrets_and_ends_well() {
 
     fs::remove_file(&secret).unwrap();
     let output = quintain(folder.path(), &["check", "a.toml"]);
-    assert!(text(&output.stderr).contains("a.toml:16: chap.secret: "));
-    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.contains("a.toml:16: chap.secret: "));
+    assert_eq!(output.code, Some(1));
 }
 
 #[test]
@@ -91,9 +89,9 @@ fn check_of_a_file_with_mistakes_tells_each_at_its_line() {
         .replace("lun = 0", "lun = 99999");
     fs::write(folder.path().join("a.toml"), wrong).unwrap();
     let output = quintain(folder.path(), &["check", "a.toml"]);
-    let errors = text(&output.stderr);
+    let errors = output.stderr;
     let lines: Vec<&str> = errors.lines().collect();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.code, Some(1));
     assert_eq!(
         lines,
         [
@@ -103,8 +101,8 @@ fn check_of_a_file_with_mistakes_tells_each_at_its_line() {
         ]
     );
     let output = quintain(folder.path(), &["check", "missing.toml"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("there is no such file"));
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("there is no such file"));
 }
 
 #[test]
@@ -112,13 +110,13 @@ fn import_of_saveconfig_is_a_file_that_check_takes() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("saveconfig.json"), SAVED).unwrap();
     let output = quintain(folder.path(), &["import", "saveconfig.json"]);
-    let notes = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{notes}");
+    let notes = output.stderr;
+    assert_eq!(output.code, Some(0), "{notes}");
     assert!(
         notes.contains("the plugin pscsi has no counterpart"),
         "{notes}"
     );
-    let toml = text(&output.stdout);
+    let toml = output.stdout;
     assert!(
         toml.contains("serial = \"serial-of-d\"") && toml.contains("a-secret-of-16-b"),
         "{toml}"
@@ -126,9 +124,9 @@ fn import_of_saveconfig_is_a_file_that_check_takes() {
     fs::write(folder.path().join("b.toml"), &toml).unwrap();
     for file in ["b.toml", "saveconfig.json"] {
         let output = quintain(folder.path(), &["check", file]);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
     }
     let output = quintain(folder.path(), &["import", "b.toml"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("needs no import"));
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("needs no import"));
 }

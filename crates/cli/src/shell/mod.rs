@@ -4,7 +4,7 @@
 //! In its parts: `grammar` takes a line apart, `path` makes paths canonical, `commands` says what there is, `translate` turns a
 //! command into changes (all of these pure), `run` asks the daemon, `complete` offers what could come next.
 
-mod commands;
+pub(crate) mod commands;
 mod complete;
 mod editor;
 pub(crate) mod grammar;

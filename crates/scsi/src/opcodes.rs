@@ -20,6 +20,7 @@ pub(crate) enum Handler {
     CompareAndWrite,
     OrWrite,
     LbaStatus,
+    FormatUnit,
     Unmap,
     TestUnitReady,
     RequestSense,
@@ -141,6 +142,7 @@ const F: u8 = 0xff;
 pub(crate) static ROWS: &[Row] = &[
     row("TEST UNIT READY", &[0x00, 0, 0, 0, 0, 0], READS, Handler::TestUnitReady),
     row("REQUEST SENSE", &[0x03, 0x01, 0, 0, F, 0], ALWAYS, Handler::RequestSense),
+    slow(row("FORMAT UNIT", &[0x04, 0x3f, 0, 0, 0x03, 0], WRITES, Handler::FormatUnit)),
     row("READ(6)", &[0x08, 0x1f, F, F, F, 0], READS, Handler::Read(Layout::Six)),
     row("WRITE(6)", &[0x0a, 0x1f, F, F, F, 0], WRITES, Handler::Write(Layout::Six)),
     row("INQUIRY", &[0x12, 0x01, F, F, F, 0], ALWAYS, Handler::Inquiry),
@@ -209,6 +211,14 @@ const fn blocks16(opcode: u8, flags: u8) -> [u8; 16] {
 /// A row from its CDB usage data, which say its operation code and length, too.
 const fn row(name: &'static str, usage: &[u8], rules: Rules, handler: Handler) -> Row {
     full_row(None, name, usage, rules, handler)
+}
+
+/// The row of a command that is at work on all of the medium.
+const fn slow(row: Row) -> Row {
+    Row {
+        timeout_seconds: 3600,
+        ..row
+    }
 }
 
 /// A row of an operation code that has service actions.
@@ -380,6 +390,8 @@ impl Row {
                 1,
                 5..=7,
             ) => Sense::cdb_bit(1, 7),
+            // FMTPINFO.
+            (Handler::FormatUnit, 1, 6 | 7) => Sense::cdb_bit(1, 7),
             // POWER CONDITION.
             (Handler::StartStopUnit, 4, 4..=7) => Sense::cdb_bit(4, 7),
             // SELF-TEST CODE.

@@ -9,6 +9,7 @@
 
 mod compare_and_write;
 mod extent;
+mod format;
 mod gate;
 mod lba_status;
 mod list;

@@ -6,6 +6,7 @@ use super::compare_and_write::CompareAndWrite;
 use super::extent::{
     Extent, check_transfer_length, checked_extent, compare_extent, forces_unit_access,
 };
+use super::format::Format;
 use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
@@ -188,6 +189,9 @@ fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, 
         }
         Handler::WriteSame(layout) => write_same(layout, command, lu),
         Handler::CompareAndWrite => compare_and_write(command, geometry),
+        Handler::FormatUnit => {
+            Format::plan(command, lu).map(|format| Plan::Work(State::Format(format)))
+        }
         Handler::OrWrite => or_write(command, geometry),
         Handler::LbaStatus => {
             LbaStatus::plan(cdb, geometry).map(|status| Plan::Work(State::LbaStatus(status)))

@@ -6,6 +6,7 @@ use crate::snapshot::LuSnapshot;
 use crate::step::Io;
 
 use super::compare_and_write::CompareAndWrite;
+use super::format::Format;
 use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
@@ -28,6 +29,7 @@ pub(super) enum State {
     Unmap(Unmap),
     CompareAndWrite(CompareAndWrite),
     OrWrite(OrWrite),
+    Format(Format),
     LbaStatus(LbaStatus),
     /// A short parameter list.
     List(List),
@@ -79,6 +81,7 @@ impl State {
             Self::Unmap(unmap) => unmap.next(lu),
             Self::CompareAndWrite(compare) => compare.next(lu),
             Self::OrWrite(or) => or.next(lu),
+            Self::Format(format) => format.next(lu),
             Self::LbaStatus(status) => status.next(),
             Self::List(list) => list.next(),
             Self::ModeSelect(select) => select.next(),
@@ -99,6 +102,7 @@ impl State {
                 Ok(())
             }
             Self::CompareAndWrite(compare) => compare.handle_data_out(bytes),
+            Self::Format(format) => format.handle_data_out(bytes),
             Self::OrWrite(or) => or.handle_data_out(bytes),
             Self::ModeSelect(select) => select.handle_data_out(bytes, lu),
             _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
@@ -114,6 +118,7 @@ impl State {
             Self::WriteSame(same) => same.handle_io(),
             Self::Unmap(unmap) => unmap.handle_io(),
             Self::CompareAndWrite(compare) => return compare.handle_io(data_out, scratch),
+            Self::Format(format) => format.handle_io(),
             Self::OrWrite(or) => return or.handle_io(data_out, scratch),
             Self::ModeSelect(select) => select.handle_io(),
             Self::Flush(flush) => flush.handle_io(),
@@ -133,6 +138,7 @@ impl State {
     pub(super) fn handle_granted(&mut self) -> Result<(), Refusal> {
         match self {
             Self::CompareAndWrite(compare) => compare.handle_granted(),
+            Self::Format(format) => format.handle_granted(),
             Self::OrWrite(or) => or.handle_granted(),
             Self::List(list) => list.handle_granted(),
             Self::ModeSelect(select) => select.handle_granted(),

@@ -337,6 +337,7 @@ fn abort_task_set_over_one_connection_ends_tasks_of_all() {
         let expected = Event::TaskManaged {
             itt,
             response: complete,
+            additional: [0; 3],
         };
         assert_eq!((over, event), (Cid(1), expected));
         many.write(LEAD, 0, &pattern(3, 4096));

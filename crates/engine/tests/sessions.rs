@@ -237,3 +237,145 @@ fn drain_asks_for_logout_and_ends_although_nobody_logs_out() {
         },
     );
 }
+
+/// A client that has agreed on iSCSIProtocolLevel 2, past its unit attention.
+fn level2(portal: std::net::SocketAddr) -> Client {
+    let config = Config::normal(HOST, TARGET).with_key("iSCSIProtocolLevel", "2");
+    let mut client = Client::login(portal, config);
+    client.good(0, &[0; 6], &[], 0);
+    client
+}
+
+fn manage(
+    client: &mut Client,
+    function: TaskManagementFunction,
+) -> (TaskManagementResponseCode, [u8; 3]) {
+    let itt = client
+        .initiator
+        .task_management(function, wire_lun(0), None, Delivery::Ordered);
+    match client.next(|e| matches!(e, Event::TaskManaged { itt: of, .. } if *of == itt)) {
+        Event::TaskManaged {
+            response,
+            additional,
+            ..
+        } => (response, additional),
+        other => unreachable!("{other:?}"),
+    }
+}
+
+/// Begins a write whose data nobody sends.
+fn begin_unending_write(client: &mut Client) {
+    let itt = client.initiator.allocate_itt();
+    client.initiator.push_raw(
+        &iscsi_wire::ScsiCommand {
+            r#final: true,
+            write: true,
+            lun: wire_lun(0),
+            itt,
+            cmd_sn: client.initiator.cmd_sn(),
+            exp_stat_sn: client.initiator.exp_stat_sn(),
+            expected_data_transfer_length: 512,
+            cdb: [0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+            ..iscsi_wire::ScsiCommand::default()
+        }
+        .emit(),
+        &[],
+    );
+    let next = client.initiator.cmd_sn().next();
+    client.initiator.set_cmd_sn(next);
+}
+
+#[test]
+fn query_task_set_says_whether_a_task_is_there() {
+    on_each_driver(
+        1,
+        || vec![ram(1 << 20)],
+        |portal, _| {
+            let mut client = level2(portal);
+            let query = TaskManagementFunction::QueryTaskSet;
+            let (complete, succeeded) = (
+                TaskManagementResponseCode::FunctionComplete,
+                TaskManagementResponseCode::FunctionSucceeded,
+            );
+            assert_eq!(manage(&mut client, query).0, complete);
+            begin_unending_write(&mut client);
+            assert_eq!(manage(&mut client, query).0, succeeded);
+            let abort = TaskManagementFunction::AbortTaskSet;
+            assert_eq!(manage(&mut client, abort).0, complete);
+            assert_eq!(manage(&mut client, query).0, complete);
+        },
+    );
+}
+
+#[test]
+fn query_asynchronous_event_tells_the_unit_attention_and_leaves_it() {
+    on_each_driver(
+        2,
+        || vec![ram(1 << 20)],
+        |portal, _| {
+            let mut client = level2(portal);
+            let query = TaskManagementFunction::QueryAsynchronousEvent;
+            let nothing = (TaskManagementResponseCode::FunctionComplete, [0; 3]);
+            assert_eq!(manage(&mut client, query), nothing);
+            let mut other = Client::login_as(portal, "iqn.2026-11.org.example:other");
+            let reset = TaskManagementFunction::LogicalUnitReset;
+            manage(&mut other, reset);
+            let one = (
+                TaskManagementResponseCode::FunctionSucceeded,
+                [0x16, 0x29, 0x03],
+            );
+            assert_eq!(manage(&mut client, query), one);
+            assert_eq!(manage(&mut client, query), one, "asking does not clear it");
+            client.good(0, &[0; 6], &[], 0);
+            assert_eq!(manage(&mut client, query), nothing);
+        },
+    );
+}
+
+#[test]
+fn nexus_reset_ends_its_tasks_releases_its_reservation_and_tells_it() {
+    on_each_driver(
+        2,
+        || vec![ram(1 << 20), ram(1 << 20)],
+        |portal, _| {
+            let mut client = level2(portal);
+            let mut other = Client::login_as(portal, "iqn.2026-11.org.example:other");
+            other.good(0, &[0; 6], &[], 0);
+            client.good(0, &[0x16, 0, 0, 0, 0, 0], &[], 0);
+            assert_eq!(other.run(0, &read10(0, 512), &[], 512).status, 0x18);
+            begin_unending_write(&mut client);
+            let reset = TaskManagementFunction::ItNexusReset;
+            let complete = TaskManagementResponseCode::FunctionComplete;
+            assert_eq!(manage(&mut client, reset).0, complete);
+            let query = TaskManagementFunction::QueryTaskSet;
+            assert_eq!(manage(&mut client, query).0, complete, "no task is left");
+            let itt = client
+                .initiator
+                .command(wire_lun(0), &[0; 6], Vec::new(), 0);
+            let done = client.done(itt);
+            assert_eq!((done.status, support::asc(&done.sense)), (2, (0x29, 0x07)));
+            assert_eq!(other.run(0, &read10(0, 512), &[], 512).status, 0);
+        },
+    );
+}
+
+#[test]
+fn functions_of_level_two_are_not_supported_below_it() {
+    on_each_driver(
+        1,
+        || vec![ram(1 << 20)],
+        |portal, _| {
+            let mut client = Client::login_as(portal, HOST);
+            for function in [
+                TaskManagementFunction::QueryTask,
+                TaskManagementFunction::QueryTaskSet,
+                TaskManagementFunction::ItNexusReset,
+                TaskManagementFunction::QueryAsynchronousEvent,
+            ] {
+                let (response, _) = manage(&mut client, function);
+                let not_supported = TaskManagementResponseCode::FunctionNotSupported;
+                assert_eq!(response, not_supported, "{function:?}");
+            }
+        },
+    );
+}

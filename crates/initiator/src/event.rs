@@ -31,6 +31,8 @@ pub enum Event {
         itt: Itt,
         /// The outcome.
         response: TaskManagementResponseCode,
+        /// What a query has found.
+        additional: [u8; 3],
     },
     /// A text exchange is over.
     TextDone {

@@ -309,6 +309,7 @@ impl Initiator {
         events.push(Event::TaskManaged {
             itt: pdu.itt,
             response: pdu.response,
+            additional: pdu.additional_response_information,
         });
     }
 

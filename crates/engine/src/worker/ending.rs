@@ -111,7 +111,7 @@ impl SessionLink {
                     self.poisoned = true;
                 }
                 self.forget(id, cx);
-                self.task_gone(id, cx);
+                self.task_gone(id, units, cx);
             }
             return;
         }
@@ -141,7 +141,7 @@ impl SessionLink {
         }
         self.forget(id, cx);
         self.release_pins(c, units, cx);
-        self.task_gone(id, cx);
+        self.task_gone(id, units, cx);
         // Its place in the command window may be news.
         self.mark_dirty(cx);
         self.look_at_connection(c, units, cx);

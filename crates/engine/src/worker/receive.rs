@@ -7,6 +7,7 @@ use reactor::{Buffer, Place};
 use scsi::lu::UnitAttention;
 use scsi::{Cdb, Command, Done, Lun, Status, Step, TaskAttribute, WINDOW_BYTES};
 
+use super::connection::Connection;
 use super::cx::{Cx, task_key};
 use super::ending::EndReason;
 use super::session::{Luns, SessionLink};
@@ -102,7 +103,9 @@ impl SessionLink {
             rest = rest.get(received.consumed..).unwrap_or_default();
         }
         // Whatever was parsed may have left an answer: a ping, a Reject, an R2T.
-        if self.proto.has_output(c) {
+        // An acknowledgement on one connection may let a response go on another.
+        let has_output = |one: &Connection| self.proto.has_output(one.c);
+        if self.connections.open().any(has_output) {
             self.mark_dirty(cx);
         }
     }

@@ -105,8 +105,18 @@ pub(super) struct PendingTmf {
     pub(super) tasks: Vec<TaskId>,
     pub(super) homes: usize,
     pub(super) response: TaskManagementResponseCode,
-    /// TARGET COLD RESET: the sessions of the group end once it is done.
-    pub(super) then_end_group: bool,
+    /// What is done with the response.
+    pub(super) then: Then,
+}
+
+/// What a task management function does once all that it waits for is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    Nothing,
+    /// TARGET COLD RESET: the sessions of the group end.
+    EndGroup,
+    /// I_T NEXUS RESET: the nexus is told by each logical unit.
+    TellNexusLoss,
 }
 
 /// How far the end of a session has come.

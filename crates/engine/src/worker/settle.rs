@@ -89,13 +89,15 @@ impl Worker {
         let Some(control) = self.cx.controls.remove(key) else {
             return;
         };
-        let Self { links, cx, .. } = self;
+        let Self {
+            links, units, cx, ..
+        } = self;
         let link = ending::link_of(control).and_then(|link| links.find_mut(link));
         let Some(Link::Session(link)) = link else {
             return;
         };
         match control {
-            Control::Tmf { handle, .. } => link.home_answered(handle, cx),
+            Control::Tmf { handle, .. } => link.home_answered(handle, units, cx),
             Control::Detach { .. } => link.detached(cx),
             Control::Unmap { unit, .. } => link.unmapped(unit, cx),
             Control::Pin => {}

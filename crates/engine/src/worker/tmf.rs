@@ -1,4 +1,4 @@
-//! Task management (RFC 7143 §11.5, SAM-5 "Task management functions"): the response goes out after the last task it concerns has
+//! Task management (RFC 7143 §11.5, RFC 7144, SAM-5 "Task management functions"): the response goes out after the last task it concerns has
 //! left its backstore.
 
 use iscsi_proto::session::{TaskId, TmfEvent, TmfHandle, TmfReference};
@@ -8,7 +8,7 @@ use scsi::lu::{HomeAction, UnitAttention};
 
 use super::control::Control;
 use super::cx::{Cx, control_key};
-use super::session::{PendingTmf, SessionLink};
+use super::session::{PendingTmf, SessionLink, Then};
 use super::task::State;
 use super::unit::Units;
 use crate::shared::{LunEntry, Message, UnitIndex, WorkerId};
@@ -18,30 +18,45 @@ impl SessionLink {
         let entry = Lun::decode(tmf.lun.0).and_then(|lun| self.entry(lun));
         let done = match tmf.function {
             TaskManagementFunction::AbortTask => return self.abort_task(tmf, units, cx),
-            TaskManagementFunction::QueryTask => query_task(tmf.referenced),
+            TaskManagementFunction::QueryTask => {
+                answer_to_query(matches!(tmf.referenced, TmfReference::Task(_)))
+            }
+            TaskManagementFunction::QueryTaskSet => match entry {
+                Some(entry) => answer_to_query(!self.open_tasks_in(Some(entry.unit)).is_empty()),
+                None => Code::LunDoesNotExist,
+            },
+            TaskManagementFunction::QueryAsynchronousEvent => match entry {
+                Some(entry) => return self.query_event(tmf.handle, entry, units, cx),
+                None => Code::LunDoesNotExist,
+            },
+            TaskManagementFunction::ItNexusReset => return self.reset_nexus(tmf.handle, units, cx),
             TaskManagementFunction::AbortTaskSet => match entry {
-                Some(entry) => return self.abort_task_set(tmf.handle, entry, units, cx),
+                Some(entry) => {
+                    let tasks = self.open_tasks_in(Some(entry.unit));
+                    return self.wait_for(tmf.handle, tasks, units, cx);
+                }
                 None => Code::LunDoesNotExist,
             },
             TaskManagementFunction::ClearTaskSet => match entry {
                 Some(entry) => {
                     let action = HomeAction::ClearTaskSet;
-                    return self.ask_homes(tmf.handle, &[entry], &action, false, units, cx);
+                    return self.ask_homes(tmf.handle, &[entry], &action, Then::Nothing, units, cx);
                 }
                 None => Code::LunDoesNotExist,
             },
             TaskManagementFunction::LogicalUnitReset => match entry {
                 Some(entry) => {
                     let action = HomeAction::LogicalUnitReset;
-                    return self.ask_homes(tmf.handle, &[entry], &action, false, units, cx);
+                    return self.ask_homes(tmf.handle, &[entry], &action, Then::Nothing, units, cx);
                 }
                 None => Code::LunDoesNotExist,
             },
             TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset => {
                 let cold = tmf.function == TaskManagementFunction::TargetColdReset;
+                let then = if cold { Then::EndGroup } else { Then::Nothing };
                 let entries = self.place.luns.clone();
                 let action = HomeAction::LogicalUnitReset;
-                return self.ask_homes(tmf.handle, &entries, &action, cold, units, cx);
+                return self.ask_homes(tmf.handle, &entries, &action, then, units, cx);
             }
             _ => Code::FunctionNotSupported,
         };
@@ -67,29 +82,66 @@ impl SessionLink {
         self.wait_for(tmf.handle, vec![id], units, cx);
     }
 
-    fn abort_task_set(
-        &mut self,
-        handle: TmfHandle,
-        entry: LunEntry,
-        units: &mut Units,
-        cx: &mut Cx,
-    ) {
+    /// The session's tasks that have no answer yet, of one unit or of all.
+    fn open_tasks_in(&self, unit: Option<UnitIndex>) -> Vec<TaskId> {
         let concerned = |(index, task): (usize, &Option<super::task::Task>)| {
             let task = task.as_ref()?;
-            let open = task.unit == entry.unit && !matches!(task.state, State::Answered);
-            if open {
+            let here = unit.is_none_or(|unit| unit == task.unit);
+            if here && !matches!(task.state, State::Answered) {
                 u32::try_from(index).ok().map(TaskId)
             } else {
                 None
             }
         };
-        let tasks = self
-            .tasks
-            .iter()
-            .enumerate()
-            .filter_map(concerned)
-            .collect();
-        self.wait_for(handle, tasks, units, cx);
+        let tasks = self.tasks.iter().enumerate();
+        tasks.filter_map(concerned).collect()
+    }
+
+    /// SAM-5 "QUERY ASYNCHRONOUS EVENT": whether a unit attention is pending, how many are, and which is reported next.
+    fn query_event(&mut self, handle: TmfHandle, entry: LunEntry, units: &mut Units, cx: &mut Cx) {
+        let nexus = self.nexus();
+        let attached = self.attach(entry.unit, units, cx);
+        let unit = attached.and_then(|()| units.find(entry.unit));
+        let pending = unit.and_then(|unit| {
+            let attentions = unit.shard.nexus(nexus)?.attentions();
+            let more = attentions.as_slice().len() > 1;
+            Some((attentions.first()?, more))
+        });
+        let (code, additional) = match pending {
+            None => (Code::FunctionComplete, [0; 3]),
+            Some((first, more)) => {
+                let (asc, ascq) = first.additional_sense();
+                let depth = if more { MORE_THAN_ONE } else { ONE };
+                let found = [(depth << 4) | UNIT_ATTENTION, asc, ascq];
+                (Code::FunctionSucceeded, found)
+            }
+        };
+        self.proto.complete_query(handle, code, additional);
+        self.mark_dirty(cx);
+    }
+
+    /// SAM-5 "I_T NEXUS RESET": the tasks of the nexus end, what it held is released, and each logical unit says so.
+    fn reset_nexus(&mut self, handle: TmfHandle, units: &mut Units, cx: &mut Cx) {
+        let entries = self.place.luns.clone();
+        let action = HomeAction::NexusLost(self.nexus());
+        let tasks = self.open_tasks_in(None);
+        self.tmfs.push(PendingTmf {
+            handle,
+            tasks: tasks.clone(),
+            // Not complete before the units have been asked.
+            homes: 1,
+            response: Code::FunctionComplete,
+            then: Then::TellNexusLoss,
+        });
+        self.abort_all(tasks, units, cx);
+        let asked = self.request_of_homes(handle, &entries, &action, units, cx);
+        if let Some(pending) = self.tmfs.iter_mut().find(|p| p.handle == handle) {
+            pending.homes += asked.len();
+        }
+        for unit in asked {
+            units.settle(unit, cx);
+        }
+        self.home_answered(handle, units, cx);
     }
 
     /// Aborts these tasks, and answers when all are gone.
@@ -99,8 +151,13 @@ impl SessionLink {
             tasks: tasks.clone(),
             homes: 0,
             response: Code::FunctionComplete,
-            then_end_group: false,
+            then: Then::Nothing,
         });
+        self.abort_all(tasks, units, cx);
+        self.look_at_tmfs(units, cx);
+    }
+
+    fn abort_all(&mut self, tasks: Vec<TaskId>, units: &mut Units, cx: &mut Cx) {
         for id in tasks {
             self.abort(id, units, cx);
             // A task whose status is on the way is not aborted any more: nobody waits for it.
@@ -108,18 +165,17 @@ impl SessionLink {
                 .task(id)
                 .is_none_or(|t| matches!(t.state, State::Answered))
             {
-                self.task_gone(id, cx);
+                self.task_gone(id, units, cx);
             }
         }
-        self.look_at_tmfs(cx);
     }
 
     /// A task is gone: functions that waited for it may be complete.
-    pub(super) fn task_gone(&mut self, id: TaskId, cx: &mut Cx) {
+    pub(super) fn task_gone(&mut self, id: TaskId, units: &mut Units, cx: &mut Cx) {
         for pending in &mut self.tmfs {
             pending.tasks.retain(|waited| *waited != id);
         }
-        self.look_at_tmfs(cx);
+        self.look_at_tmfs(units, cx);
         self.look_at_logouts(cx);
     }
 
@@ -128,60 +184,79 @@ impl SessionLink {
         handle: TmfHandle,
         entries: &[LunEntry],
         action: &HomeAction,
-        then_end_group: bool,
+        then: Then,
         units: &mut Units,
         cx: &mut Cx,
     ) {
-        let nexus = self.nexus();
-        let mut asked: Vec<UnitIndex> = Vec::new();
-        for entry in entries {
-            if asked.contains(&entry.unit) {
-                continue;
-            }
-            let Some(unit) = units.ensure(entry.unit, cx) else {
-                continue;
-            };
-            if unit.offline {
-                continue;
-            }
-            if self.attached.insert(entry.unit.0) {
-                unit.shard.attach_nexus(nexus, &[UnitAttention::PowerOn]);
-            }
-            let control = cx.controls.insert(Control::Tmf {
-                link: self.key,
-                handle,
-            });
-            unit.shard
-                .request(control_key(control), nexus, action.clone());
-            asked.push(entry.unit);
-        }
+        let asked = self.request_of_homes(handle, entries, action, units, cx);
         self.tmfs.push(PendingTmf {
             handle,
             tasks: Vec::new(),
             homes: asked.len(),
             response: Code::FunctionComplete,
-            then_end_group,
+            then,
         });
         for unit in asked {
             units.settle(unit, cx);
         }
-        self.look_at_tmfs(cx);
+        self.look_at_tmfs(units, cx);
+    }
+
+    /// Asks the home of each unit that these entries show; which were asked.
+    fn request_of_homes(
+        &mut self,
+        handle: TmfHandle,
+        entries: &[LunEntry],
+        action: &HomeAction,
+        units: &mut Units,
+        cx: &mut Cx,
+    ) -> Vec<UnitIndex> {
+        let nexus = self.nexus();
+        let mut asked: Vec<UnitIndex> = Vec::new();
+        for entry in entries {
+            if asked.contains(&entry.unit) || self.attach(entry.unit, units, cx).is_none() {
+                continue;
+            }
+            let control = cx.controls.insert(Control::Tmf {
+                link: self.key,
+                handle,
+            });
+            if let Some(unit) = units.find(entry.unit) {
+                unit.shard
+                    .request(control_key(control), nexus, action.clone());
+                asked.push(entry.unit);
+            }
+        }
+        asked
+    }
+
+    /// Has a unit know the nexus, as its first command would. `None` where the unit is not there.
+    fn attach(&mut self, index: UnitIndex, units: &mut Units, cx: &mut Cx) -> Option<()> {
+        let unit = units.ensure(index, cx).filter(|unit| !unit.offline)?;
+        if self.attached.insert(index.0) {
+            unit.shard
+                .attach_nexus(self.nexus(), &[UnitAttention::PowerOn]);
+        }
+        Some(())
     }
 
     /// A home has done what a function asked for.
-    pub(super) fn home_answered(&mut self, handle: TmfHandle, cx: &mut Cx) {
+    pub(super) fn home_answered(&mut self, handle: TmfHandle, units: &mut Units, cx: &mut Cx) {
         if let Some(pending) = self.tmfs.iter_mut().find(|p| p.handle == handle) {
             pending.homes = pending.homes.saturating_sub(1);
         }
-        self.look_at_tmfs(cx);
+        self.look_at_tmfs(units, cx);
     }
 
-    fn look_at_tmfs(&mut self, cx: &mut Cx) {
+    fn look_at_tmfs(&mut self, units: &mut Units, cx: &mut Cx) {
         let ready = |p: &PendingTmf| p.tasks.is_empty() && p.homes == 0;
         while let Some(at) = self.tmfs.iter().position(ready) {
             let pending = self.tmfs.remove(at);
+            if pending.then == Then::TellNexusLoss {
+                self.tell_nexus_loss(units);
+            }
             self.respond(pending.handle, pending.response, cx);
-            if pending.then_end_group
+            if pending.then == Then::EndGroup
                 && let Some(group) = self.group()
             {
                 let group = group.identity();
@@ -192,12 +267,32 @@ impl SessionLink {
             }
         }
     }
-}
 
-/// RFC 7143 §11.6.1: QUERY TASK's answer says whether the task is in the task set.
-fn query_task(referenced: TmfReference) -> Code {
-    match referenced {
-        TmfReference::Task(_) => Code::FunctionSucceeded,
-        _ => Code::FunctionComplete,
+    fn tell_nexus_loss(&self, units: &mut Units) {
+        let nexus = self.nexus();
+        for index in self.units() {
+            let unit = units.find(index).filter(|unit| !unit.offline);
+            if let Some(nexus) = unit.and_then(|unit| unit.shard.nexus_mut(nexus)) {
+                // SAM-5 "I_T nexus loss".
+                nexus.prevents_medium_removal = false;
+                nexus.establish(UnitAttention::NexusLoss);
+            }
+        }
     }
 }
+
+/// RFC 7144: the answer to QUERY TASK and QUERY TASK SET says whether there is such a task in the task set.
+fn answer_to_query(there: bool) -> Code {
+    if there {
+        Code::FunctionSucceeded
+    } else {
+        Code::FunctionComplete
+    }
+}
+
+/// SAM-5 "QUERY ASYNCHRONOUS EVENT", UADE DEPTH: one unit attention is pending.
+const ONE: u8 = 0b01;
+/// SAM-5 "QUERY ASYNCHRONOUS EVENT", UADE DEPTH: more than one is.
+const MORE_THAN_ONE: u8 = 0b10;
+/// SPC-5 "Sense key and additional sense code definitions".
+const UNIT_ATTENTION: u8 = 6;

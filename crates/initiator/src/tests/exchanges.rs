@@ -300,7 +300,14 @@ fn task_management_ends_the_commands_it_covers() {
             &[],
         );
         let response = TaskManagementResponseCode::FunctionComplete;
-        assert_eq!(events, [Event::TaskManaged { itt, response }]);
+        assert_eq!(
+            events,
+            [Event::TaskManaged {
+                itt,
+                response,
+                additional: [0; 3]
+            }]
+        );
         let left: Vec<_> = initiator.outstanding().collect();
         let gone = [here, elsewhere, after, referenced].map(|itt| !left.contains(&itt));
         assert_eq!(gone, ended, "{function:?}");

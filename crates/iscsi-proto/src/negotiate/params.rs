@@ -37,7 +37,7 @@ pub struct OfferedParams {
     pub data_sequence_in_order: bool,
     /// ErrorRecoveryLevel: the most we support.
     pub error_recovery_level: u8,
-    /// iSCSIProtocolLevel: the most we support (RFC 7144 §5). 1 means RFC 7143.
+    /// iSCSIProtocolLevel: the most we support (RFC 7144 §5). 1 means RFC 7143, 2 RFC 7144 as well.
     pub iscsi_protocol_level: u8,
 }
 
@@ -58,7 +58,7 @@ impl Default for OfferedParams {
             data_pdu_in_order: true,
             data_sequence_in_order: true,
             error_recovery_level: 0,
-            iscsi_protocol_level: 1,
+            iscsi_protocol_level: 2,
         }
     }
 }

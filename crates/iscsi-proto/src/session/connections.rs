@@ -212,6 +212,13 @@ impl Session {
             }
             stays
         });
+        self.fenced.retain_mut(|fenced| {
+            let stays = fenced.carrier != c;
+            if !stays {
+                unanswered.push(fenced.reply.slot);
+            }
+            stays
+        });
         for pending in &mut self.logouts {
             if pending.carrier == Some(c) {
                 unanswered.push(core::mem::replace(&mut pending.slot, RequestSlot::None));
@@ -222,6 +229,7 @@ impl Session {
         for slot in unanswered {
             self.free_slot(c, slot);
         }
+        self.look_at_fences();
         let internal: Vec<TaskId> = self
             .tasks
             .iter()

@@ -222,6 +222,10 @@ impl Session {
         let connection = self.connection_mut(c)?;
         let exp_stat_sn = u32::from_be_bytes([bhs.0[28], bhs.0[29], bhs.0[30], bhs.0[31]]);
         connection.acknowledge(SerialNumber(exp_stat_sn));
+        if !self.fenced.is_empty() {
+            self.look_at_fences();
+        }
+        let connection = self.connection_mut(c)?;
         // RFC 7143 §13.12: no data segment is longer than the receiver declared; one that is has inconsistent fields
         // (§7.7).
         if bhs.data_segment_length() > connection.max_recv_data_segment_length {

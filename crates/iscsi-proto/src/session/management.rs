@@ -3,6 +3,9 @@
 //! What a function does to tasks is the engine's; here a request is put in order, its Referenced Task Tag is resolved,
 //! and its response is kept behind the statuses that were decided before it.
 //!
+//! The response of a function that may end several tasks waits, in a session of several connections, until the
+//! initiator has acknowledged what the others had sent: see `fence`.
+//!
 //! RFC 7143 §4.2.3.2 has a target wait, before it answers, for the Data-Out that its R2Ts asked for. The reason is that
 //! their tags may be given out again. Here no tag is given out again while its Data-Out may come, so nothing is waited
 //! for: an initiator that stops sending once it has asked for the abort is not waited for in vain.
@@ -25,6 +28,8 @@ pub(super) struct Pending {
     pub(super) connection: ConnectionIndex,
     itt: Itt,
     pub(super) slot: RequestSlot,
+    /// It may end several tasks, and its response waits for what other connections have sent.
+    several: bool,
 }
 
 impl Session {
@@ -71,6 +76,7 @@ impl Session {
             connection: c,
             itt: request.itt,
             slot,
+            several: ends_several(request.function),
         });
         let refused = match request.function {
             // RFC 7143 §11.6.1: reassignment is for ErrorRecoveryLevel 2.
@@ -78,6 +84,9 @@ impl Session {
                 TaskManagementResponseCode::TaskAllegianceReassignmentNotSupported
             }
             TaskManagementFunction::Other(_) => TaskManagementResponseCode::FunctionNotSupported,
+            function if self.params.iscsi_protocol_level < first_level_of(function) => {
+                TaskManagementResponseCode::FunctionNotSupported
+            }
             function => {
                 return Some(Event::TaskManagement(TmfEvent {
                     handle,
@@ -121,6 +130,16 @@ impl Session {
         handle: TmfHandle,
         response: TaskManagementResponseCode,
     ) {
+        self.complete_query(handle, response, [0; 3]);
+    }
+
+    /// The same, with what a query has found: SAM-5's additional response information (RFC 7144).
+    pub fn complete_query(
+        &mut self,
+        handle: TmfHandle,
+        response: TaskManagementResponseCode,
+        additional_response_information: [u8; 3],
+    ) {
         let Some(at) = self
             .management
             .iter()
@@ -132,19 +151,51 @@ impl Session {
             connection: c,
             itt,
             slot,
+            several,
             ..
         } = self.management.swap_remove(at);
         let response = TaskManagementResponse {
             response,
+            additional_response_information,
             itt,
             ..TaskManagementResponse::default()
         };
-        if let Some(connection) = self.connection_mut(c) {
-            let after_completion = connection.completions;
-            connection.replies.push_back(Reply {
-                after_completion,
-                ..Reply::new(response.emit(), slot)
-            });
+        let Some(connection) = self.connection_mut(c) else {
+            return;
+        };
+        let reply = Reply {
+            after_completion: connection.completions,
+            ..Reply::new(response.emit(), slot)
+        };
+        if several {
+            self.fence(c, reply);
+        } else {
+            connection.replies.push_back(reply);
         }
     }
+}
+
+/// The iSCSIProtocolLevel that a function comes with.
+fn first_level_of(function: TaskManagementFunction) -> u8 {
+    match function {
+        // RFC 7144 §5: these are for sessions that have agreed on level 2.
+        TaskManagementFunction::QueryTask
+        | TaskManagementFunction::QueryTaskSet
+        | TaskManagementFunction::ItNexusReset
+        | TaskManagementFunction::QueryAsynchronousEvent => 2,
+        _ => 0,
+    }
+}
+
+/// Whether a function may have ended more tasks than one.
+fn ends_several(function: TaskManagementFunction) -> bool {
+    matches!(
+        function,
+        TaskManagementFunction::AbortTaskSet
+            | TaskManagementFunction::ClearTaskSet
+            | TaskManagementFunction::LogicalUnitReset
+            | TaskManagementFunction::TargetWarmReset
+            | TaskManagementFunction::TargetColdReset
+            | TaskManagementFunction::ItNexusReset
+    )
 }

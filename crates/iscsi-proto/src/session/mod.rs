@@ -37,6 +37,7 @@ mod counters;
 mod data_in;
 mod data_out;
 mod event;
+mod fence;
 #[cfg(test)]
 mod fixture;
 mod image;
@@ -92,6 +93,8 @@ pub struct Session {
     management: Vec<management::Pending>,
     /// Logouts that the engine has not answered.
     logouts: Vec<logout::PendingLogout>,
+    /// Responses that wait for what other connections have sent.
+    fenced: Vec<fence::Fenced>,
     /// A connection has ended, and the engine has yet to be told.
     untold_ends: bool,
     /// The Target Transfer Tag given out next.
@@ -127,6 +130,7 @@ impl Session {
             connections,
             management: Vec::new(),
             logouts: Vec::new(),
+            fenced: Vec::new(),
             untold_ends: false,
             next_ttt: Ttt(1),
             next_handle: 1,

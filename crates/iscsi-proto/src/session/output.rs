@@ -24,6 +24,10 @@ impl Session {
     ) -> bool {
         let start = out.wire_bytes();
         let end = start.saturating_add(budget_bytes);
+        if self.wants_acknowledgement(c) {
+            // RFC 7143 §4.2.3.2: a NOP-In asks for it.
+            self.ping(c, now);
+        }
         while out.wire_bytes() < end {
             let sent = self.send_reply(c, now, out) || self.send_task(c, out, end);
             if !sent && !self.tell_window(c, out, start) {
@@ -37,6 +41,9 @@ impl Session {
             connection.told_max_cmd_sn = max_cmd_sn;
             connection.spoke = true;
         }
+        if !self.fenced.is_empty() {
+            self.look_at_fences();
+        }
         self.has_output(c)
     }
 
@@ -45,6 +52,7 @@ impl Session {
     pub fn has_output(&self, c: ConnectionIndex) -> bool {
         let connection = self.connection(c);
         connection.is_some_and(|c| c.has_output() || self.has_window_news(c))
+            || self.wants_acknowledgement(c)
     }
 
     /// RFC 7143 §11.4.11: a MaxCmdSN that has grown, as by an abort, and that no PDU under way tells, is told by a
@@ -87,7 +95,7 @@ impl Session {
 
     /// Sends the first answer that is no task's, unless it has to wait for tasks.
     fn send_reply(&mut self, c: ConnectionIndex, now: Duration, out: &mut Transmit) -> bool {
-        let Some(connection) = self.connections.get_mut(c) else {
+        let Some(connection) = self.connections.get(c) else {
             return false;
         };
         let Some(first) = connection.replies.front() else {
@@ -95,16 +103,12 @@ impl Session {
         };
         // RFC 7143 §11.6.1 and §11.15: a status that was decided before a task management or logout response leaves
         // before it.
-        let waits = |id: &super::TaskId| {
-            let completion = self
-                .tasks
-                .get(*id)
-                .and_then(|task| task.completion.as_ref());
-            completion.is_some_and(|done| done.number <= first.after_completion)
-        };
-        if first.after_completion > 0 && connection.ready.iter().any(waits) {
+        if first.after_completion > 0 && self.has_unsent(connection, first.after_completion) {
             return false;
         }
+        let Some(connection) = self.connections.get_mut(c) else {
+            return false;
+        };
         let Some(mut reply) = connection.replies.pop_front() else {
             return false;
         };

@@ -60,7 +60,7 @@ impl Session {
         })
     }
 
-    fn ping(&mut self, c: ConnectionIndex, now: Duration) {
+    pub(super) fn ping(&mut self, c: ConnectionIndex, now: Duration) {
         let ttt = self.take_ttt();
         self.counters.pings += 1;
         let Some(connection) = self.connection_mut(c) else {

@@ -39,6 +39,8 @@ pdu! {
         response: TaskManagementResponseCode = Bits(2, 0, 0xff),
         /// Bytes of data; a well-formed response has none.
         data_segment_length: u32 = DataSegmentLength,
+        /// What QUERY ASYNCHRONOUS EVENT found (RFC 7144, Additional Response Information; its contents are SAM-5's).
+        additional_response_information: [u8; 3] = At(8),
         /// Tag of the request.
         itt: Itt = At(16),
         /// Status sequence number.

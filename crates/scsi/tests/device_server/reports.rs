@@ -335,13 +335,13 @@ fn report_target_port_groups_of_several_groups_is_ascending() {
 fn report_task_management_functions_has_both_forms() {
     let mut rig = Rig::new();
     let run = rig.run(&[0xa3, 0x0d, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0], Data::In(255));
-    assert_eq!(run.data_in, [0xdc, 0, 0, 0]);
+    assert_eq!(run.data_in, [0xdc, 7, 0, 0]);
     let run = rig.run(
         &[0xa3, 0x0d, 0x80, 0, 0, 0, 0, 0, 0, 255, 0, 0],
         Data::In(255),
     );
     assert_eq!(run.data_in.len(), 16);
-    assert_eq!(run.data_in[..4], [0xdc, 0, 0, 12]);
+    assert_eq!(run.data_in[..4], [0xdc, 7, 0, 12]);
 }
 
 fn operation_codes(options: u8, opcode: u8, action: u16) -> [u8; 12] {

@@ -261,7 +261,9 @@ fn task_management_of_what_is_not_there_says_so(driver: Driver) -> Result<()> {
             );
             peer.flush();
             match peer.event()? {
-                Event::TaskManaged { itt: of, response } if of == itt => {
+                Event::TaskManaged {
+                    itt: of, response, ..
+                } if of == itt => {
                     ensure!(response == expected, "{function:?}: {response:?}");
                 }
                 other => bail!("{function:?}: {other:?}"),

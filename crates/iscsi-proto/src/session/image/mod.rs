@@ -68,7 +68,8 @@ impl Session {
             .connections
             .iter()
             .all(|(_, c)| quiet(c) && !self.has_window_news(c));
-        let answered = self.management.is_empty() && self.logouts.is_empty();
+        let answered =
+            self.management.is_empty() && self.logouts.is_empty() && self.fenced.is_empty();
         patient && waiting && quiet && answered && !self.untold_ends
     }
 
@@ -131,6 +132,7 @@ impl Session {
             connections: Connections::default(),
             management: Vec::new(),
             logouts: Vec::new(),
+            fenced: Vec::new(),
             untold_ends: false,
             next_ttt: Ttt(input.u32()?),
             next_handle: input.u32()?,

@@ -444,3 +444,50 @@ fn peer_that_is_silent_on_one_connection_loses_that_one_only() {
     };
     assert_eq!(ended, [silent]);
 }
+
+#[test]
+fn response_that_ends_several_tasks_waits_for_what_other_connections_have_sent() {
+    let mut many = Many::new(3, &[]);
+    many.command(Cid(1), NOTHING, &[], 0);
+    many.run();
+    let function = TaskManagementFunction::AbortTaskSet;
+    many.peer.on(LEAD, |one| {
+        one.task_management(function, Lun64(0), None, Delivery::Immediate)
+    });
+    assert_eq!(
+        many.run_on(&[LEAD]),
+        [],
+        "the status is not acknowledged yet"
+    );
+    assert_eq!(
+        many.target.send_on(many.at[&2]),
+        [],
+        "nothing waits for the third connection"
+    );
+    let events = many.run();
+    let [(Cid(1), Event::Pinged { .. }), (LEAD, managed)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert!(matches!(managed, Event::TaskManaged { .. }));
+    // One that names a single task waits for nothing.
+    many.command(Cid(1), NOTHING, &[], 0);
+    many.run();
+    let function = TaskManagementFunction::AbortTask;
+    many.peer
+        .task_management(LEAD, function, Lun64(0), None, Delivery::Immediate);
+    assert_eq!(many.run_on(&[LEAD]).len(), 1);
+}
+
+#[test]
+fn response_does_not_wait_for_a_connection_that_is_lost() {
+    let mut many = Many::new(2, &[]);
+    many.command(Cid(1), NOTHING, &[], 0);
+    many.run();
+    let function = TaskManagementFunction::ClearTaskSet;
+    many.peer.on(LEAD, |one| {
+        one.task_management(function, Lun64(0), None, Delivery::Immediate)
+    });
+    assert_eq!(many.run_on(&[LEAD]), []);
+    many.target.close(many.at[&1]);
+    assert_eq!(many.run_on(&[LEAD]).len(), 1);
+}

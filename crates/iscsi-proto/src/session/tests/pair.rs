@@ -171,6 +171,15 @@ fn agree(text: &[u8]) -> (Vec<u8>, NegotiatedParams) {
     (answer, params)
 }
 
+fn managed(itt: Itt, response: TaskManagementResponseCode) -> Event {
+    let additional = [0; 3];
+    Event::TaskManaged {
+        itt,
+        response,
+        additional,
+    }
+}
+
 /// Data that is not like the disk's.
 pub(super) fn pattern(bytes: u32) -> Vec<u8> {
     (0..bytes).map(|n| (n * 7 + 3).to_le_bytes()[0]).collect()
@@ -402,7 +411,7 @@ fn abort_of_a_hanging_write_answers_after_it_and_drops_its_late_data() {
         .task_management(function, Lun64(0), Some(itt), Delivery::Immediate);
     let events = pair.run();
     let response = TaskManagementResponseCode::FunctionComplete;
-    assert_eq!(events, [Event::TaskManaged { itt: tmf, response }]);
+    assert_eq!(events, [managed(tmf, response)]);
     pair.target.receive(&late, pair.way);
     let counters = pair.target.session.counters();
     assert_eq!(
@@ -428,7 +437,7 @@ fn abort_of_a_command_whose_status_is_queued_comes_after_the_status() {
     let at = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted).unwrap();
     let status = at(&|event| matches!(event, Event::CommandDone(done) if done.itt == read));
     let response = TaskManagementResponseCode::TaskDoesNotExist;
-    let answer = at(&|event| *event == Event::TaskManaged { itt: tmf, response });
+    let answer = at(&|event| *event == managed(tmf, response));
     assert!(status < answer);
 }
 

@@ -1,11 +1,19 @@
 //! Who is logged in: one record for each session of the process, for whoever lists sessions, and for a change that has to
 //! find those it touches. Written at login and logout only; no I/O looks at it.
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+
+#[cfg(loom)]
+use loom::sync::{Mutex, MutexGuard};
+#[cfg(not(loom))]
+use std::sync::{Mutex, MutexGuard};
 
 use iscsi_proto::login::{Established, SessionType};
 use iscsi_proto::negotiate::NegotiatedParams;
@@ -158,28 +166,47 @@ impl Record {
     }
 }
 
-/// All sessions of the process.
-#[derive(Debug, Default)]
-pub(crate) struct Directory(Mutex<BTreeMap<SessionId, Arc<Record>>>);
+/// All sessions of the process. `R` is the record of one; the tests of the order below need none.
+#[derive(Debug)]
+pub(crate) struct Directory<R = Record>(Mutex<BTreeMap<SessionId, Arc<R>>>);
 
-impl Directory {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Arc<Record>>> {
+impl<R> Default for Directory<R> {
+    fn default() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+}
+
+impl<R> Directory<R> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Arc<R>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn enter(&self, record: Arc<Record>) {
-        self.lock().insert(record.id, record);
+    /// Enters a session, and then has it look at the world in force: in this order, because whoever publishes a world lists the
+    /// sessions afterwards. So a session is listed, or has found that world itself; it is never both unlisted and of the world
+    /// before. One that may not start by what it finds is taken out again.
+    pub(crate) fn enter_and_look<E>(
+        &self,
+        id: SessionId,
+        record: Arc<R>,
+        look: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.lock().insert(id, record);
+        let looked = look();
+        if looked.is_err() {
+            self.remove(id);
+        }
+        looked
     }
 
     pub(crate) fn remove(&self, id: SessionId) {
         self.lock().remove(&id);
     }
 
-    pub(crate) fn find(&self, id: SessionId) -> Option<Arc<Record>> {
+    pub(crate) fn find(&self, id: SessionId) -> Option<Arc<R>> {
         self.lock().get(&id).cloned()
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Record>> {
+    pub(crate) fn all(&self) -> Vec<Arc<R>> {
         self.lock().values().cloned().collect()
     }
 }

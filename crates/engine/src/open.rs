@@ -29,6 +29,8 @@ pub enum StoreProblem {
     Resize(ResizeError),
     /// The device does not answer.
     NoAnswer,
+    /// The system starts no thread to open it on.
+    NoThread(std::io::ErrorKind),
     /// Another backstore has its serial: initiators would take the two for one disk.
     SameSerial {
         /// The unit serial number.
@@ -53,6 +55,7 @@ impl StoreProblem {
             Self::Open(error) => format!("{}: {}", error.path.display(), error.reason()),
             Self::Resize(error) => format!("{}: {}", error.path.display(), error.reason()),
             Self::NoAnswer => "it does not answer".to_owned(),
+            Self::NoThread(kind) => format!("no thread could be started to open it: {kind}"),
             Self::SameSerial { serial, other } => format!("{other} has the same serial {serial}"),
             Self::StillInUse { file, by } => format!(
                 "{} is still in use by {by}, which was removed and waits for its last I/O",
@@ -68,6 +71,7 @@ impl StoreProblem {
             Self::Open(error) => error.hint(),
             Self::Resize(error) => error.hint(),
             Self::NoAnswer => "see to the device or the network behind it",
+            Self::NoThread(_) => "see to the limits of the process",
             Self::SameSerial { .. } => "give one of them a serial of its own",
             Self::StillInUse { .. } => "see to the device behind it",
         }

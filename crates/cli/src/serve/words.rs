@@ -36,9 +36,10 @@ pub(crate) fn of_start(disks: &[Disk], error: &StartError) -> String {
             "give each a serial of its own with --serial TEXT",
         ),
         // Nothing is resized or removed here, and a device that does not answer has no words of its own.
-        StoreProblem::NoAnswer | StoreProblem::Resize(_) | StoreProblem::StillInUse { .. } => {
-            (problem.reason(), problem.hint())
-        }
+        StoreProblem::NoAnswer
+        | StoreProblem::NoThread(_)
+        | StoreProblem::Resize(_)
+        | StoreProblem::StillInUse { .. } => (problem.reason(), problem.hint()),
     };
     format!("{label}: {reason}; {hint}")
 }

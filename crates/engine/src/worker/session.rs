@@ -184,15 +184,12 @@ impl SessionLink {
     }
 
     /// Makes it known, and turns its claim into a registered session. It was admitted on another worker perhaps, and in an
-    /// older world: what a change would have told it by now, it looks up itself, since the change could not know it yet.
-    ///
-    /// Whoever publishes a world looks for sessions afterwards: a session that is not found there finds that world here.
+    /// older world: what a change would have told it by now, it looks up itself, since the change could not know it yet
+    /// ([`crate::directory::Directory::enter_and_look`]).
     pub(super) fn start(&mut self, cx: &Cx) -> Result<(), NotStarted> {
-        cx.shared.directory.enter(Arc::clone(&self.record));
-        let started = self.admit_again(cx).and_then(|()| self.make_live(cx));
-        if started.is_err() {
-            cx.shared.directory.remove(self.id);
-        }
+        let (id, record) = (self.id, Arc::clone(&self.record));
+        let look = || self.admit_again(cx).and_then(|()| self.make_live(cx));
+        let started = cx.shared.directory.enter_and_look(id, record, look);
         self.record
             .luns
             .store(self.place.luns.len(), std::sync::atomic::Ordering::Relaxed);

@@ -29,6 +29,7 @@ mod limits;
 mod lun;
 mod missing;
 mod opcodes;
+mod persistent_reserve;
 mod reference;
 mod reply;
 mod reports;
@@ -43,9 +44,15 @@ pub use limits::ECHO_BUFFER_BYTES;
 pub use lun::{Lun, LunList, MAX_LUN};
 pub use missing::begin_missing;
 pub use opcodes::command_name;
+pub use persistent_reserve::{
+    MAX_REGISTRATIONS, NexusName, PersistentReservations, PersistentReserveOut, ReservationType,
+    SavedError, Standing, TransportId,
+};
 pub use reference::reference;
 pub use sense::{FieldPointer, MAX_SENSE_BYTES, Refusal, Sense, SenseFormat, SenseKey};
-pub use snapshot::{LuCondition, LuIdentity, LuSnapshot, MAX_SERIAL_BYTES, ModeValues, TargetPort};
+pub use snapshot::{
+    LuCondition, LuIdentity, LuSnapshot, MAX_SERIAL_BYTES, ModeValues, Reserved, TargetPort,
+};
 pub use step::{
     Done, Io, MAP_BYTES, ReadInto, Resumed, Status, Step, WINDOW_BYTES, WriteFrom,
     ZERO_PIECE_BYTES, fill_pattern,

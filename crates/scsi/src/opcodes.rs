@@ -4,6 +4,7 @@
 //! for RESERVE and RELEASE. What a command does is said where its [`Handler`] is carried out.
 
 use crate::command::{CDB_BYTES, Cdb};
+use crate::persistent_reserve::{Access, Report, ServiceAction};
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
 
@@ -31,6 +32,8 @@ pub(crate) enum Handler {
     ModeSense(ListSize),
     Reserve,
     Release,
+    PersistentReserveIn(Report),
+    PersistentReserveOut(ServiceAction),
     StartStopUnit,
     SendDiagnostic,
     ReceiveDiagnostic,
@@ -76,6 +79,11 @@ pub(crate) struct Rules {
     pub(crate) always: bool,
     /// SPC-2 "Commands allowed in the presence of various reservations": not refused for another nexus' reservation.
     pub(crate) while_reserved: bool,
+    /// What it is to a persistent reservation that its nexus does not hold.
+    pub(crate) access: Access,
+    /// SPC-5 "Nonvolatile memory considerations for preserving persistent reservations and registrations": let through while
+    /// persistent reservations are lost.
+    pub(crate) while_lost: bool,
     /// Needs the medium.
     pub(crate) medium: bool,
     /// Changes the medium: refused when write protected.
@@ -104,31 +112,53 @@ pub(crate) struct Row {
 const ALWAYS: Rules = Rules {
     always: true,
     while_reserved: true,
+    access: Access::Free,
+    while_lost: true,
     medium: false,
     writes: false,
 };
-const PLAIN: Rules = Rules {
+/// Changes what the LU is, not its medium.
+const SETS: Rules = Rules {
     always: false,
     while_reserved: false,
+    access: Access::Writing,
+    while_lost: false,
     medium: false,
     writes: false,
 };
+const LOOKS: Rules = SETS.with(Access::Reading);
+/// Reports that SPC-2 reservations let through.
 const SHARED: Rules = Rules {
     while_reserved: true,
-    ..PLAIN
+    ..LOOKS
 };
 const READS: Rules = Rules {
     medium: true,
-    ..PLAIN
+    ..LOOKS
 };
 const SIZES: Rules = Rules {
     while_reserved: true,
-    ..READS
+    ..READS.with(Access::Free)
 };
+const FLUSHES: Rules = READS.with(Access::Writing);
 const WRITES: Rules = Rules {
     writes: true,
-    ..READS
+    ..FLUSHES
 };
+
+impl Rules {
+    /// The same rules, with another kind of access.
+    const fn with(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    const fn while_lost(self) -> Self {
+        Self {
+            while_lost: true,
+            ..self
+        }
+    }
+}
 
 /// GROUP NUMBER is taken and has no effect (GROUP_SUP is 0).
 const GROUP: u8 = 0x3f;
@@ -140,38 +170,51 @@ const F: u8 = 0xff;
 /// type 2 protection is enabled.
 #[rustfmt::skip]
 pub(crate) static ROWS: &[Row] = &[
-    row("TEST UNIT READY", &[0x00, 0, 0, 0, 0, 0], READS, Handler::TestUnitReady),
+    row("TEST UNIT READY", &[0x00, 0, 0, 0, 0, 0], READS.with(Access::Free), Handler::TestUnitReady),
     row("REQUEST SENSE", &[0x03, 0x01, 0, 0, F, 0], ALWAYS, Handler::RequestSense),
     slow(row("FORMAT UNIT", &[0x04, 0x3f, 0, 0, 0x03, 0], WRITES, Handler::FormatUnit)),
     row("READ(6)", &[0x08, 0x1f, F, F, F, 0], READS, Handler::Read(Layout::Six)),
     row("WRITE(6)", &[0x0a, 0x1f, F, F, F, 0], WRITES, Handler::Write(Layout::Six)),
     row("INQUIRY", &[0x12, 0x01, F, F, F, 0], ALWAYS, Handler::Inquiry),
-    row("MODE SELECT(6)", &[0x15, 0x10, 0, 0, F, 0], PLAIN, Handler::ModeSelect(ListSize::Six)),
-    row("RESERVE(6)", &[0x16, 0, 0, 0, 0, 0], PLAIN, Handler::Reserve),
-    row("RELEASE(6)", &[0x17, 0, 0, 0, 0, 0], SHARED, Handler::Release),
-    row("MODE SENSE(6)", &[0x1a, 0x08, F, F, F, 0], PLAIN, Handler::ModeSense(ListSize::Six)),
-    row("START STOP UNIT", &[0x1b, 0x01, 0, 0, 0x05, 0], PLAIN, Handler::StartStopUnit),
-    row("RECEIVE DIAGNOSTIC RESULTS", &[0x1c, 0x01, F, F, F, 0], PLAIN, Handler::ReceiveDiagnostic),
-    row("SEND DIAGNOSTIC", &[0x1d, 0x14, 0, F, F, 0], PLAIN, Handler::SendDiagnostic),
-    row("PREVENT ALLOW MEDIUM REMOVAL", &[0x1e, 0, 0, 0, 0x01, 0], PLAIN, Handler::PreventAllow),
+    row("MODE SELECT(6)", &[0x15, 0x10, 0, 0, F, 0], SETS, Handler::ModeSelect(ListSize::Six)),
+    row("RESERVE(6)", &[0x16, 0, 0, 0, 0, 0], SETS.with(Access::Reserving), Handler::Reserve),
+    row("RELEASE(6)", &[0x17, 0, 0, 0, 0, 0], SHARED.with(Access::Reserving), Handler::Release),
+    row("MODE SENSE(6)", &[0x1a, 0x08, F, F, F, 0], LOOKS, Handler::ModeSense(ListSize::Six)),
+    row("START STOP UNIT", &[0x1b, 0x01, 0, 0, 0x05, 0], SETS.with(Access::StartStop), Handler::StartStopUnit),
+    row("RECEIVE DIAGNOSTIC RESULTS", &[0x1c, 0x01, F, F, F, 0], LOOKS, Handler::ReceiveDiagnostic),
+    row("SEND DIAGNOSTIC", &[0x1d, 0x14, 0, F, F, 0], SETS, Handler::SendDiagnostic),
+    row("PREVENT ALLOW MEDIUM REMOVAL", &[0x1e, 0, 0, 0, 0x01, 0], SETS.with(Access::Prevent), Handler::PreventAllow),
     row("READ CAPACITY(10)", &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], SIZES, Handler::ReadCapacity10),
     row("READ(10)", &blocks10(0x28, 0x1a), READS, Handler::Read(Layout::Ten)),
     row("WRITE(10)", &blocks10(0x2a, 0x1a), WRITES, Handler::Write(Layout::Ten)),
     row("WRITE AND VERIFY(10)", &blocks10(0x2e, 0x12), WRITES, Handler::WriteAndVerify(Layout::Ten)),
     row("VERIFY(10)", &blocks10(0x2f, 0x16), READS, Handler::Verify(Layout::Ten)),
     row("PRE-FETCH(10)", &blocks10(0x34, 0x02), READS, Handler::PreFetch(Layout::Ten)),
-    row("SYNCHRONIZE CACHE(10)", &blocks10(0x35, 0x02), READS, Handler::SynchronizeCache(Layout::Ten)),
+    row("SYNCHRONIZE CACHE(10)", &blocks10(0x35, 0x02), FLUSHES, Handler::SynchronizeCache(Layout::Ten)),
     row("READ DEFECT DATA(10)", &[0x37, 0, 0x1f, 0, 0, 0, 0, F, F, 0], READS, Handler::ReadDefectData10),
-    row("WRITE BUFFER", &[0x3b, 0x1f, F, F, F, F, F, F, F, 0], PLAIN, Handler::WriteBuffer),
-    row("READ BUFFER(10)", &[0x3c, 0x1f, F, F, F, F, F, F, F, 0], PLAIN, Handler::ReadBuffer),
+    row("WRITE BUFFER", &[0x3b, 0x1f, F, F, F, F, F, F, F, 0], SETS.while_lost(), Handler::WriteBuffer),
+    row("READ BUFFER(10)", &[0x3c, 0x1f, F, F, F, F, F, F, F, 0], LOOKS.while_lost(), Handler::ReadBuffer),
     row("WRITE SAME(10)", &blocks10(0x41, 0x08), WRITES, Handler::WriteSame(Layout::Ten)),
     row("UNMAP", &[0x42, 0, 0, 0, 0, 0, GROUP, F, F, 0], WRITES, Handler::Unmap),
-    row("LOG SELECT", &[0x4c, 0x02, 0xc0, 0, 0, 0, 0, F, F, 0], PLAIN, Handler::LogSelect),
-    row("LOG SENSE", &[0x4d, 0, F, F, 0, F, F, F, F, 0], PLAIN, Handler::LogSense),
-    row("MODE SELECT(10)", &[0x55, 0x10, 0, 0, 0, 0, 0, F, F, 0], PLAIN, Handler::ModeSelect(ListSize::Ten)),
-    row("RESERVE(10)", &[0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0], PLAIN, Handler::Reserve),
-    row("RELEASE(10)", &[0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0], SHARED, Handler::Release),
-    row("MODE SENSE(10)", &[0x5a, 0x18, F, F, 0, 0, 0, F, F, 0], PLAIN, Handler::ModeSense(ListSize::Ten)),
+    row("LOG SELECT", &[0x4c, 0x02, 0xc0, 0, 0, 0, 0, F, F, 0], SETS, Handler::LogSelect),
+    row("LOG SENSE", &[0x4d, 0, F, F, 0, F, F, F, F, 0], LOOKS.with(Access::Free).while_lost(), Handler::LogSense),
+    row("MODE SELECT(10)", &[0x55, 0x10, 0, 0, 0, 0, 0, F, F, 0], SETS, Handler::ModeSelect(ListSize::Ten)),
+    row("RESERVE(10)", &[0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0], SETS.with(Access::Reserving), Handler::Reserve),
+    row("RELEASE(10)", &[0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0], SHARED.with(Access::Reserving), Handler::Release),
+    row("MODE SENSE(10)", &[0x5a, 0x18, F, F, 0, 0, 0, F, F, 0], LOOKS, Handler::ModeSense(ListSize::Ten)),
+    reserve_in(0x00, "PERSISTENT RESERVE IN (READ KEYS)", Report::Keys),
+    reserve_in(0x01, "PERSISTENT RESERVE IN (READ RESERVATION)", Report::Reservation),
+    reserve_in(0x02, "PERSISTENT RESERVE IN (REPORT CAPABILITIES)", Report::Capabilities),
+    reserve_in(0x03, "PERSISTENT RESERVE IN (READ FULL STATUS)", Report::FullStatus),
+    reserve_out("PERSISTENT RESERVE OUT (REGISTER)", ServiceAction::Register),
+    reserve_out("PERSISTENT RESERVE OUT (RESERVE)", ServiceAction::Reserve),
+    reserve_out("PERSISTENT RESERVE OUT (RELEASE)", ServiceAction::Release),
+    reserve_out("PERSISTENT RESERVE OUT (CLEAR)", ServiceAction::Clear),
+    reserve_out("PERSISTENT RESERVE OUT (PREEMPT)", ServiceAction::Preempt),
+    reserve_out("PERSISTENT RESERVE OUT (PREEMPT AND ABORT)", ServiceAction::PreemptAndAbort),
+    reserve_out("PERSISTENT RESERVE OUT (REGISTER AND IGNORE EXISTING KEY)", ServiceAction::RegisterAndIgnoreExistingKey),
+    reserve_out("PERSISTENT RESERVE OUT (REGISTER AND MOVE)", ServiceAction::RegisterAndMove),
+    reserve_out("PERSISTENT RESERVE OUT (REPLACE LOST RESERVATION)", ServiceAction::ReplaceLostReservation),
     row("READ(16)", &blocks16(0x88, 0x1a), READS, Handler::Read(Layout::Sixteen)),
     row("COMPARE AND WRITE", &[0x89, 0x18, F, F, F, F, F, F, F, F, 0, 0, 0, F, GROUP, 0], WRITES, Handler::CompareAndWrite),
     row("WRITE(16)", &blocks16(0x8a, 0x1a), WRITES, Handler::Write(Layout::Sixteen)),
@@ -179,16 +222,16 @@ pub(crate) static ROWS: &[Row] = &[
     row("WRITE AND VERIFY(16)", &blocks16(0x8e, 0x12), WRITES, Handler::WriteAndVerify(Layout::Sixteen)),
     row("VERIFY(16)", &blocks16(0x8f, 0x16), READS, Handler::Verify(Layout::Sixteen)),
     row("PRE-FETCH(16)", &blocks16(0x90, 0x02), READS, Handler::PreFetch(Layout::Sixteen)),
-    row("SYNCHRONIZE CACHE(16)", &blocks16(0x91, 0x02), READS, Handler::SynchronizeCache(Layout::Sixteen)),
+    row("SYNCHRONIZE CACHE(16)", &blocks16(0x91, 0x02), FLUSHES, Handler::SynchronizeCache(Layout::Sixteen)),
     row("WRITE SAME(16)", &blocks16(0x93, 0x09), WRITES, Handler::WriteSame(Layout::Sixteen)),
     action(0x10, "READ CAPACITY(16)", &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0], SIZES, Handler::ReadCapacity16),
     action(0x12, "GET LBA STATUS(16)", &[0x9e, 0x12, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], READS, Handler::LbaStatus),
     row("REPORT LUNS", &[0xa0, 0, F, 0, 0, 0, F, F, F, F, 0, 0], ALWAYS, Handler::ReportLuns),
-    action(0x0a, "REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED, Handler::ReportTargetPortGroups),
+    action(0x0a, "REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED.with(Access::Free).while_lost(), Handler::ReportTargetPortGroups),
     action(0x0c, "REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, F, F, F, F, F, F, F, 0, 0], SHARED, Handler::ReportOperationCodes),
     action(0x0d, "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, F, F, F, F, 0, 0], SHARED, Handler::ReportTaskManagement),
-    action(0x0f, "REPORT TIMESTAMP", &[0xa3, 0x0f, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED, Handler::ReportTimestamp),
-    action(0x0f, "SET TIMESTAMP", &[0xa4, 0x0f, 0, 0, 0, 0, F, F, F, F, 0, 0], PLAIN, Handler::SetTimestamp),
+    action(0x0f, "REPORT TIMESTAMP", &[0xa3, 0x0f, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED.with(Access::Free), Handler::ReportTimestamp),
+    action(0x0f, "SET TIMESTAMP", &[0xa4, 0x0f, 0, 0, 0, 0, F, F, F, F, 0, 0], SETS, Handler::SetTimestamp),
     row("READ(12)", &blocks12(0xa8, 0x1a), READS, Handler::Read(Layout::Twelve)),
     row("WRITE(12)", &blocks12(0xaa, 0x1a), WRITES, Handler::Write(Layout::Twelve)),
     row("WRITE AND VERIFY(12)", &blocks12(0xae, 0x12), WRITES, Handler::WriteAndVerify(Layout::Twelve)),
@@ -292,6 +335,31 @@ const fn halves(bytes: &[u8; CDB_BYTES]) -> [u128; 2] {
 /// SPC-5 "Variable length CDB formats": the operation code, and ADDITIONAL CDB LENGTH of the CDBs of 32 bytes.
 const VARIABLE_LENGTH: u8 = 0x7f;
 const ADDITIONAL_BYTES: u8 = 0x18;
+/// PERSISTENT RESERVE IN.
+const fn reserve_in(service_action: u8, name: &'static str, report: Report) -> Row {
+    let usage = [0x5e, service_action, 0, 0, 0, 0, 0, F, F, 0];
+    let rules = SETS.with(Access::Reserving);
+    let handler = Handler::PersistentReserveIn(report);
+    action(service_action as u16, name, &usage, rules, handler)
+}
+
+/// PERSISTENT RESERVE OUT. SCOPE and TYPE are ignored where they mean nothing.
+const fn reserve_out(name: &'static str, service_action: ServiceAction) -> Row {
+    let code = service_action as u8;
+    let usage = [0x5f, code, F, 0, 0, F, F, F, F, 0];
+    // Without its store an LU is only stood in for, and what is registered there would be gone with it.
+    let rules = Rules {
+        medium: true,
+        ..SETS.with(Access::Reserving)
+    };
+    action(
+        code as u16,
+        name,
+        &usage,
+        rules,
+        Handler::PersistentReserveOut(service_action),
+    )
+}
 
 /// The service action of a CDB: byte 1, bits 4 to 0.
 const SERVICE_ACTION_MASK: u8 = 0x1f;
@@ -489,7 +557,7 @@ mod tests {
     #[test]
     fn unknown_operation_code_and_service_action_are_told_apart() {
         assert_eq!(
-            Row::of(&Cdb::new(&[0x5f])).unwrap_err(),
+            Row::of(&Cdb::new(&[0x6f])).unwrap_err(),
             Refusal::Check(Sense::INVALID_COMMAND_OPERATION_CODE)
         );
         assert_eq!(

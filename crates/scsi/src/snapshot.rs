@@ -8,6 +8,7 @@ use std::sync::Arc;
 use block::{Geometry, StoreCaps};
 
 use crate::lu::{LuStatistics, NexusId};
+use crate::persistent_reserve::{PersistentReservations, ReservationType};
 
 /// All of a logical unit that commands are checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +27,12 @@ pub struct LuSnapshot {
     pub statistics: Arc<LuStatistics>,
     /// What SET TIMESTAMP said, as milliseconds to add to the time of day; `None`: nothing yet.
     pub timestamp_offset_ms: Option<i64>,
-    /// SPC-2 RESERVE: the one nexus that may use the LU.
-    pub reservation: Option<NexusId>,
+    /// By what the LU is kept from some of its nexuses: what each command looks at.
+    pub reserved: Reserved,
+    /// Who is registered, and who holds the persistent reservation.
+    pub persistent: Arc<PersistentReservations>,
+    /// Registrations can be made to outlast a loss of power (PTPL_C).
+    pub ptpl_capable: bool,
     /// The ports the LU can be reached through, ascending by relative port identifier.
     pub target_ports: Arc<[TargetPort]>,
     /// Whether commands that touch the medium are served.
@@ -55,9 +60,26 @@ impl LuSnapshot {
             mode_defaults: mode,
             statistics: Arc::default(),
             timestamp_offset_ms: None,
-            reservation: None,
+            reserved: Reserved::No,
+            persistent: Arc::default(),
+            ptpl_capable: false,
             target_ports,
             condition: LuCondition::Ready,
+        }
+    }
+
+    /// The LU with these persistent reservations.
+    #[must_use]
+    pub fn with_persistent(self, persistent: Arc<PersistentReservations>) -> Self {
+        let reserved = match persistent.kind() {
+            _ if persistent.is_lost() => Reserved::Lost,
+            Some(kind) => Reserved::Persistently(kind),
+            None => Reserved::No,
+        };
+        Self {
+            reserved,
+            persistent,
+            ..self
         }
     }
 
@@ -72,6 +94,20 @@ impl LuSnapshot {
     pub fn write_protected(&self) -> bool {
         self.caps.read_only || self.mode.software_write_protect
     }
+}
+
+/// By what a logical unit is kept from some of its nexuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reserved {
+    /// By nothing.
+    #[default]
+    No,
+    /// SPC-2 RESERVE: this nexus alone may use it.
+    For(NexusId),
+    /// A persistent reservation of this type.
+    Persistently(ReservationType),
+    /// A persistent reservation that nobody knows any more: see [`PersistentReservations::lost`].
+    Lost,
 }
 
 /// Whether commands that touch the medium are served.

@@ -3,7 +3,7 @@
 use block::{IoError, Lba};
 
 use crate::lu::HomeAction;
-use crate::sense::{Sense, SenseFormat};
+use crate::sense::{Refusal, Sense, SenseFormat};
 
 /// The most data one [`Io`] moves, and the most a window of Data-Out holds: longer commands are worked in pieces, which
 /// yields to others between them and lets an abort take effect. In bytes.
@@ -153,8 +153,8 @@ pub enum Resumed<'a> {
     },
     /// The home has done, or allowed, the [`HomeAction`].
     Granted,
-    /// The home refuses the [`HomeAction`]: the LU is reserved by another nexus.
-    Refused,
+    /// The home refuses the [`HomeAction`], with the status or the sense that the command ends in.
+    Refused(Refusal),
     /// The fence that held the command is gone. Also right when it was not.
     Lifted,
     /// The task is aborted: the answer is [`Step::Done`] with TASK ABORTED, which may or may not be sent.

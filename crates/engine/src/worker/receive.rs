@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use iscsi_proto::session::{CommandEvent, ConnectionIndex, DataFault, Event, ReceivePlan, TaskId};
 use reactor::{Buffer, Place};
-use scsi::lu::UnitAttention;
 use scsi::{Cdb, Command, Done, Lun, Status, Step, TaskAttribute, WINDOW_BYTES};
 
 use super::connection::Connection;
@@ -182,8 +181,7 @@ impl SessionLink {
                 return self.missing_unit(event, &command, cx);
             }
             self.attached.insert(entry.unit.0);
-            unit.shard
-                .attach_nexus(self.nexus(), &[UnitAttention::PowerOn]);
+            self.make_known(&mut unit.shard);
         }
         self.serial = self.serial.wrapping_add(1);
         let key = task_key(self.key, event.task, self.serial);

@@ -11,8 +11,8 @@ use iscsi_proto::session::{
 use iscsi_wire::TaskManagementResponseCode;
 use model::LogicalUnitNumber;
 use reactor::SocketId;
-use scsi::lu::NexusId;
-use scsi::{Lun, LunList, LunView, WallClock};
+use scsi::lu::{LuShard, NexusId, UnitAttention};
+use scsi::{Lun, LunList, LunView, NexusName, TransportId, WallClock};
 
 use super::connection::{Connection, Connections, Joining};
 use super::cx::{Cx, from_task_key};
@@ -43,6 +43,8 @@ pub(super) struct SessionLink {
     pub(super) place: Place,
     pub(super) discovery: bool,
     pub(super) initiator_name: iscsi_wire::IscsiName,
+    /// By which it is registered with logical units, in this session and in the next.
+    nexus_name: NexusName,
     pub(super) target_name: Option<iscsi_wire::IscsiName>,
     /// It is on the worker's list of links to gather from.
     pub(super) dirty: bool,
@@ -150,6 +152,10 @@ impl SessionLink {
         let mut connections = Connections::default();
         connections.insert(Connection::new(C0, key, socket, &mut established, cx.now));
         let identity = established.identity;
+        let nexus_name = NexusName {
+            initiator: TransportId::iscsi(identity.initiator_name.as_str(), identity.isid.0),
+            target_port: place.relative_target_port,
+        };
         Self {
             key,
             id,
@@ -161,6 +167,7 @@ impl SessionLink {
             place,
             discovery: identity.session_type == iscsi_proto::login::SessionType::Discovery,
             initiator_name: identity.initiator_name,
+            nexus_name,
             target_name: identity.target_name,
             dirty: false,
             refusal: established.refusal,
@@ -250,6 +257,11 @@ impl SessionLink {
 
     pub(super) fn nexus(&self) -> NexusId {
         NexusId(self.id.0)
+    }
+
+    /// Begins to use a logical unit.
+    pub(super) fn make_known(&self, shard: &mut LuShard) {
+        shard.attach_nexus(self.nexus(), &self.nexus_name, &[UnitAttention::PowerOn]);
     }
 
     pub(super) fn task(&mut self, id: TaskId) -> Option<&mut Task> {

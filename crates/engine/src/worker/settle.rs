@@ -78,7 +78,9 @@ impl Worker {
             News::Completed(ActionResult::Done) => {
                 link.go_on(id, step::Event::Granted, units, cx);
             }
-            News::Completed(_) => link.go_on(id, step::Event::Refused, units, cx),
+            News::Completed(ActionResult::Refused(refusal)) => {
+                link.go_on(id, step::Event::Refused(refusal), units, cx);
+            }
         }
     }
 

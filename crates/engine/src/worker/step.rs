@@ -2,7 +2,7 @@
 
 use block::IoError;
 use iscsi_proto::session::{DataFault, Outcome, TaskId};
-use scsi::{Done, Resumed, Sense, SenseFormat, Status, Step};
+use scsi::{Done, Refusal, Resumed, Sense, SenseFormat, Status, Step};
 
 use super::cx::Cx;
 use super::session::{Luns, SessionLink};
@@ -21,7 +21,7 @@ pub(super) enum Event {
     DataOut { offset: u32, bytes: u32 },
     Io(Result<(), IoError>),
     Granted,
-    Refused,
+    Refused(Refusal),
     Lifted,
 }
 
@@ -92,7 +92,7 @@ impl SessionLink {
                 scratch: task.scratch.as_ref().map_or(&[][..], |b| &b[..]),
             },
             Event::Granted => Resumed::Granted,
-            Event::Refused => Resumed::Refused,
+            Event::Refused(refusal) => Resumed::Refused(refusal),
             Event::Lifted => Resumed::Lifted,
         };
         cx.out.clear();

@@ -234,8 +234,7 @@ impl SessionLink {
     fn attach(&mut self, index: UnitIndex, units: &mut Units, cx: &mut Cx) -> Option<()> {
         let unit = units.ensure(index, cx).filter(|unit| !unit.offline)?;
         if self.attached.insert(index.0) {
-            unit.shard
-                .attach_nexus(self.nexus(), &[UnitAttention::PowerOn]);
+            self.make_known(&mut unit.shard);
         }
         Some(())
     }

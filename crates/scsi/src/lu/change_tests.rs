@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use block::{Geometry, Lba, StoreCaps};
 
-use super::lab::{Lab, Way, snapshot};
+use super::lab::{Lab, Way, name_of, snapshot};
 use super::*;
 use crate::command::TaskAttribute::Simple;
 use crate::snapshot::{LuCondition, LuIdentity, LuSnapshot, TargetPort};
@@ -17,8 +17,8 @@ const READING: TaskKey = TaskKey(20);
 /// Two shards with a nexus each.
 fn two() -> Lab {
     let mut lab = Lab::joined(2);
-    lab.shard(0).attach_nexus(ONE, &[]);
-    lab.shard(1).attach_nexus(TWO, &[]);
+    lab.shard(0).attach_nexus(ONE, &name_of(ONE), &[]);
+    lab.shard(1).attach_nexus(TWO, &name_of(TWO), &[]);
     lab
 }
 
@@ -315,7 +315,7 @@ fn change_under_a_shard_that_never_answers_ends_with_that_shard() {
 fn idle_is_a_shard_without_task_nexus_and_request() {
     let mut lab = Lab::joined(1);
     assert!(lab.shard(0).is_idle());
-    lab.shard(0).attach_nexus(ONE, &[]);
+    lab.shard(0).attach_nexus(ONE, &name_of(ONE), &[]);
     assert!(!lab.shard(0).is_idle(), "a nexus");
     lab.shard(0).enter(WRITING, ONE, Simple).unwrap();
     let control = TaskKey(99);

@@ -1,8 +1,11 @@
 //! The fence: what a home has its shards hold back, drain or abort.
 
+use std::sync::Arc;
+
 use block::Lba;
 
 use super::{FenceId, NexusId, ShardId, Ticket};
+use crate::persistent_reserve::NexusName;
 
 /// Tells a shard what to hold back, from its arrival until it is lifted. The shard acknowledges it once, when what it
 /// names and was there before has left.
@@ -17,7 +20,7 @@ pub struct Fence {
 }
 
 /// What a [`Fence`] holds, and what its acknowledgement waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FenceScope {
     /// Holds I/O, and waits for the I/O of this kind in flight.
     Io {
@@ -32,6 +35,14 @@ pub enum FenceScope {
     Abort {
         /// Whose command, or task management function, asked for it: COMMANDS CLEARED BY ANOTHER INITIATOR is
         /// established for the other nexuses that lose commands. `None`: establish none, another unit attention follows.
+        cleared_by: Option<NexusId>,
+    },
+    /// Aborts the commands of these nexuses and waits for them to leave; holds I/O, and waits for that of all others in flight
+    /// (SPC-5 "Preempting and aborting").
+    Preempt {
+        /// Whose, sorted.
+        nexuses: Arc<[NexusName]>,
+        /// As in [`Abort`](Self::Abort).
         cleared_by: Option<NexusId>,
     },
 }
@@ -68,8 +79,10 @@ pub(super) struct Flight {
 impl FenceScope {
     /// Whether the I/O must not run while this stands.
     pub(super) fn concerns_io(&self, flight: &Flight) -> bool {
-        let Self::Io { range, holds } = self else {
-            return false;
+        let (range, holds) = match self {
+            Self::Io { range, holds } => (range, holds),
+            Self::Preempt { .. } => return true,
+            Self::Drain | Self::Abort { .. } => return false,
         };
         if *holds == Holds::Changes && !matches!(flight.kind, IoKind::Write | IoKind::Flush) {
             return false;
@@ -82,8 +95,8 @@ impl FenceScope {
         }
     }
 
-    /// Whether it holds whole commands.
-    pub(super) fn holds_commands(&self) -> bool {
+    /// Whether it waits for commands that were in the task set before, or for some of them, to leave.
+    pub(super) fn waits_for_commands(&self) -> bool {
         !matches!(self, Self::Io { .. })
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use block::{Geometry, StoreCaps};
 
-use super::{LuHome, LuShard, ShardAction, ShardId, ToHome, ToShard};
+use super::{LuHome, LuShard, NexusId, ShardAction, ShardId, ToHome, ToShard};
+use crate::persistent_reserve::{NexusName, TransportId};
 use crate::snapshot::{LuIdentity, LuSnapshot};
 
 /// A home, its shards and their links.
@@ -146,6 +147,15 @@ impl Member {
                 other => self.actions.push(other),
             }
         }
+    }
+}
+
+/// A nexus' own name.
+pub(super) fn name_of(nexus: NexusId) -> NexusName {
+    let [_, _, isid @ ..] = nexus.0.to_be_bytes();
+    NexusName {
+        initiator: TransportId::iscsi("iqn.2026-11.org.example:lab", isid),
+        target_port: 1,
     }
 }
 

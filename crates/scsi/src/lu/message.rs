@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use block::{Geometry, Lba, StoreCaps};
 
-use super::{Fence, FenceId, NexusId, ShardId, TaskKey, Ticket, UnitAttention};
+use super::{Fence, FenceId, NexusId, NexusLu, ShardId, TaskKey, Ticket, UnitAttention};
+use crate::persistent_reserve::{NexusName, PersistentReserveOut};
+use crate::sense::Refusal;
 use crate::snapshot::{LuCondition, LuIdentity, LuSnapshot, ModeValues, TargetPort};
 
 /// What only the home may do, or allow. The nexus that asks goes with the request.
@@ -22,6 +24,8 @@ pub enum HomeAction {
     Reserve,
     /// SPC-2 "RELEASE(6) command". Of a nexus that holds no reservation: done, nothing changes.
     Release,
+    /// SPC-5 "PERSISTENT RESERVE OUT command".
+    PersistentReserve(Box<PersistentReserveOut>),
     /// SPC-5 "MODE SELECT(6) command": other nexuses are told when a value changes.
     ModeSelect(ModeChange),
     /// SPC-5 "LOG SELECT command": all log parameters begin anew. Other nexuses are told.
@@ -49,6 +53,16 @@ pub enum HomeAction {
     Condition(LuCondition),
     /// Establish a unit attention for every nexus.
     Establish(UnitAttention),
+}
+
+impl HomeAction {
+    /// Whether it depends on what the nexus is to a persistent reservation.
+    pub(super) fn depends_on_reservation(&self) -> bool {
+        matches!(
+            self,
+            Self::Reserve | Self::Release | Self::PersistentReserve(_) | Self::ModeSelect(_)
+        )
+    }
 }
 
 /// Which values of the mode pages to set; `None` leaves one as it is, so that two MODE SELECT commands on different pages
@@ -124,8 +138,8 @@ impl LuChange {
 pub enum ActionResult {
     /// It was done, and every shard knows.
     Done,
-    /// It was not done: another nexus holds a reservation.
-    ReservationConflict,
+    /// It was not done, and the command ends in this.
+    Refused(Refusal),
 }
 
 /// A message of a shard to its home.
@@ -144,6 +158,8 @@ pub enum ToHome {
         ticket: Ticket,
         /// Who asks.
         nexus: Option<NexusId>,
+        /// The name of the nexus, where what is asked for depends on what it is to a persistent reservation.
+        name: Option<NexusName>,
         /// For what.
         action: HomeAction,
     },
@@ -192,19 +208,25 @@ pub struct Publication {
 }
 
 /// For whom a unit attention is established.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttentionScope {
     /// Every nexus.
     All,
     /// Every nexus but the one that caused it.
     AllBut(NexusId),
+    /// Those of these names, which are sorted.
+    Named(Arc<[NexusName]>),
 }
 
 impl AttentionScope {
     /// Whether the nexus is meant.
     #[must_use]
-    pub fn includes(self, nexus: NexusId) -> bool {
-        self != Self::AllBut(nexus)
+    pub fn includes(&self, nexus: &NexusLu) -> bool {
+        match self {
+            Self::All => true,
+            Self::AllBut(other) => nexus.id() != *other,
+            Self::Named(names) => names.binary_search(nexus.name()).is_ok(),
+        }
     }
 }
 

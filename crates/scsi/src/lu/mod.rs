@@ -31,7 +31,7 @@ mod tasks;
 
 pub use attention::{UnitAttention, UnitAttentions};
 pub use fence::{Fence, FenceScope, Holds, IoKind};
-pub use home::LuHome;
+pub use home::{LuHome, Save};
 pub use ids::{FenceId, NexusId, ShardId, TaskKey, Ticket};
 pub use message::{
     ActionResult, AttentionScope, HomeAction, LuChange, ModeChange, Publication, ShardAction,

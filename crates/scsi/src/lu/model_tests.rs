@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use block::Lba;
 
-use super::lab::{Lab, Way};
+use super::lab::{Lab, Way, name_of};
 use super::*;
 use crate::command::TaskAttribute;
-use crate::snapshot::LuCondition;
+use crate::snapshot::{LuCondition, Reserved};
 use submitted::Submitted;
 
 /// Where a task lives: shard and key.
@@ -339,9 +339,7 @@ impl World {
     /// Whether the checks of the device server would pass.
     fn allowed(&mut self, place: Place, task: &ModelTask) -> bool {
         let snapshot = self.lab.shard(place.0).snapshot();
-        let reserved = snapshot
-            .reservation
-            .is_some_and(|holder| holder != task.nexus);
+        let reserved = matches!(snapshot.reserved, Reserved::For(holder) if holder != task.nexus);
         let writes = matches!(task.script, Script::Write(_) | Script::CompareAndWrite);
         let touches = writes || task.script == Script::Read;
         let by_caller = (snapshot.caps.read_only && writes)
@@ -484,7 +482,7 @@ impl World {
         let at = self.below(self.lab.shards.len());
         let nexus = NexusId(self.name());
         if let Some(shard) = &mut self.lab.shards[at].shard {
-            shard.attach_nexus(nexus, &[]);
+            shard.attach_nexus(nexus, &name_of(nexus), &[]);
             self.nexuses.insert(nexus, at);
         }
     }

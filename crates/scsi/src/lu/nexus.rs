@@ -1,11 +1,15 @@
 //! What a logical unit keeps for one nexus that uses it.
 
 use super::{NexusId, UnitAttention, UnitAttentions};
+use crate::persistent_reserve::{NexusName, PersistentReservations, Standing};
 
 /// One I_T nexus, as one LU sees it on the worker where its session lives.
 #[derive(Clone, Debug)]
 pub struct NexusLu {
     id: NexusId,
+    name: NexusName,
+    /// In the shard's present snapshot.
+    standing: Standing,
     attentions: UnitAttentions,
     pub(super) tasks: u32,
     pub(super) detaching: Option<super::TaskKey>,
@@ -17,9 +21,11 @@ pub struct NexusLu {
 }
 
 impl NexusLu {
-    pub(super) fn new(id: NexusId, attentions: &[UnitAttention]) -> Self {
+    pub(super) fn new(id: NexusId, name: NexusName, attentions: &[UnitAttention]) -> Self {
         let mut nexus = Self {
             id,
+            name,
+            standing: Standing::NotRegistered,
             attentions: UnitAttentions::default(),
             tasks: 0,
             detaching: None,
@@ -36,6 +42,22 @@ impl NexusLu {
     #[must_use]
     pub fn id(&self) -> NexusId {
         self.id
+    }
+
+    /// The name by which it is registered, in this session and in the next.
+    #[must_use]
+    pub fn name(&self) -> &NexusName {
+        &self.name
+    }
+
+    /// What it is to the LU's persistent reservation.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub(super) fn look_up(&mut self, reservations: &PersistentReservations) {
+        self.standing = reservations.standing(&self.name);
     }
 
     /// How many of its tasks are in the task set.

@@ -2,10 +2,11 @@
 
 use block::{Geometry, Lba};
 
-use super::lab::{Lab, Way, snapshot};
+use super::lab::{Lab, Way, name_of, snapshot};
 use super::*;
 use crate::command::TaskAttribute::{HeadOfQueue, Ordered, Simple};
-use crate::snapshot::LuCondition;
+use crate::sense::Refusal;
+use crate::snapshot::{LuCondition, Reserved};
 
 const ONE: NexusId = NexusId(1);
 const TWO: NexusId = NexusId(2);
@@ -16,16 +17,16 @@ const CONTROL: TaskKey = TaskKey(99);
 /// Two shards; nexus ONE on the first, nexus TWO on the second.
 fn two() -> Lab {
     let mut lab = Lab::joined(2);
-    lab.shard(0).attach_nexus(ONE, &[]);
-    lab.shard(1).attach_nexus(TWO, &[]);
+    lab.shard(0).attach_nexus(ONE, &name_of(ONE), &[]);
+    lab.shard(1).attach_nexus(TWO, &name_of(TWO), &[]);
     lab
 }
 
 /// One shard with both nexuses.
 fn one() -> Lab {
     let mut lab = Lab::joined(1);
-    lab.shard(0).attach_nexus(ONE, &[]);
-    lab.shard(0).attach_nexus(TWO, &[]);
+    lab.shard(0).attach_nexus(ONE, &name_of(ONE), &[]);
+    lab.shard(0).attach_nexus(TWO, &name_of(TWO), &[]);
     lab
 }
 
@@ -46,7 +47,7 @@ fn done(key: TaskKey) -> ShardAction {
 }
 
 fn conflict(key: TaskKey) -> ShardAction {
-    let result = ActionResult::ReservationConflict;
+    let result = ActionResult::Refused(Refusal::RESERVATION_CONFLICT);
     ShardAction::Completed { key, result }
 }
 
@@ -148,7 +149,7 @@ fn reserve_conflicts_for_others_and_is_no_error_again_for_the_holder() {
     for _ in 0..2 {
         lab.shard(0).request(KEY, ONE, HomeAction::Reserve);
         assert_eq!(lab.actions(0), [done(KEY)]);
-        assert_eq!(lab.shard(1).snapshot().reservation, Some(ONE));
+        assert_eq!(lab.shard(1).snapshot().reserved, Reserved::For(ONE));
         assert_eq!(lab.shard(1).version(), 2);
     }
     let mode = HomeAction::ModeSelect(ModeChange {
@@ -161,10 +162,10 @@ fn reserve_conflicts_for_others_and_is_no_error_again_for_the_holder() {
     }
     lab.shard(1).request(OTHER, TWO, HomeAction::Release);
     assert_eq!(lab.actions(1), [done(OTHER)]);
-    assert_eq!(lab.shard(0).snapshot().reservation, Some(ONE));
+    assert_eq!(lab.shard(0).snapshot().reserved, Reserved::For(ONE));
     lab.shard(0).request(KEY, ONE, HomeAction::Release);
     assert_eq!(lab.actions(0), [done(KEY)]);
-    assert_eq!(lab.shard(1).snapshot().reservation, None);
+    assert_eq!(lab.shard(1).snapshot().reserved, Reserved::No);
 }
 
 #[test]
@@ -197,7 +198,7 @@ fn reserve_ends_with_its_nexus() {
     lab.shard(0).leave(KEY);
     lab.shard(0).detach_nexus(ONE, CONTROL);
     assert_eq!(lab.actions(0), [done(KEY), done(CONTROL)]);
-    assert_eq!(lab.shard(1).snapshot().reservation, None);
+    assert_eq!(lab.shard(1).snapshot().reserved, Reserved::No);
 }
 
 #[test]
@@ -275,7 +276,7 @@ fn mode_select_holds_changes_and_not_reads() {
 fn clear_task_set_is_done_when_the_last_task_has_left_and_tells_those_who_lost() {
     let mut lab = two();
     let third = NexusId(3);
-    lab.shard(1).attach_nexus(third, &[]);
+    lab.shard(1).attach_nexus(third, &name_of(third), &[]);
     lab.shard(0).enter(KEY, ONE, Simple).unwrap();
     lab.shard(1).enter(OTHER, TWO, Simple).unwrap();
     assert_eq!(write(&mut lab, 1, OTHER, 0), Admit::Go);
@@ -318,7 +319,7 @@ fn reset_ends_reservation_and_prevention_restores_the_mode_and_tells_everybody()
         .request(CONTROL, TWO, HomeAction::LogicalUnitReset);
     assert_eq!(lab.actions(1), [done(CONTROL)]);
     let now = lab.shard(0).snapshot();
-    assert_eq!((now.reservation, now.mode), (None, snapshot().mode));
+    assert_eq!((now.reserved, now.mode), (Reserved::No, snapshot().mode));
     assert!(!lab.shard(0).nexus(ONE).unwrap().prevents_medium_removal);
     assert_eq!(
         attentions(&mut lab, 0, ONE),
@@ -468,7 +469,7 @@ fn submitted_actions_publish_and_complete_with_and_without_shards() {
     for shards in [0, 1, 3] {
         let mut lab = Lab::joined(shards);
         for at in 0..shards {
-            lab.shard(at).attach_nexus(ONE, &[]);
+            lab.shard(at).attach_nexus(ONE, &name_of(ONE), &[]);
         }
         let geometry = Geometry::new(512, 2048).unwrap();
         let mut out = Vec::new();
@@ -515,7 +516,7 @@ fn submitted_actions_publish_and_complete_with_and_without_shards() {
 #[test]
 fn shard_before_its_welcome_holds_everything() {
     let mut lab = Lab::new(1);
-    lab.shard(0).attach_nexus(ONE, &[]);
+    lab.shard(0).attach_nexus(ONE, &name_of(ONE), &[]);
     lab.shard(0).enter(KEY, ONE, Simple).unwrap();
     assert!(!lab.shard(0).is_joined());
     assert_eq!(lab.shard(0).admit_command(KEY), Admit::Held);
@@ -529,12 +530,12 @@ fn shard_that_joins_under_a_fence_holds_to_it() {
     let mut lab = Lab::new(2);
     assert!(lab.deliver(0, Way::ToHome));
     assert!(lab.deliver(0, Way::ToShard));
-    lab.shard(0).attach_nexus(ONE, &[]);
+    lab.shard(0).attach_nexus(ONE, &name_of(ONE), &[]);
     lab.shard(0).enter(KEY, ONE, Simple).unwrap();
     lab.shard(0).request(KEY, ONE, range(5, 2));
     lab.collect(0);
     while lab.deliver(0, Way::ToHome) || lab.deliver(0, Way::ToShard) {}
-    lab.shard(1).attach_nexus(TWO, &[]);
+    lab.shard(1).attach_nexus(TWO, &name_of(TWO), &[]);
     lab.shard(1).enter(OTHER, TWO, Simple).unwrap();
     lab.settle();
     assert_eq!(lab.shard(1).admit_command(OTHER), Admit::Go);
@@ -651,6 +652,7 @@ fn home_ignores_strangers_and_acknowledgements_of_nothing() {
         ToHome::Request {
             ticket: Ticket(1),
             nexus: Some(ONE),
+            name: Some(name_of(ONE)),
             action: HomeAction::Reserve,
         },
     ] {
@@ -683,6 +685,7 @@ fn leave_of_a_shard_does_not_keep_what_its_nexus_held() {
     let lost = ToHome::Request {
         ticket: Ticket(77),
         nexus: Some(TWO),
+        name: None,
         action: HomeAction::NexusLost(TWO),
     };
     lab.home.handle(ShardId(1), lost, &mut out);
@@ -692,7 +695,7 @@ fn leave_of_a_shard_does_not_keep_what_its_nexus_held() {
     lab.post(out);
     lab.settle();
     assert!(lab.home.is_quiet());
-    assert_eq!(lab.shard(0).snapshot().reservation, None);
+    assert_eq!(lab.shard(0).snapshot().reserved, Reserved::No);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod gate;
 mod lba_status;
 mod list;
 mod or_write;
+mod persistent_reserve_out;
 mod plan;
 mod settings;
 mod state;
@@ -146,7 +147,7 @@ pub fn resume(
             let taken = task.state.handle_granted();
             task.go_on(taken, shard, view)
         }
-        (Resumed::Refused, WaitsFor::Home) => task.refuse(Refusal::RESERVATION_CONFLICT, shard),
+        (Resumed::Refused(refusal), WaitsFor::Home) => task.refuse(refusal, shard),
         // Not what was asked for: the caller is at fault, the initiator hears of it, nothing is submitted.
         _ => task.refuse(Sense::INTERNAL_TARGET_FAILURE.into(), shard),
     }
@@ -221,7 +222,7 @@ impl Task {
             nexus: self.nexus,
             view,
         };
-        gate.check_access(row.rules, shard.snapshot())?;
+        gate.check_access(row.rules, &self.command.cdb, shard)?;
         row.check_reserved(&self.command.cdb)?;
         gate.check_write(row.rules, shard.snapshot())?;
         plan::plan(row, self, shard, view, out)
@@ -268,7 +269,7 @@ impl Task {
                             return Step::Held;
                         }
                         Admit::Recheck => {
-                            if let Err(refusal) = self.recheck(shard.snapshot(), view) {
+                            if let Err(refusal) = self.recheck(shard, view) {
                                 return self.refuse(refusal, shard);
                             }
                             self.version = shard.version();
@@ -280,7 +281,7 @@ impl Task {
     }
 
     /// Makes the checks again that depend on the LU, for what is still to be done.
-    fn recheck(&self, lu: &LuSnapshot, view: &LunView<'_>) -> Result<(), Refusal> {
+    fn recheck(&self, shard: &LuShard, view: &LunView<'_>) -> Result<(), Refusal> {
         // The change was this command's own; what is left is to make older writes durable.
         if let State::ModeSelect(_) = self.state {
             return Ok(());
@@ -290,7 +291,8 @@ impl Task {
             nexus: self.nexus,
             view,
         };
-        gate.check_access(row.rules, lu)?;
+        let lu = shard.snapshot();
+        gate.check_access(row.rules, &self.command.cdb, shard)?;
         gate.check_write(row.rules, lu)?;
         match &self.state {
             State::Unmap(unmap) => unmap.check_ranges(lu.geometry()),

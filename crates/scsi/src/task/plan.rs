@@ -10,6 +10,7 @@ use super::format::Format;
 use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
+use super::persistent_reserve_out::ReserveOut;
 use super::settings::{Flush, ModeSelect, Setting};
 use super::state::{Ending, State};
 use super::transfer::{Cursor, Read, Verify, VerifyWith, Write, WriteCheck};
@@ -19,10 +20,11 @@ use crate::command::{Cdb, Command};
 use crate::limits;
 use crate::lu::{LuShard, UnitAttention};
 use crate::opcodes::{Handler, Layout, ListSize, Row};
+use crate::persistent_reserve::{self, ServiceAction};
 use crate::reports::{self, Asked, Reported};
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::{LuCondition, LuSnapshot};
-use crate::step::{Done, Status};
+use crate::step::{Done, Status, WINDOW_BYTES};
 use crate::view::LunView;
 
 /// What a command comes to.
@@ -91,6 +93,10 @@ pub(super) fn plan(
             Done::status(Status::Good)
         }
         Handler::TestUnitReady => Done::status(Status::Good),
+        Handler::PersistentReserveIn(report) => {
+            persistent_reserve::persistent_reserve_in(report, &asked, out)?
+        }
+        Handler::PersistentReserveOut(action) => return reserve_out(action, command),
         Handler::SendDiagnostic | Handler::WriteBuffer | Handler::SetTimestamp => {
             return List::plan(row.handler, command).map(list_plan);
         }
@@ -358,6 +364,18 @@ fn unmap(command: &Command) -> Result<Plan, Refusal> {
             bytes: u32::from(length),
         })),
     }
+}
+
+/// SPC-5 "PERSISTENT RESERVE OUT command".
+fn reserve_out(action: ServiceAction, command: &Command) -> Result<Plan, Refusal> {
+    let length = command.cdb.be32::<5>();
+    // The shorter of the two formats has 24 bytes; no list of as many TransportIDs as there is room for needs a window.
+    if !(24..=WINDOW_BYTES).contains(&length) || command.data_out_bytes < length {
+        let sense = Sense::PARAMETER_LIST_LENGTH_ERROR;
+        return Err(sense.pointing(true, 5, None).into());
+    }
+    let state = ReserveOut::new(action, command.cdb.byte::<2>(), length);
+    Ok(Plan::Work(State::ReserveOut(state)))
 }
 
 /// Commands that change the LU, but not its medium.

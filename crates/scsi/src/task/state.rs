@@ -10,6 +10,7 @@ use super::format::Format;
 use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
+use super::persistent_reserve_out::ReserveOut;
 use super::settings::{Flush, ModeSelect, Setting};
 use super::transfer::{Read, Verify, Write};
 use super::zero::{Unmap, WriteSame};
@@ -35,6 +36,7 @@ pub(super) enum State {
     List(List),
     ModeSelect(ModeSelect),
     Setting(Setting),
+    ReserveOut(ReserveOut),
     Flush(Flush),
     Ended,
 }
@@ -86,6 +88,7 @@ impl State {
             Self::List(list) => list.next(),
             Self::ModeSelect(select) => select.next(),
             Self::Setting(setting) => setting.next(),
+            Self::ReserveOut(reserve) => reserve.next(),
             Self::Flush(flush) => flush.next(),
             Self::New | Self::Ended => Next::Done(Ending::default()),
         }
@@ -105,6 +108,7 @@ impl State {
             Self::Format(format) => format.handle_data_out(bytes),
             Self::OrWrite(or) => or.handle_data_out(bytes),
             Self::ModeSelect(select) => select.handle_data_out(bytes, lu),
+            Self::ReserveOut(reserve) => reserve.handle_data_out(bytes),
             _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
         }
     }
@@ -127,6 +131,7 @@ impl State {
             | Self::LbaStatus(_)
             | Self::List(_)
             | Self::Setting(_)
+            | Self::ReserveOut(_)
             | Self::Ended => {
                 return Err(Sense::INTERNAL_TARGET_FAILURE.into());
             }
@@ -143,6 +148,7 @@ impl State {
             Self::List(list) => list.handle_granted(),
             Self::ModeSelect(select) => select.handle_granted(),
             Self::Setting(setting) => setting.handle_granted(),
+            Self::ReserveOut(reserve) => reserve.handle_granted(),
             _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
         }
         Ok(())

@@ -15,7 +15,7 @@ const REQUEST_SENSE: [u8; 6] = [0x03, 0, 0, 0, 252, 0];
 #[test]
 fn unknown_operation_code_is_refused() {
     let mut rig = Rig::new();
-    for opcode in [0x01, 0x05, 0x5e, 0x5f, 0x7f, 0x83, 0x84, 0x8c, 0xc0, 0xff] {
+    for opcode in [0x01, 0x05, 0x6f, 0x7f, 0x83, 0x84, 0x8c, 0xc0, 0xff] {
         rig.run(&[opcode], Data::None)
             .refused(Sense::INVALID_COMMAND_OPERATION_CODE);
         assert_eq!(command_name(&Cdb::new(&[opcode])), None);
@@ -75,7 +75,7 @@ fn unit_attention_is_told_once_and_goes_round_three_commands() {
     }
     // An operation code that is not there is no way round it either.
     let (asc, ascq) = UnitAttention::BusDeviceReset.additional_sense();
-    let run = rig.run(&[0x5f], Data::None);
+    let run = rig.run(&[0x6f], Data::None);
     run.refused(Sense::unit_attention(asc, ascq));
     rig.run(&TEST_UNIT_READY, Data::None).good(&[]);
     // Every nexus is told.

@@ -159,7 +159,7 @@ fn task_resumed_with_what_it_did_not_ask_for_ends_in_hardware_error() {
     let mut rig = Rig::new();
     for event in [
         Resumed::Granted,
-        Resumed::Refused,
+        Resumed::Refused(scsi::Refusal::Status(scsi::Status::ReservationConflict)),
         Resumed::Lifted,
         Resumed::DataOut(&[0; 512]),
     ] {

@@ -43,6 +43,7 @@ const LISTS: &[(&[u8], usize)] = &[
     (&[0x1d, 0x10, 0, 0, 0, 0], 4),
     (&[0x3b, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0], 8),
     (&[0xa4, 0x0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 9),
+    (&[0x5f, 0, 0, 0, 0, 0, 0, 0, 0, 0], 8),
 ];
 
 /// A CDB of a command that is there, mostly with bits where the device server looks; or any CDB.
@@ -198,7 +199,7 @@ proptest! {
             let event = match event {
                 0 => Resumed::DataOut(&data),
                 1 => Resumed::Granted,
-                2 => Resumed::Refused,
+                2 => Resumed::Refused(scsi::Refusal::Status(scsi::Status::ReservationConflict)),
                 3 => Resumed::Io { result: Ok(()), data_out: &data, scratch: &data[..512] },
                 _ => Resumed::Aborted,
             };

@@ -421,9 +421,9 @@ fn report_operation_codes_of_one_command_is_golden() {
 fn report_operation_codes_of_what_is_not_there_is_not_supported() {
     let mut rig = Rig::new();
     let absent = [
-        (1, 0x5f, 0),
-        (2, 0x5f, 0),
-        (3, 0x5f, 0),
+        (1, 0x6f, 0),
+        (2, 0x6f, 0),
+        (3, 0x6f, 0),
         (2, 0x9e, 0x13),
         (3, 0x9e, 0),
         (3, 0x28, 1),

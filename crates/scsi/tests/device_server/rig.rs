@@ -9,9 +9,9 @@ use scsi::lu::{
     ActionResult, HomeAction, LuHome, LuShard, NexusId, ShardAction, ShardId, TaskKey, ToShard,
 };
 use scsi::{
-    Cdb, Command, Done, Io, LuIdentity, LuSnapshot, LunView, MAP_BYTES, ReadInto, Resumed, Sense,
-    SenseFormat, Status, Step, TargetPort, Task, TaskAttribute, WINDOW_BYTES, WallClock, WriteFrom,
-    ZERO_PIECE_BYTES, begin, fill_pattern, resume,
+    Cdb, Command, Done, Io, LuIdentity, LuSnapshot, LunView, MAP_BYTES, NexusName, ReadInto,
+    Refusal, Resumed, Sense, SenseFormat, Status, Step, TargetPort, Task, TaskAttribute,
+    TransportId, WINDOW_BYTES, WallClock, WriteFrom, ZERO_PIECE_BYTES, begin, fill_pattern, resume,
 };
 
 pub(crate) const ONE: NexusId = NexusId(1);
@@ -34,6 +34,10 @@ pub(crate) struct Rig {
     ios: usize,
     next_key: u64,
     events: VecDeque<(TaskKey, Event)>,
+    /// What was made durable, in order.
+    pub(crate) saves: Vec<Option<Vec<u8>>>,
+    /// Nothing can be made durable.
+    pub(crate) fail_saves: bool,
 }
 
 /// A clock that stands.
@@ -51,7 +55,7 @@ impl WallClock for Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Granted,
-    Refused,
+    Refused(Refusal),
     Wake,
     Abort,
 }
@@ -146,10 +150,12 @@ impl Rig {
             ios: 0,
             next_key: 0,
             events: VecDeque::new(),
+            saves: Vec::new(),
+            fail_saves: false,
         };
         rig.settle();
-        rig.shard.attach_nexus(ONE, &[]);
-        rig.shard.attach_nexus(TWO, &[]);
+        rig.shard.attach_nexus(ONE, &name_of(ONE), &[]);
+        rig.shard.attach_nexus(TWO, &name_of(TWO), &[]);
         rig
     }
 
@@ -179,6 +185,7 @@ impl Rig {
                 ShardAction::ToHome(message) => {
                     let mut out = Vec::new();
                     self.home.handle(ShardId(0), message, &mut out);
+                    self.save(&mut out);
                     actions.extend(self.deliver(out));
                     continue;
                 }
@@ -187,10 +194,21 @@ impl Rig {
                 ShardAction::Granted(key) => (key, Event::Granted),
                 ShardAction::Completed { key, result } => match result {
                     ActionResult::Done => (key, Event::Granted),
-                    ActionResult::ReservationConflict => (key, Event::Refused),
+                    ActionResult::Refused(refusal) => (key, Event::Refused(refusal)),
                 },
             };
             self.events.push_back(event);
+        }
+    }
+
+    /// Makes durable what the home wants durable.
+    fn save(&mut self, out: &mut Vec<(ShardId, ToShard)>) {
+        let saves: Vec<_> = self.home.take_saves().collect();
+        for save in saves {
+            if !self.fail_saves {
+                self.saves.push(save.content);
+            }
+            self.home.saved(save.id, !self.fail_saves, out);
         }
     }
 
@@ -294,7 +312,7 @@ impl Rig {
     pub(crate) fn wait(&mut self, live: &mut Live) -> Option<Step> {
         let event = match self.event(live.task.key())? {
             Event::Granted => Resumed::Granted,
-            Event::Refused => Resumed::Refused,
+            Event::Refused(refusal) => Resumed::Refused(refusal),
             Event::Wake => Resumed::Lifted,
             Event::Abort => Resumed::Aborted,
         };
@@ -429,6 +447,15 @@ impl Rig {
         assert!(bytes <= u64::from(most_bytes), "{bytes}");
         let start = offset as usize;
         start..start + bytes as usize
+    }
+}
+
+/// The name of a nexus, each of an initiator of its own.
+pub(crate) fn name_of(nexus: NexusId) -> NexusName {
+    let initiator = format!("iqn.2026-11.org.example:host{}", nexus.0);
+    NexusName {
+        initiator: TransportId::iscsi(&initiator, [0, 2, 0x3d, 0, 0, 1]),
+        target_port: 2,
     }
 }
 

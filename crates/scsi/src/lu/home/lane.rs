@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::super::fence::Fence;
 use super::super::message::HomeAction;
 use super::super::{FenceId, NexusId, ShardId, Ticket};
+use crate::persistent_reserve::{NexusName, Outcome};
 
 /// Actions that are worked one after the other.
 #[derive(Debug, Default)]
@@ -17,6 +18,7 @@ pub(super) struct Lane {
 pub(super) struct Request {
     pub(super) by: Requester,
     pub(super) nexus: Option<NexusId>,
+    pub(super) name: Option<NexusName>,
     pub(super) action: HomeAction,
 }
 
@@ -34,11 +36,19 @@ pub(super) struct Running {
     pub(super) id: FenceId,
     /// While it stands.
     pub(super) fence: Option<Fence>,
+    /// What a PERSISTENT RESERVE OUT comes to: nothing else changes what it was made from.
+    pub(super) outcome: Option<Outcome>,
+    /// It is saved already, and has to happen.
+    pub(super) saved: bool,
     pub(super) phase: Phase,
 }
 
 #[derive(Debug)]
 pub(super) enum Phase {
+    /// What it comes to is being made durable.
+    Saving,
+    /// That has ended: whether it is durable.
+    Saved(bool),
     /// These shards have not acknowledged the fence.
     Fencing(Vec<ShardId>),
     /// The requester has what it asked for, until it gives it back.
@@ -50,16 +60,20 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum LaneKind {
     Abort,
+    Reserve,
     Serial,
     Order,
 }
 
 impl LaneKind {
-    pub(super) const ALL: [Self; 3] = [Self::Abort, Self::Serial, Self::Order];
+    pub(super) const ALL: [Self; 4] = [Self::Abort, Self::Reserve, Self::Serial, Self::Order];
 
     pub(super) fn of(action: &HomeAction) -> Self {
         match action {
             HomeAction::ClearTaskSet | HomeAction::LogicalUnitReset => Self::Abort,
+            HomeAction::Reserve | HomeAction::Release | HomeAction::PersistentReserve(_) => {
+                Self::Reserve
+            }
             HomeAction::Ordered => Self::Order,
             _ => Self::Serial,
         }
@@ -77,7 +91,7 @@ impl Phase {
         match self {
             Self::Fencing(_) => ack == Ack::Fence,
             Self::Publishing(_) => ack == Ack::Publication,
-            Self::Granted => false,
+            Self::Saving | Self::Saved(_) | Self::Granted => false,
         }
     }
 

@@ -1,11 +1,14 @@
 //! The home of a logical unit: where everything is done that concerns more than one task on one worker.
 //!
-//! It works one action at a time in each of three *lanes*, which keep out of each other's way:
+//! It works one action at a time in each of four *lanes*, which keep out of each other's way:
 //!
 //! - **abort**: CLEAR TASK SET, LOGICAL UNIT RESET. Waits for aborted tasks to leave, which they do whatever else goes on.
 //! - **serial**: everything that holds I/O, or changes the snapshot. Waits for I/O in flight, and for the task that holds a
 //!   range, which waits for its own I/O at most; an abort can end it.
 //! - **order**: ORDERED tasks. Waits for older tasks to leave, and these may wait for the serial lane.
+//!
+//! - **reserve** stands between abort and serial: RESERVE, RELEASE and PERSISTENT RESERVE OUT. Waits for I/O in flight, for
+//!   aborted tasks, and for what is to be durable first: where that takes long, nothing else waits for it.
 //!
 //! So a later lane waits for an earlier one and never the other way round: nothing can wait in a circle. Snapshots are
 //! computed here at the moment of publication, from the present one, whatever lane asks.
@@ -21,9 +24,11 @@ use std::sync::Arc;
 
 use self::lane::{Ack, Lane, LaneKind, Phase, Request, Requester, Running};
 use self::plan::Plan;
-use super::fence::Fence;
+use super::fence::{Fence, FenceScope};
 use super::message::{ActionResult, HomeAction, Outgoing, Publication, ToHome, ToShard};
 use super::{FenceId, ShardId};
+use crate::persistent_reserve::Outcome;
+use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
 
 /// The one place where a logical unit changes. Lives on one worker, whose shard (if it has one) talks to it like any other.
@@ -33,9 +38,20 @@ pub struct LuHome {
     members: Vec<ShardId>,
     last_fence: u64,
     abort: Lane,
+    reserve: Lane,
     serial: Lane,
     order: Lane,
     completed: Vec<(u64, ActionResult)>,
+    saves: Vec<Save>,
+}
+
+/// Persistent reservations to be made durable before anybody sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Save {
+    /// To be named in [`LuHome::saved`].
+    pub id: FenceId,
+    /// What is to be found after a loss of power; `None`: nothing.
+    pub content: Option<Vec<u8>>,
 }
 
 /// What follows for the lane.
@@ -57,9 +73,11 @@ impl LuHome {
             members: Vec::new(),
             last_fence: 0,
             abort: Lane::default(),
+            reserve: Lane::default(),
             serial: Lane::default(),
             order: Lane::default(),
             completed: Vec::new(),
+            saves: Vec::new(),
         }
     }
 
@@ -72,7 +90,7 @@ impl LuHome {
     /// Whether nothing is under way or waits.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        [&self.abort, &self.serial, &self.order]
+        self.lanes()
             .iter()
             .all(|lane| lane.current.is_none() && lane.waiting.is_empty())
     }
@@ -86,7 +104,11 @@ impl LuHome {
     /// Requests that wait for their turn.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.abort.waiting.len() + self.serial.waiting.len() + self.order.waiting.len()
+        self.lanes().iter().map(|lane| lane.waiting.len()).sum()
+    }
+
+    fn lanes(&self) -> [&Lane; 4] {
+        [&self.abort, &self.reserve, &self.serial, &self.order]
     }
 
     /// Lets a shard in. `epoch` is that of its [`ToHome::Join`]. A shard that was in is taken as having left.
@@ -95,7 +117,7 @@ impl LuHome {
             self.leave(shard, out);
         }
         self.members.push(shard);
-        let lanes = [&self.abort, &self.serial, &self.order];
+        let lanes = self.lanes();
         let running = lanes.iter().filter_map(|lane| lane.current.as_ref());
         let welcome = ToShard::Welcome {
             epoch,
@@ -140,10 +162,17 @@ impl LuHome {
             ToHome::Request {
                 ticket,
                 nexus,
+                name,
                 action,
             } => {
                 let by = Requester::Shard(from, ticket);
-                self.enqueue(Request { by, nexus, action }, out);
+                let request = Request {
+                    by,
+                    nexus,
+                    name,
+                    action,
+                };
+                self.enqueue(request, out);
             }
             ToHome::Cancel(ticket) => self.cancel(Requester::Shard(from, ticket), out),
             ToHome::Fenced(id) => self.acknowledged(from, id, Ack::Fence, out),
@@ -155,14 +184,34 @@ impl LuHome {
     /// `id` is the caller's. What a task or a nexus would hold ([`HomeAction::Range`],
     /// [`HomeAction::Ordered`], [`HomeAction::Reserve`]) has nobody to hold it, and is answered as done.
     pub fn submit(&mut self, id: u64, action: HomeAction, out: &mut Vec<Outgoing>) {
-        let by = Requester::Caller(id);
-        let nexus = None;
-        self.enqueue(Request { by, nexus, action }, out);
+        let request = Request {
+            by: Requester::Caller(id),
+            nexus: None,
+            name: None,
+            action,
+        };
+        self.enqueue(request, out);
     }
 
     /// Takes what has ended of what was submitted, with the caller's ids.
     pub fn take_completed(&mut self) -> impl Iterator<Item = (u64, ActionResult)> {
         mem::take(&mut self.completed).into_iter()
+    }
+
+    /// Takes what is to be made durable; [`saved`](Self::saved) is called for each when that has ended. There is one at a time.
+    pub fn take_saves(&mut self) -> impl Iterator<Item = Save> {
+        mem::take(&mut self.saves).into_iter()
+    }
+
+    /// What was to be made durable is, or cannot be: then everything stays as it was, and the command is refused.
+    pub fn saved(&mut self, id: FenceId, durable: bool, out: &mut Vec<Outgoing>) {
+        if let Some(running) = &mut self.reserve.current
+            && running.id == id
+            && matches!(running.phase, Phase::Saving)
+        {
+            running.phase = Phase::Saved(durable);
+            self.advance(LaneKind::Reserve, out);
+        }
     }
 
     fn enqueue(&mut self, request: Request, out: &mut Vec<Outgoing>) {
@@ -224,22 +273,47 @@ impl LuHome {
 
     /// Begins an action, unless it can be answered at once.
     fn start(&mut self, request: Request, out: &mut Vec<Outgoing>) -> Option<Running> {
-        let scope = match plan::plan(&self.snapshot, &request) {
+        let (scope, outcome) = match plan::plan(&self.snapshot, &request) {
             Plan::Answer(result) => {
                 self.answer(request.by, result, out);
                 return None;
             }
-            Plan::Fence(scope) => Some(scope),
-            Plan::Publish => None,
+            Plan::Fence(scope) => (Some(scope), None),
+            Plan::Publish => (None, None),
+            Plan::Reserve(outcome) => {
+                let scope = plan::fence_of(&self.snapshot, &request, &outcome);
+                (scope, Some(outcome))
+            }
         };
         self.last_fence += 1;
         let id = FenceId(self.last_fence);
-        let exempt = match request.by {
+        let persists = |one: &Outcome| one.next.persists() || self.snapshot.persistent.persists();
+        let save = outcome.as_ref().filter(|outcome| persists(outcome));
+        let save = save.map(|outcome| outcome.next.save());
+        let mut running = Running {
+            request,
+            id,
+            fence: None,
+            outcome,
+            saved: false,
+            phase: Phase::Saving,
+        };
+        match save {
+            Some(content) => self.saves.push(Save { id, content }),
+            None => self.raise(&mut running, scope, out),
+        }
+        Some(running)
+    }
+
+    /// Has the shards hold back what the action needs held back.
+    fn raise(&mut self, running: &mut Running, scope: Option<FenceScope>, out: &mut Vec<Outgoing>) {
+        let exempt = match running.request.by {
             Requester::Shard(shard, ticket) => Some((shard, ticket)),
             Requester::Caller(_) | Requester::Nobody => None,
         };
-        let fence = scope.map(|scope| Fence { id, scope, exempt });
-        let phase = match &fence {
+        let id = running.id;
+        running.fence = scope.map(|scope| Fence { id, scope, exempt });
+        running.phase = match &running.fence {
             Some(fence) => {
                 self.tell_all(&ToShard::Fence(fence.clone()), out);
                 Phase::Fencing(self.members.clone())
@@ -247,18 +321,25 @@ impl LuHome {
             // Without a fence there is nothing to wait for before it is published.
             None => Phase::Fencing(Vec::new()),
         };
-        Some(Running {
-            request,
-            id,
-            fence,
-            phase,
-        })
     }
 
     fn go_on(&mut self, running: &mut Running, out: &mut Vec<Outgoing>) -> Next {
         match &running.phase {
-            Phase::Fencing(_) | Phase::Granted if running.request.is_moot() => {
+            Phase::Fencing(_) | Phase::Granted if running.request.is_moot() && !running.saved => {
                 self.lift(running, out);
+                Next::Over
+            }
+            Phase::Saving => Next::Wait,
+            Phase::Saved(true) => {
+                let scope = (running.outcome.as_ref())
+                    .and_then(|outcome| plan::fence_of(&self.snapshot, &running.request, outcome));
+                running.saved = true;
+                self.raise(running, scope, out);
+                Next::Again
+            }
+            Phase::Saved(false) => {
+                let refusal = Refusal::Check(Sense::INSUFFICIENT_REGISTRATION_RESOURCES);
+                self.answer(running.request.by, ActionResult::Refused(refusal), out);
                 Next::Over
             }
             Phase::Fencing(waiting) if waiting.is_empty() => self.act(running, out),
@@ -280,8 +361,16 @@ impl LuHome {
             running.phase = Phase::Granted;
             return Next::Wait;
         }
-        // The other lanes may have published since the action was planned. They set nothing that it would be refused for.
-        let change = plan::change(&self.snapshot, &running.request);
+        // The other lanes may have published since the action was planned.
+        if let Some(refusal) = plan::refusal(&self.snapshot, &running.request) {
+            self.lift(running, out);
+            self.answer(running.request.by, ActionResult::Refused(refusal), out);
+            return Next::Over;
+        }
+        let change = match &running.outcome {
+            Some(outcome) => plan::change_by(&self.snapshot, outcome),
+            None => plan::change(&self.snapshot, &running.request),
+        };
         if change.snapshot.is_none() && change.attentions.is_empty() {
             running.phase = Phase::Publishing(Vec::new());
             return Next::Again;
@@ -323,6 +412,7 @@ impl LuHome {
     fn lane(&mut self, kind: LaneKind) -> &mut Lane {
         match kind {
             LaneKind::Abort => &mut self.abort,
+            LaneKind::Reserve => &mut self.reserve,
             LaneKind::Serial => &mut self.serial,
             LaneKind::Order => &mut self.order,
         }

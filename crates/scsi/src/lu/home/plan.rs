@@ -2,16 +2,24 @@
 //!
 //! Pure: the present snapshot in, a decision out.
 
+use std::sync::Arc;
+
 use block::StoreCaps;
 
 use super::super::UnitAttention;
 use super::super::fence::{FenceScope, Holds};
 use super::super::message::{ActionResult, AttentionScope, HomeAction, LuChange};
 use super::lane::{Request, Requester};
-use crate::snapshot::{LuCondition, LuSnapshot};
+use crate::persistent_reserve::{
+    Access, Asking, Outcome, PersistentReserveOut, Standing, carry_out,
+};
+use crate::sense::{Refusal, Sense};
+use crate::snapshot::{LuCondition, LuSnapshot, Reserved};
 
 /// What an action needs.
 pub(super) enum Plan {
+    /// First what this PERSISTENT RESERVE OUT comes to has to be made durable, where that is asked for.
+    Reserve(Outcome),
     /// Nothing: it is answered.
     Answer(ActionResult),
     /// A fence first.
@@ -29,16 +37,19 @@ pub(super) struct Change {
 
 /// What `request` needs, as the LU is `now`.
 pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
-    let holder = now.reservation;
+    let holder = match now.reserved {
+        Reserved::For(nexus) => Some(nexus),
+        _ => None,
+    };
     let is_holder = holder.is_some() && holder == request.nexus;
     let done = Plan::Answer(ActionResult::Done);
+    if let Some(refusal) = refusal(now, request) {
+        return Plan::Answer(ActionResult::Refused(refusal));
+    }
     match &request.action {
-        // SPC-2 "RESERVE(6) command": these conflict with the reservation of another.
-        HomeAction::Range { .. } | HomeAction::Reserve | HomeAction::ModeSelect(_)
-            if holder.is_some() && request.nexus.is_some() && !is_holder =>
-        {
-            Plan::Answer(ActionResult::ReservationConflict)
-        }
+        HomeAction::PersistentReserve(asked) => plan_persistent(now, request, asked),
+        // SPC-5 "Exceptions to SPC-2 RESERVE and RELEASE behavior": what was not refused is GOOD, and changes nothing.
+        HomeAction::Reserve | HomeAction::Release if now.persistent.registrants() > 0 => done,
         // These are held by a task or a nexus, and a caller is none.
         HomeAction::Range { .. } | HomeAction::Ordered | HomeAction::Reserve
             if matches!(request.by, Requester::Caller(_)) =>
@@ -75,13 +86,116 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
     }
 }
 
+/// Why `request` may not be carried out, as the LU is `now`: its checks were made on another worker, and before.
+pub(super) fn refusal(now: &LuSnapshot, request: &Request) -> Option<Refusal> {
+    let conflict = Some(Refusal::RESERVATION_CONFLICT);
+    let lost = Some(Sense::PERSISTENT_RESERVATION_INFORMATION_LOST.into());
+    let standing = || {
+        let name = request.name.as_ref();
+        name.map_or(Standing::NotRegistered, |name| {
+            now.persistent.standing(name)
+        })
+    };
+    // A caller that is no nexus is kept from nothing.
+    request.nexus?;
+    match (&request.action, now.reserved) {
+        // SPC-2 "RESERVE(6) command": these conflict with the reservation of another.
+        (
+            HomeAction::Range { .. } | HomeAction::Reserve | HomeAction::ModeSelect(_),
+            Reserved::For(holder),
+        ) if request.nexus != Some(holder) => conflict,
+        // SPC-2 "Reservations overview": and these with that of anybody.
+        (HomeAction::PersistentReserve(_), Reserved::For(_)) => conflict,
+        (HomeAction::ModeSelect(_), Reserved::Persistently(kind))
+            if Access::Writing.conflicts(kind, standing()) =>
+        {
+            conflict
+        }
+        (HomeAction::Reserve | HomeAction::Release | HomeAction::ModeSelect(_), Reserved::Lost) => {
+            lost
+        }
+        // SPC-2 "Reservations overview": a logical unit with registrations takes no RESERVE and RELEASE, but for what SPC-5
+        // "Exceptions to SPC-2 RESERVE and RELEASE behavior" excepts.
+        (HomeAction::Reserve | HomeAction::Release, reserved)
+            if now.persistent.registrants() > 0 =>
+        {
+            let excepted = match (reserved, standing()) {
+                (_, Standing::Holder) => true,
+                (Reserved::Persistently(kind), Standing::Registered) => kind.admits_registrants(),
+                _ => false,
+            };
+            conflict.filter(|_| !excepted)
+        }
+        _ => None,
+    }
+}
+
+/// What a PERSISTENT RESERVE OUT comes to.
+fn plan_persistent(now: &LuSnapshot, request: &Request, asked: &PersistentReserveOut) -> Plan {
+    // Only commands of a nexus ask for it.
+    let Some(nexus) = &request.name else {
+        return Plan::Answer(ActionResult::Done);
+    };
+    let asking = Asking {
+        now: &now.persistent,
+        nexus,
+        ports: &now.target_ports,
+        ptpl_capable: now.ptpl_capable,
+    };
+    match carry_out(&asking, asked) {
+        Err(refusal) => Plan::Answer(ActionResult::Refused(refusal)),
+        Ok(outcome) if *outcome.next == *now.persistent && outcome.aborted.is_none() => {
+            Plan::Answer(ActionResult::Done)
+        }
+        Ok(outcome) => Plan::Reserve(outcome),
+    }
+}
+
+/// The fence that an outcome needs: what was submitted by those that lose access has to be gone before the outcome counts.
+pub(super) fn fence_of(
+    now: &LuSnapshot,
+    request: &Request,
+    outcome: &Outcome,
+) -> Option<FenceScope> {
+    if let Some(nexuses) = &outcome.aborted {
+        let nexuses = Arc::clone(nexuses);
+        let cleared_by = request.nexus;
+        return Some(FenceScope::Preempt {
+            nexuses,
+            cleared_by,
+        });
+    }
+    let kind = (outcome.next.kind()).filter(|_| outcome.restricts(&now.persistent))?;
+    Some(hold(if kind.excludes_readers() {
+        Holds::Everything
+    } else {
+        Holds::Changes
+    }))
+}
+
+/// What an outcome changes.
+pub(super) fn change_by(now: &LuSnapshot, outcome: &Outcome) -> Change {
+    let next = now.clone().with_persistent(Arc::clone(&outcome.next));
+    let told = outcome.told.iter();
+    Change {
+        snapshot: Some(next),
+        attentions: told
+            .map(|(attention, names)| (*attention, AttentionScope::Named(Arc::clone(names))))
+            .collect(),
+    }
+}
+
 /// What `request` makes of the LU as it is `now`.
 pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
     let mut next = now.clone();
     let mut attentions = Vec::new();
     match &request.action {
-        HomeAction::Reserve => next.reservation = request.nexus,
-        HomeAction::Release | HomeAction::NexusLost(_) => next.reservation = None,
+        HomeAction::Reserve => {
+            if let Some(nexus) = request.nexus {
+                next.reserved = Reserved::For(nexus);
+            }
+        }
+        HomeAction::Release | HomeAction::NexusLost(_) => end_reserve(&mut next),
         HomeAction::ModeSelect(change) => next.mode = change.apply(now.mode),
         HomeAction::SetTimestamp(offset_ms) => {
             next.timestamp_offset_ms = Some(*offset_ms);
@@ -98,7 +212,7 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
         }
         HomeAction::LogicalUnitReset => {
             // SAM-5 "Logical unit reset"; SPC-2 "RESERVE(6) command": a reset ends the reservation.
-            next.reservation = None;
+            end_reserve(&mut next);
             next.mode = now.mode_defaults;
             attentions.push((UnitAttention::BusDeviceReset, AttentionScope::All));
         }
@@ -119,7 +233,10 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
             }
         }
         HomeAction::Establish(attention) => attentions.push((*attention, AttentionScope::All)),
-        HomeAction::Range { .. } | HomeAction::Ordered | HomeAction::ClearTaskSet => {}
+        HomeAction::Range { .. }
+        | HomeAction::Ordered
+        | HomeAction::ClearTaskSet
+        | HomeAction::PersistentReserve(_) => {}
     }
     let by_mode = matches!(
         request.action,
@@ -140,6 +257,13 @@ fn others(request: &Request) -> AttentionScope {
     request
         .nexus
         .map_or(AttentionScope::All, AttentionScope::AllBut)
+}
+
+/// Ends the reservation of a RESERVE command. Persistent ones stay.
+fn end_reserve(lu: &mut LuSnapshot) {
+    if let Reserved::For(_) = lu.reserved {
+        lu.reserved = Reserved::No;
+    }
 }
 
 fn plan_configuration(now: &LuSnapshot, change: &LuChange) -> Plan {

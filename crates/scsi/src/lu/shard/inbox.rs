@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::fence::{Fence, FenceScope};
+use super::super::fence::{Fence, FenceScope, Flight};
 use super::super::message::{Publication, ShardAction, ToHome, ToShard};
 use super::super::tasks::Task;
-use super::super::{ActionResult, NexusId, TaskKey, Ticket, UnitAttention};
+use super::super::{ActionResult, NexusId, NexusLu, TaskKey, Ticket, UnitAttention};
 use super::{Asked, AskedFor, LuShard, Membership, Raised};
+use crate::persistent_reserve::NexusName;
 use crate::snapshot::LuSnapshot;
 
 impl LuShard {
@@ -26,13 +27,14 @@ impl LuShard {
 
     pub(super) fn handle_welcome(&mut self, snapshot: &LuSnapshot, fences: Vec<Fence>) {
         self.membership = Membership::Joined;
-        self.snapshot = Arc::new(snapshot.clone());
+        self.renew(snapshot);
         self.statistics = snapshot.statistics.enter();
         for fence in fences {
             // Everything here is newer than the fence, and has been held.
             self.fences.push(Raised {
                 fence,
                 exempt: None,
+                preempted: Vec::new(),
                 mark: 0,
                 pending: 0,
                 acknowledged: true,
@@ -41,11 +43,21 @@ impl LuShard {
         self.wake_held();
     }
 
+    /// The LU is this now.
+    fn renew(&mut self, snapshot: &LuSnapshot) {
+        if !Arc::ptr_eq(&self.snapshot.persistent, &snapshot.persistent) {
+            for nexus in self.nexuses.values_mut() {
+                nexus.look_up(&snapshot.persistent);
+            }
+        }
+        self.snapshot = Arc::new(snapshot.clone());
+    }
+
     fn handle_publish(&mut self, publication: &Publication) {
-        self.snapshot = Arc::new(LuSnapshot::clone(&publication.snapshot));
+        self.renew(&publication.snapshot);
         for nexus in self.nexuses.values_mut() {
             for (attention, scope) in &publication.attentions {
-                if !scope.includes(nexus.id()) {
+                if !scope.includes(nexus) {
                     continue;
                 }
                 nexus.establish(*attention);
@@ -102,31 +114,37 @@ impl LuShard {
             .map(|asked| asked.key);
         let mark = match fence.scope {
             FenceScope::Drain => self.drain_mark(exempt),
-            FenceScope::Io { .. } | FenceScope::Abort { .. } => self.tasks.last_sequence(),
+            _ => self.tasks.last_sequence(),
         };
-        if let FenceScope::Abort { cleared_by } = fence.scope {
-            self.abort_all(cleared_by);
-        }
-        let counts = |key: TaskKey, task: &Task| match fence.scope {
-            FenceScope::Io { .. } => task
-                .flight
-                .is_some_and(|flight| exempt != Some(key) && fence.scope.concerns_io(&flight)),
-            FenceScope::Drain | FenceScope::Abort { .. } => {
-                exempt != Some(key) && task.sequence <= mark
+        let mut preempted = Vec::new();
+        match &fence.scope {
+            FenceScope::Io { .. } | FenceScope::Drain => {}
+            FenceScope::Abort { cleared_by } => self.abort(|_, _| true, *cleared_by),
+            FenceScope::Preempt {
+                nexuses,
+                cleared_by,
+            } => {
+                preempted = self.let_removal(nexuses);
+                let of_preempted =
+                    |key, task: &Task| exempt != Some(key) && preempted.contains(&task.nexus);
+                self.abort(of_preempted, *cleared_by);
             }
-        };
-        let pending = self
-            .tasks
-            .iter()
-            .filter(|(key, task)| counts(*key, task))
-            .count();
+        }
         let mut raised = Raised {
             fence,
             exempt,
+            preempted,
             mark,
-            pending,
+            pending: 0,
             acknowledged: false,
         };
+        let waits = |(key, task): &(TaskKey, &Task)| {
+            raised.waits_for_leaving(*key, task)
+                || task
+                    .flight
+                    .is_some_and(|flight| raised.waits_for_io(*key, task, &flight))
+        };
+        raised.pending = self.tasks.iter().filter(waits).count();
         raised.acknowledge_if_clear(&mut self.actions);
         self.fences.push(raised);
     }
@@ -143,11 +161,24 @@ impl LuShard {
         }
     }
 
-    fn abort_all(&mut self, cleared_by: Option<NexusId>) {
+    /// The nexuses of these names that are here. They prevent the removal of the medium no more (SPC-5 "Preempting and
+    /// aborting").
+    fn let_removal(&mut self, names: &[NexusName]) -> Vec<NexusId> {
+        let meant =
+            (self.nexuses.values_mut()).filter(|nexus| names.binary_search(nexus.name()).is_ok());
+        let allow = |nexus: &mut NexusLu| {
+            nexus.prevents_medium_removal = false;
+            nexus.id()
+        };
+        meant.map(allow).collect()
+    }
+
+    fn abort(&mut self, meant: impl Fn(TaskKey, &Task) -> bool, cleared_by: Option<NexusId>) {
         for (key, task) in self.tasks.iter_mut() {
-            if std::mem::replace(&mut task.aborted, true) {
+            if task.aborted || !meant(key, task) {
                 continue;
             }
+            task.aborted = true;
             self.actions.push(ShardAction::Abort(key));
             // SAM-5 "CLEAR TASK SET": the nexuses that lose commands to another are told.
             if let Some(by) = cleared_by
@@ -161,6 +192,28 @@ impl LuShard {
 }
 
 impl Raised {
+    /// Whether the acknowledgement waits until the task leaves.
+    pub(super) fn waits_for_leaving(&self, key: TaskKey, task: &Task) -> bool {
+        let before = task.sequence <= self.mark && self.exempt != Some(key);
+        before && self.fence.scope.waits_for_commands() && self.is_meant(task)
+    }
+
+    /// Whether it waits until this I/O of the task has left the store. Since the fence was raised none that concerns it was
+    /// admitted: what is in flight was there before.
+    pub(super) fn waits_for_io(&self, key: TaskKey, task: &Task, flight: &Flight) -> bool {
+        self.exempt != Some(key)
+            && self.fence.scope.concerns_io(flight)
+            && !self.waits_for_leaving(key, task)
+    }
+
+    /// Whether it is the nexus' commands that it waits for.
+    fn is_meant(&self, task: &Task) -> bool {
+        match self.fence.scope {
+            FenceScope::Preempt { .. } => self.preempted.contains(&task.nexus),
+            _ => true,
+        }
+    }
+
     pub(super) fn one_left(&mut self, actions: &mut Vec<ShardAction>) {
         self.pending = self.pending.saturating_sub(1);
         self.acknowledge_if_clear(actions);

@@ -20,6 +20,7 @@ use super::{
     ActionResult, NexusId, NexusLu, ShardId, ShardStatistics, TaskKey, Ticket, UnitAttention,
 };
 use crate::command::TaskAttribute;
+use crate::persistent_reserve::NexusName;
 use crate::snapshot::LuSnapshot;
 
 /// One worker's share of a logical unit. Only that worker touches it.
@@ -63,6 +64,8 @@ enum Membership {
 struct Raised {
     fence: Fence,
     exempt: Option<TaskKey>,
+    /// Whose commands it aborted, where it is not everybody's.
+    preempted: Vec<NexusId>,
     /// Tasks up to this sequence number were here before.
     mark: u64,
     /// Tasks, or I/O, that the acknowledgement still waits for.
@@ -189,10 +192,13 @@ impl LuShard {
     }
 
     /// A nexus begins to use the LU, with these unit attentions pending. One that is attached stays as it is.
-    pub fn attach_nexus(&mut self, nexus: NexusId, attentions: &[UnitAttention]) {
-        self.nexuses
-            .entry(nexus)
-            .or_insert_with(|| NexusLu::new(nexus, attentions));
+    pub fn attach_nexus(&mut self, nexus: NexusId, name: &NexusName, attentions: &[UnitAttention]) {
+        let reservations = &self.snapshot.persistent;
+        self.nexuses.entry(nexus).or_insert_with(|| {
+            let mut attached = NexusLu::new(nexus, name.clone(), attentions);
+            attached.look_up(reservations);
+            attached
+        });
     }
 
     /// A nexus is gone. Its tasks are aborted; when the last has left, the home releases what the nexus held, and then
@@ -260,8 +266,7 @@ impl LuShard {
             self.give_back(ticket);
         }
         for raised in &mut self.fences {
-            let holds_commands = raised.fence.scope.holds_commands();
-            if holds_commands && task.sequence <= raised.mark && raised.exempt != Some(key) {
+            if raised.waits_for_leaving(key, &task) {
                 raised.one_left(&mut self.actions);
             }
             // The key may come again for another task.
@@ -318,12 +323,14 @@ impl LuShard {
 
     /// The I/O of the task has left the store.
     pub fn io_done(&mut self, key: TaskKey) {
-        let Some(flight) = self.tasks.get_mut(key).and_then(|task| task.flight.take()) else {
+        let Some(task) = self.tasks.get_mut(key) else {
+            return;
+        };
+        let Some(flight) = task.flight.take() else {
             return;
         };
         for raised in &mut self.fences {
-            // Since the fence was raised none that concerns it was admitted: this one was here before, and is counted.
-            if raised.exempt != Some(key) && raised.fence.scope.concerns_io(&flight) {
+            if raised.waits_for_io(key, task, &flight) {
                 raised.one_left(&mut self.actions);
             }
         }
@@ -368,7 +375,7 @@ impl LuShard {
         }
         let ahead = task.attribute == TaskAttribute::HeadOfQueue;
         let held_by = |raised: &Raised| match raised.fence.scope {
-            FenceScope::Io { .. } => false,
+            FenceScope::Io { .. } | FenceScope::Preempt { .. } => false,
             FenceScope::Drain => {
                 !ahead && raised.exempt != Some(key) && task.sequence > raised.mark
             }

@@ -73,9 +73,14 @@ impl LuShard {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.requests.insert(ticket, Asked { key, what });
+        let named = nexus.filter(|_| action.depends_on_reservation());
+        let name = named
+            .and_then(|nexus| self.nexuses.get(&nexus))
+            .map(|nexus| nexus.name().clone());
         let request = ToHome::Request {
             ticket,
             nexus,
+            name,
             action,
         };
         self.actions.push(ShardAction::ToHome(request));

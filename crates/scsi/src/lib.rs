@@ -10,6 +10,8 @@
 //! Choices within the standards, all of them told to initiators where there is a field for it:
 //! - SIMPLE, ORDERED and HEAD OF QUEUE are served (ORDERED alone in the task set), ACA is refused (NORMACA 0); TAS and
 //!   QERR are 0.
+//! - Every type and service action of persistent reservations. TransportIDs name initiator ports, not devices, and ALL_TG_PT makes a
+//!   registration for each target port. A reservation also counts for commands that were under way when it was made.
 //! - No protection information, no saved mode pages, no removable medium, no power conditions: START STOP UNIT flushes,
 //!   but the LU stays ready for its other initiators.
 //! - An ORWRITE longer than a window is one uninterrupted series for each window of it, so that others never wait for an

@@ -88,7 +88,7 @@ impl TransportId {
         let Some(text) = rest.get(..additional).filter(|_| whole) else {
             return Err(Sense::parameter_byte(after(2)));
         };
-        let port = Self::of_text(text).ok_or(Sense::parameter_byte(after(4)))?;
+        let port = Self::of_text(text).ok_or_else(|| Sense::parameter_byte(after(4)))?;
         Ok((port, HEADER_BYTES + additional))
     }
 
@@ -125,7 +125,7 @@ mod tests {
     const ISID: [u8; 6] = [0x00, 0x02, 0x3d, 0x00, 0x00, 0x1f];
 
     fn raw(first: u8, text: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![first, 0, 0, text.len() as u8];
+        let mut bytes = vec![first, 0, 0, u8::try_from(text.len()).unwrap()];
         bytes.extend_from_slice(text);
         bytes
     }

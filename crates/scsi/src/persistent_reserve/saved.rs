@@ -2,7 +2,8 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 8 | `QNTNPR`, and the version as a 16-bit number |
+//! | 8 | `QUINTRSV` |
+//! | 4 | version, 1 |
 //! | 1 | TYPE of the reservation; 0: there is none |
 //! | 1 | 0 |
 //! | 2 | place of its holder among the registrations, from 0; FFFFh: none, or all registrants |
@@ -10,7 +11,7 @@
 //! | | for each: key (8), relative target port identifier (2), length of the TransportID (2), the TransportID |
 //! | 4 | CRC-32C of all that stands before |
 //!
-//! Numbers are big-endian. SPC-5 r22 "Preserving persistent reservations and registrations through power loss" says what is
+//! Numbers are little-endian, but for what the TransportID has. SPC-5 r22 "Preserving persistent reservations and registrations through power loss" says what is
 //! kept; PRgeneration is not.
 
 use std::fmt;
@@ -18,8 +19,8 @@ use std::fmt;
 use super::registrations::{PersistentReservation, Registration};
 use super::{MAX_REGISTRATIONS, NexusName, PersistentReservations, ReservationType, TransportId};
 
-const MAGIC: &[u8; 6] = b"QNTNPR";
-const VERSION: u16 = 1;
+const MAGIC: &[u8; 8] = b"QUINTRSV";
+const VERSION: u32 = 1;
 const NO_HOLDER: u16 = u16::MAX;
 const SUM_BYTES: usize = 4;
 
@@ -29,7 +30,7 @@ pub enum SavedError {
     /// It is damaged.
     Damaged,
     /// It has a version that this program does not know.
-    Version(u16),
+    Version(u32),
 }
 
 impl fmt::Display for SavedError {
@@ -56,7 +57,7 @@ impl PersistentReservations {
             return None;
         }
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.push(self.kind().map_or(0, ReservationType::code));
         bytes.push(0);
         let held = self.reservation.as_ref();
@@ -67,18 +68,18 @@ impl PersistentReservations {
         });
         // There are fewer registrations than FFFFh, and fewer bytes in a TransportID.
         let number = |n: usize| u16::try_from(n).unwrap_or(NO_HOLDER);
-        bytes.extend_from_slice(&at.map_or(NO_HOLDER, number).to_be_bytes());
+        bytes.extend_from_slice(&at.map_or(NO_HOLDER, number).to_le_bytes());
         let count = u32::from(number(self.registrations.len()));
-        bytes.extend_from_slice(&count.to_be_bytes());
+        bytes.extend_from_slice(&count.to_le_bytes());
         for one in &self.registrations {
             let id = one.nexus.initiator.as_bytes();
-            bytes.extend_from_slice(&one.key.to_be_bytes());
-            bytes.extend_from_slice(&one.nexus.target_port.to_be_bytes());
-            bytes.extend_from_slice(&number(id.len()).to_be_bytes());
+            bytes.extend_from_slice(&one.key.to_le_bytes());
+            bytes.extend_from_slice(&one.nexus.target_port.to_le_bytes());
+            bytes.extend_from_slice(&number(id.len()).to_le_bytes());
             bytes.extend_from_slice(id);
         }
         let sum = crc_fast::crc32_iscsi(&bytes);
-        bytes.extend_from_slice(&sum.to_be_bytes());
+        bytes.extend_from_slice(&sum.to_le_bytes());
         Some(bytes)
     }
 
@@ -89,9 +90,9 @@ impl PersistentReservations {
     pub fn restore(bytes: &[u8]) -> Result<Self, SavedError> {
         let version = bytes
             .strip_prefix(MAGIC)
-            .and_then(|rest| rest.first_chunk::<2>())
+            .and_then(|rest| rest.first_chunk::<4>())
             .ok_or(SavedError::Damaged)?;
-        let version = u16::from_be_bytes(*version);
+        let version = u32::from_le_bytes(*version);
         if version != VERSION {
             return Err(SavedError::Version(version));
         }
@@ -101,15 +102,15 @@ impl PersistentReservations {
 
 fn restore(bytes: &[u8]) -> Option<PersistentReservations> {
     let (content, sum) = bytes.split_last_chunk::<SUM_BYTES>()?;
-    if crc_fast::crc32_iscsi(content) != u32::from_be_bytes(*sum) {
+    if crc_fast::crc32_iscsi(content) != u32::from_le_bytes(*sum) {
         return None;
     }
     let mut left = content.get(MAGIC.len() + size_of_val(&VERSION)..)?;
     let [kind, 0] = take::<2>(&mut left)? else {
         return None;
     };
-    let holder = u16::from_be_bytes(take(&mut left)?);
-    let count = usize::try_from(u32::from_be_bytes(take(&mut left)?)).ok()?;
+    let holder = u16::from_le_bytes(take(&mut left)?);
+    let count = usize::try_from(u32::from_le_bytes(take(&mut left)?)).ok()?;
     if count > MAX_REGISTRATIONS {
         return None;
     }
@@ -153,9 +154,9 @@ fn reservation(
 }
 
 fn registration(left: &mut &[u8]) -> Option<Registration> {
-    let key = u64::from_be_bytes(take(left)?);
-    let target_port = u16::from_be_bytes(take(left)?);
-    let length = usize::from(u16::from_be_bytes(take(left)?));
+    let key = u64::from_le_bytes(take(left)?);
+    let target_port = u16::from_le_bytes(take(left)?);
+    let length = usize::from(u16::from_le_bytes(take(left)?));
     let (id, rest) = left.split_at_checked(length)?;
     *left = rest;
     let (initiator, bytes) = TransportId::parse(id, 0).ok()?;

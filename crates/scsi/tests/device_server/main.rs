@@ -13,6 +13,7 @@ mod log;
 mod missing;
 mod mode;
 mod or_write;
+mod persistent;
 mod random;
 mod reports;
 mod rig;

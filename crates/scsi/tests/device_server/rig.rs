@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use block::{BlockCount, Geometry, IoError, Lba, MapRun, StoreCaps};
 use scsi::lu::{
-    ActionResult, HomeAction, LuHome, LuShard, NexusId, ShardAction, ShardId, TaskKey, ToShard,
+    ActionResult, HomeAction, LuHome, LuShard, NexusId, Save, ShardAction, ShardId, TaskKey,
+    ToShard,
 };
 use scsi::{
     Cdb, Command, Done, Io, LuIdentity, LuSnapshot, LunView, MAP_BYTES, NexusName, ReadInto,
@@ -38,6 +39,9 @@ pub(crate) struct Rig {
     pub(crate) saves: Vec<Option<Vec<u8>>>,
     /// Nothing can be made durable.
     pub(crate) fail_saves: bool,
+    /// What is to be made durable waits for [`Rig::save_held`].
+    pub(crate) hold_saves: bool,
+    held_saves: Vec<Save>,
 }
 
 /// A clock that stands.
@@ -152,6 +156,8 @@ impl Rig {
             events: VecDeque::new(),
             saves: Vec::new(),
             fail_saves: false,
+            hold_saves: false,
+            held_saves: Vec::new(),
         };
         rig.settle();
         rig.shard.attach_nexus(ONE, &name_of(ONE), &[]);
@@ -203,13 +209,24 @@ impl Rig {
 
     /// Makes durable what the home wants durable.
     fn save(&mut self, out: &mut Vec<(ShardId, ToShard)>) {
-        let saves: Vec<_> = self.home.take_saves().collect();
-        for save in saves {
+        self.held_saves.extend(self.home.take_saves());
+        if self.hold_saves {
+            return;
+        }
+        for save in std::mem::take(&mut self.held_saves) {
             if !self.fail_saves {
                 self.saves.push(save.content);
             }
             self.home.saved(save.id, !self.fail_saves, out);
         }
+    }
+
+    /// Makes durable what was held.
+    pub(crate) fn save_held(&mut self) {
+        let mut out = Vec::new();
+        self.save(&mut out);
+        let actions = self.deliver(out);
+        self.carry_out(actions.into());
     }
 
     fn deliver(&mut self, messages: Vec<(ShardId, ToShard)>) -> Vec<ShardAction> {

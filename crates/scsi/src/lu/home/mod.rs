@@ -18,16 +18,17 @@
 
 mod lane;
 mod plan;
+mod save;
 
 use std::mem;
 use std::sync::Arc;
 
 use self::lane::{Ack, Lane, LaneKind, Phase, Request, Requester, Running};
 use self::plan::Plan;
+pub use self::save::Save;
 use super::fence::{Fence, FenceScope};
 use super::message::{ActionResult, HomeAction, Outgoing, Publication, ToHome, ToShard};
 use super::{FenceId, ShardId};
-use crate::persistent_reserve::Outcome;
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
 
@@ -43,15 +44,6 @@ pub struct LuHome {
     order: Lane,
     completed: Vec<(u64, ActionResult)>,
     saves: Vec<Save>,
-}
-
-/// Persistent reservations to be made durable before anybody sees them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Save {
-    /// To be named in [`LuHome::saved`].
-    pub id: FenceId,
-    /// What is to be found after a loss of power; `None`: nothing.
-    pub content: Option<Vec<u8>>,
 }
 
 /// What follows for the lane.
@@ -198,22 +190,6 @@ impl LuHome {
         mem::take(&mut self.completed).into_iter()
     }
 
-    /// Takes what is to be made durable; [`saved`](Self::saved) is called for each when that has ended. There is one at a time.
-    pub fn take_saves(&mut self) -> impl Iterator<Item = Save> {
-        mem::take(&mut self.saves).into_iter()
-    }
-
-    /// What was to be made durable is, or cannot be: then everything stays as it was, and the command is refused.
-    pub fn saved(&mut self, id: FenceId, durable: bool, out: &mut Vec<Outgoing>) {
-        if let Some(running) = &mut self.reserve.current
-            && running.id == id
-            && matches!(running.phase, Phase::Saving)
-        {
-            running.phase = Phase::Saved(durable);
-            self.advance(LaneKind::Reserve, out);
-        }
-    }
-
     fn enqueue(&mut self, request: Request, out: &mut Vec<Outgoing>) {
         let kind = LaneKind::of(&request.action);
         self.lane(kind).waiting.push_back(request);
@@ -287,9 +263,7 @@ impl LuHome {
         };
         self.last_fence += 1;
         let id = FenceId(self.last_fence);
-        let persists = |one: &Outcome| one.next.persists() || self.snapshot.persistent.persists();
-        let save = outcome.as_ref().filter(|outcome| persists(outcome));
-        let save = save.map(|outcome| outcome.next.save());
+        let save = outcome.as_ref().and_then(|one| self.to_save(one));
         let mut running = Running {
             request,
             id,

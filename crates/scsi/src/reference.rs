@@ -18,13 +18,14 @@ const COMMANDS: &str = "
 
 *Reserved*: served although another initiator has reserved the logical unit (SPC-2 RESERVE). *Always*: served whatever else is
 wrong, with a unit attention pending or for a LUN that is not there. *Medium*: NOT READY while the store is not there. *Writes*:
-DATA PROTECT while the logical unit or the LUN is write protected. *Timeout*: the recommended command timeout, in seconds.
+DATA PROTECT while the logical unit or the LUN is write protected. *Lost*: served while persistent reservations that were saved
+cannot be read. *Counts as*: what it is to a persistent reservation of another. *Timeout*: the recommended command timeout, in seconds.
 
 *CDB usage*: the CDB's bytes in hexadecimal, with ones where the device server looks; a bit set anywhere else is INVALID FIELD IN
 CDB with a pointer to it.
 
-| Command | Code | Served | Timeout | CDB usage |
-|---|---|---|---|---|
+| Command | Code | Served | Counts as | Timeout | CDB usage |
+|---|---|---|---|---|---|
 ";
 
 const MODE: &str = "
@@ -84,6 +85,7 @@ fn command(page: &mut String, row: &Row) {
     let served = [
         (rules.always, "always"),
         (rules.while_reserved && !rules.always, "reserved"),
+        (rules.while_lost && !rules.always, "lost"),
         (rules.medium, "medium"),
         (rules.writes, "writes"),
     ];
@@ -97,9 +99,10 @@ fn command(page: &mut String, row: &Row) {
         .collect();
     let _written = writeln!(
         page,
-        "| {} | {code} | {} | {} | `{}` |",
+        "| {} | {code} | {} | {} | {} | `{}` |",
         row.name,
         served.join(", "),
+        rules.access.word(),
         row.timeout_seconds,
         usage.join(" ")
     );

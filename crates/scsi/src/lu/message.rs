@@ -60,7 +60,12 @@ impl HomeAction {
     pub(super) fn depends_on_reservation(&self) -> bool {
         matches!(
             self,
-            Self::Reserve | Self::Release | Self::PersistentReserve(_) | Self::ModeSelect(_)
+            Self::Reserve
+                | Self::Release
+                | Self::PersistentReserve(_)
+                | Self::ModeSelect(_)
+                | Self::ResetLog
+                | Self::SetTimestamp(_)
         )
     }
 }

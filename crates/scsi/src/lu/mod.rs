@@ -49,4 +49,6 @@ mod lab;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod persistent_tests;
+#[cfg(test)]
 mod tests;

@@ -58,6 +58,18 @@ const TABLE: [Row; 3] = [
 ];
 
 impl Access {
+    /// For people.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Free => "",
+            Self::Reading => "read",
+            Self::Writing => "write",
+            Self::StartStop => "write, where it stops",
+            Self::Prevent => "write, where it prevents",
+            Self::Reserving => "reservation",
+        }
+    }
+
     /// The kind of this very command: for some it depends on the CDB.
     pub(crate) fn of(self, cdb: &Cdb) -> Self {
         match self {

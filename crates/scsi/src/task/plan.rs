@@ -20,7 +20,7 @@ use crate::command::{Cdb, Command};
 use crate::limits;
 use crate::lu::{LuShard, UnitAttention};
 use crate::opcodes::{Handler, Layout, ListSize, Row};
-use crate::persistent_reserve::{self, ServiceAction};
+use crate::persistent_reserve::{ServiceAction, persistent_reserve_in};
 use crate::reports::{self, Asked, Reported};
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::{LuCondition, LuSnapshot};
@@ -93,9 +93,7 @@ pub(super) fn plan(
             Done::status(Status::Good)
         }
         Handler::TestUnitReady => Done::status(Status::Good),
-        Handler::PersistentReserveIn(report) => {
-            persistent_reserve::persistent_reserve_in(report, &asked, out)?
-        }
+        Handler::PersistentReserveIn(report) => persistent_reserve_in(report, &asked, out)?,
         Handler::PersistentReserveOut(action) => return reserve_out(action, command),
         Handler::SendDiagnostic | Handler::WriteBuffer | Handler::SetTimestamp => {
             return List::plan(row.handler, command).map(list_plan);

@@ -163,6 +163,11 @@ proptest! {
         let strays = strays(&usage);
         let (at, bit) = strays[stray.index(strays.len())];
         cdb[at] |= 1 << bit;
+        // A service action with one bit more may be another one.
+        let is_another = |other: &Usage| {
+            other.0[..1] == cdb[..1] && other.0[1] & 0x1f == cdb[1] & 0x1f && other.0 != usage.0
+        };
+        prop_assume!(!commands().iter().any(is_another));
         let run = Rig::with(caps(512, 300)).run(&cdb, Data::In(0));
         let sense = run.done.sense.unwrap();
         prop_assert_eq!((sense.asc, sense.ascq), (0x24, 0));

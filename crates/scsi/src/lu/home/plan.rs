@@ -101,19 +101,28 @@ pub(super) fn refusal(now: &LuSnapshot, request: &Request) -> Option<Refusal> {
     match (&request.action, now.reserved) {
         // SPC-2 "RESERVE(6) command": these conflict with the reservation of another.
         (
-            HomeAction::Range { .. } | HomeAction::Reserve | HomeAction::ModeSelect(_),
+            HomeAction::Range { .. }
+            | HomeAction::Reserve
+            | HomeAction::ModeSelect(_)
+            | HomeAction::ResetLog
+            | HomeAction::SetTimestamp(_),
             Reserved::For(holder),
         ) if request.nexus != Some(holder) => conflict,
         // SPC-2 "Reservations overview": and these with that of anybody.
         (HomeAction::PersistentReserve(_), Reserved::For(_)) => conflict,
-        (HomeAction::ModeSelect(_), Reserved::Persistently(kind))
+        (HomeAction::ModeSelect(_) | HomeAction::SetTimestamp(_), Reserved::Persistently(kind))
             if Access::Writing.conflicts(kind, standing()) =>
         {
             conflict
         }
-        (HomeAction::Reserve | HomeAction::Release | HomeAction::ModeSelect(_), Reserved::Lost) => {
-            lost
-        }
+        (
+            HomeAction::Reserve
+            | HomeAction::Release
+            | HomeAction::ModeSelect(_)
+            | HomeAction::ResetLog
+            | HomeAction::SetTimestamp(_),
+            Reserved::Lost,
+        ) => lost,
         // SPC-2 "Reservations overview": a logical unit with registrations takes no RESERVE and RELEASE, but for what SPC-5
         // "Exceptions to SPC-2 RESERVE and RELEASE behavior" excepts.
         (HomeAction::Reserve | HomeAction::Release, reserved)

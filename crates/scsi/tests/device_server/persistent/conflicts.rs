@@ -12,9 +12,11 @@ const AS_READ: Row = [false, true, false, false, true];
 const AS_WRITE: Row = [true, true, false, true, true];
 
 /// Commands as they stand in the standards. What they come to besides does not matter here.
+#[rustfmt::skip]
 const ROWS: &[(&[u8], Row)] = &[
     (&[0x00, 0, 0, 0, 0, 0], ALLOWED),
     (&[0x03, 0, 0, 0, 18, 0], ALLOWED),
+    (&[0x04, 0, 0, 0, 0, 0], AS_WRITE),
     (&[0x08, 0, 0, 0, 1, 0], AS_READ),
     (&[0x0a, 0, 0, 0, 1, 0], AS_WRITE),
     (&[0x12, 0, 0, 0, 36, 0], ALLOWED),
@@ -22,6 +24,7 @@ const ROWS: &[(&[u8], Row)] = &[
     (&[0x1a, 0, 0x3f, 0, 4, 0], AS_READ),
     (&[0x1b, 0, 0, 0, 0x01, 0], ALLOWED),
     (&[0x1b, 0, 0, 0, 0x00, 0], AS_WRITE),
+    (&[0x1c, 0x01, 0, 0, 4, 0], AS_READ),
     (&[0x1d, 0x04, 0, 0, 0, 0], AS_WRITE),
     (&[0x1e, 0, 0, 0, 0, 0], ALLOWED),
     (&[0x1e, 0, 0, 0, 1, 0], AS_WRITE),
@@ -32,55 +35,38 @@ const ROWS: &[(&[u8], Row)] = &[
     (&[0x2f, 0, 0, 0, 0, 0, 0, 0, 1, 0], AS_READ),
     (&[0x34, 0, 0, 0, 0, 0, 0, 0, 1, 0], AS_READ),
     (&[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], AS_WRITE),
+    (&[0x37, 0, 0x18, 0, 0, 0, 0, 0, 4, 0], AS_READ),
+    (&[0x3b, 0x0a, 0, 0, 0, 0, 0, 0, 4, 0], AS_WRITE),
+    (&[0x3c, 0x0b, 0, 0, 0, 0, 0, 0, 4, 0], AS_READ),
     (&[0x41, 0, 0, 0, 0, 0, 0, 0, 1, 0], AS_WRITE),
     (&[0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0], AS_WRITE),
+    (&[0x4c, 0x02, 0, 0, 0, 0, 0, 0, 0, 0], AS_WRITE),
+    (&[0x4d, 0, 0x40, 0, 0, 0, 0, 0, 64, 0], ALLOWED),
     (&[0x55, 0x10, 0, 0, 0, 0, 0, 0, 0, 0], AS_WRITE),
     (&[0x5a, 0, 0x3f, 0, 0, 0, 0, 0, 8, 0], AS_READ),
     (&[0x5e, 0, 0, 0, 0, 0, 0, 0, 8, 0], ALLOWED),
-    (
-        &[0x88, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0],
-        AS_READ,
-    ),
-    (
-        &[0x89, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        AS_WRITE,
-    ),
-    (
-        &[0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0],
-        AS_WRITE,
-    ),
-    (
-        &[0x8e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0],
-        AS_WRITE,
-    ),
-    (
-        &[0x8f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0],
-        AS_READ,
-    ),
-    (
-        &[0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0],
-        AS_READ,
-    ),
-    (
-        &[0x91, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        AS_WRITE,
-    ),
-    (
-        &[0x93, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0],
-        AS_WRITE,
-    ),
-    (
-        &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0],
-        ALLOWED,
-    ),
+    (&[0x88, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_READ),
+    (&[0x89, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], AS_WRITE),
+    (&[0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_WRITE),
+    (&[0x8b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_WRITE),
+    (&[0x8e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_WRITE),
+    (&[0x8f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_READ),
+    (&[0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_READ),
+    (&[0x91, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], AS_WRITE),
+    (&[0x93, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_WRITE),
+    (&[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0], ALLOWED),
+    (&[0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0], AS_READ),
     (&[0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0], ALLOWED),
     (&[0xa3, 0x0a, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0], ALLOWED),
     (&[0xa3, 0x0c, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0], AS_READ),
     (&[0xa3, 0x0d, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0], AS_READ),
+    (&[0xa3, 0x0f, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0], ALLOWED),
+    (&[0xa4, 0x0f, 0, 0, 0, 0, 0, 0, 0, 12, 0, 0], AS_WRITE),
     (&[0xa8, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_READ),
     (&[0xaa, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_WRITE),
     (&[0xae, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_WRITE),
     (&[0xaf, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], AS_READ),
+    (&[0xb7, 0x18, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0], AS_READ),
 ];
 
 /// Commands whose rows are elsewhere: RESERVE, RELEASE, PERSISTENT RESERVE OUT.
@@ -110,7 +96,9 @@ fn command_under_each_reservation_is_allowed_or_not_as_its_row_has_it() {
     for (kind, nexus, column) in cases {
         for (cdb, row) in ROWS {
             let mut rig = held(kind);
-            let writes = [0x0a, 0x2a, 0x2e, 0x41, 0x8a, 0x8e, 0x93, 0xaa, 0xae];
+            let writes = [
+                0x0a, 0x2a, 0x2e, 0x3b, 0x41, 0x8a, 0x8b, 0x8e, 0x93, 0xa4, 0xaa, 0xae,
+            ];
             let data = if writes.contains(&cdb[0]) {
                 Data::Out(&[0; 512])
             } else {

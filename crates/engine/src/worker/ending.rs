@@ -313,6 +313,7 @@ impl SessionLink {
             return self.end(EndReason::NotContinued, false, units, cx);
         }
         self.cut_off_leaving(units, cx);
+        self.look_at_depth(cx);
         self.look_at_flushes(units, cx);
         for c in self.connections.places() {
             if self.is_stuck(c, cx) {
@@ -378,6 +379,7 @@ impl SessionLink {
             .map(|one| one.deadline)
             .chain(self.draining)
             .chain(self.waits_until)
+            .chain(self.depth.deadline())
             .chain(joining);
         let at = self
             .proto

@@ -8,6 +8,7 @@ mod change;
 mod connection;
 mod control;
 mod cx;
+mod depth;
 mod drain;
 mod ending;
 mod io;

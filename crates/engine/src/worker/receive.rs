@@ -150,6 +150,7 @@ impl SessionLink {
     fn command(&mut self, event: &CommandEvent, units: &mut Units, cx: &mut Cx) {
         cx.counters.commands.add(1);
         count(&self.record.counters.commands, 1);
+        self.watch_window(cx);
         let bytes = event.expected_data_transfer_length;
         let command = Command {
             cdb: Cdb::new(event.cdb.as_slice()),
@@ -168,6 +169,13 @@ impl SessionLink {
                 self.proto.discard_data(event.task);
             }
             return self.answer(event.task, &Done::status(Status::Busy), None, cx);
+        }
+        if self.depth.holds_back(entry.unit) {
+            if event.brings_data() {
+                self.proto.discard_data(event.task);
+            }
+            cx.counters.task_set_full.add(1);
+            return self.answer(event.task, &Done::status(Status::TaskSetFull), None, cx);
         }
         if unit.offline {
             if event.brings_data() {

@@ -60,6 +60,8 @@ pub(super) struct SessionLink {
     /// Units that it may not use any more, with tasks still in them.
     pub(super) leaving: BTreeMap<u32, LeavingUnit>,
     pub(super) tasks: Vec<Option<Task>>,
+    /// Whether a unit that does not answer fills its command window.
+    pub(super) depth: super::depth::Depth,
     pub(super) serial: u32,
     /// Payload memory of its tasks, in bytes.
     pub(super) held_bytes: usize,
@@ -177,6 +179,7 @@ impl SessionLink {
             end_reason: "",
             leaving: BTreeMap::new(),
             tasks: Vec::new(),
+            depth: super::depth::Depth::default(),
             serial: 0,
             held_bytes: 0,
             attached: BTreeSet::new(),

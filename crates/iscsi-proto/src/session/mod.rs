@@ -59,7 +59,7 @@ mod window;
 
 use core::time::Duration;
 
-use iscsi_wire::{Itt, Ttt};
+use iscsi_wire::{Itt, SerialNumber, Ttt};
 
 pub use connections::{JoinError, MAX_CONNECTIONS};
 pub use counters::SessionCounters;
@@ -150,6 +150,25 @@ impl Session {
             .iter()
             .filter(|(_, task)| !task.internal)
             .map(|(id, _)| id)
+    }
+
+    /// MaxCmdSN, where the command window is closed: nothing numbered may come before an answer. It grows with the next one.
+    #[must_use]
+    pub fn closed_window(&self) -> Option<SerialNumber> {
+        let closed = self.window.is_closed();
+        closed.then_some(self.window.max_cmd_sn())
+    }
+
+    /// How many numbered requests may be unanswered.
+    #[must_use]
+    pub const fn window_width(&self) -> u32 {
+        self.window.width()
+    }
+
+    /// Lets more or fewer numbered requests be unanswered, at least 1. A wider window is open at once, and the initiator is told; a
+    /// narrower one closes as answers are given (RFC 7143 §4.2.2.1: MaxCmdSN never moves back).
+    pub fn resize_window(&mut self, width: u16) {
+        self.window.resize(u32::from(width.max(1)));
     }
 
     /// The Initiator Task Tag of an outstanding task, for logs.

@@ -17,6 +17,8 @@ pub(crate) struct CommandWindow {
     width: u32,
     /// Answers that MaxCmdSN has not grown by yet.
     credits: u32,
+    /// Answers that MaxCmdSN will not grow by: the window was narrowed, and MaxCmdSN never moves back.
+    debt: u32,
     /// In CmdSN order; at most as many as the window is wide. Those below `exp_cmd_sn` are due.
     held: Vec<Held>,
 }
@@ -69,6 +71,7 @@ impl CommandWindow {
             max_cmd_sn,
             width,
             credits: 0,
+            debt: 0,
             held: Vec::new(),
         }
     }
@@ -78,15 +81,16 @@ impl CommandWindow {
         exp_cmd_sn: SerialNumber,
         max_cmd_sn: SerialNumber,
         width: u32,
-        credits: u32,
+        (credits, debt): (u32, u32),
     ) -> Option<Self> {
         let span = max_cmd_sn.next().distance_from(exp_cmd_sn);
-        let legal = span <= width && credits <= width;
+        let legal = span <= width.saturating_add(debt) && credits <= width;
         legal.then(|| Self {
             exp_cmd_sn,
             max_cmd_sn,
             width,
             credits,
+            debt,
             held: Vec::new(),
         })
     }
@@ -97,6 +101,30 @@ impl CommandWindow {
 
     pub(crate) const fn credits(&self) -> u32 {
         self.credits
+    }
+
+    pub(crate) const fn debt(&self) -> u32 {
+        self.debt
+    }
+
+    /// Whether nothing more may come before an answer.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.max_cmd_sn.next() == self.exp_cmd_sn
+    }
+
+    /// Makes it wider or narrower. A wider one is open for that many more at once; a narrower one closes as answers are given, since
+    /// MaxCmdSN never moves back (RFC 7143 §4.2.2.1).
+    pub(crate) fn resize(&mut self, width: u32) {
+        let wider = width.saturating_sub(self.width);
+        let narrower = self.width.saturating_sub(width);
+        self.width = width;
+        let forgiven = wider.min(self.debt);
+        self.debt -= forgiven;
+        self.credits += wider - forgiven;
+        let paid = narrower.min(self.credits);
+        self.credits -= paid;
+        self.debt += narrower - paid;
+        self.grow();
     }
 
     pub(crate) const fn exp_cmd_sn(&self) -> SerialNumber {
@@ -188,6 +216,10 @@ impl CommandWindow {
 
     /// A numbered request has its answer: one more may come.
     pub(crate) fn release(&mut self) {
+        if self.debt > 0 {
+            self.debt -= 1;
+            return;
+        }
         self.credits = self.credits.saturating_add(1).min(self.width);
         self.grow();
     }
@@ -299,6 +331,30 @@ mod tests {
         window.accept(SerialNumber(5), command(1));
         assert_eq!(window.take_due(), Some(HeldRequest::Nothing));
         assert_eq!(window.exp_cmd_sn(), SerialNumber(7));
+    }
+
+    #[test]
+    fn resize_opens_at_once_and_closes_by_answers() {
+        let mut window = window(5, 8);
+        for cmd_sn in 5..=8 {
+            window.accept(SerialNumber(cmd_sn), HeldRequest::Nothing);
+        }
+        assert!(window.is_closed());
+        window.resize(6);
+        assert_eq!(window.max_cmd_sn(), SerialNumber(10));
+        window.accept(SerialNumber(9), HeldRequest::Nothing);
+        window.resize(4);
+        assert_eq!(window.max_cmd_sn(), SerialNumber(10), "it never moves back");
+        // Five are unanswered and one more may come: two answers bring nothing, the third one more.
+        window.release();
+        window.release();
+        assert_eq!(window.max_cmd_sn(), SerialNumber(10));
+        window.release();
+        assert_eq!(window.max_cmd_sn(), SerialNumber(11));
+        // Narrowed while answers are not used up: wide again at once.
+        window.resize(2);
+        window.resize(4);
+        assert_eq!(window.max_cmd_sn(), SerialNumber(11));
     }
 
     proptest! {

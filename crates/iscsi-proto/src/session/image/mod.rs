@@ -18,7 +18,7 @@ use super::{ConnectionIndex, MAX_CONNECTIONS, Session, TaskSlab};
 use crate::connection::{Connection, TextExchange};
 
 /// The encoding written here. Others are refused.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 
 /// Why bytes are not the image of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,7 @@ impl Session {
         out.u32(self.window.max_cmd_sn().0);
         out.u32(self.window.width());
         out.u32(self.window.credits());
+        out.u32(self.window.debt());
         out.u32(self.next_ttt.0);
         out.u32(self.next_handle);
         out.counters(&self.counters);
@@ -119,10 +120,10 @@ impl Session {
         let limits = input.limits()?;
         let exp_cmd_sn = SerialNumber(input.u32()?);
         let max_cmd_sn = SerialNumber(input.u32()?);
-        let (width, credits) = (input.u32()?, input.u32()?);
-        let window = CommandWindow::restore(exp_cmd_sn, max_cmd_sn, width, credits);
+        let (width, credits, debt) = (input.u32()?, input.u32()?, input.u32()?);
+        let window = CommandWindow::restore(exp_cmd_sn, max_cmd_sn, width, (credits, debt));
         let window = window
-            .filter(|_| width <= MAX_WINDOW)
+            .filter(|_| width <= MAX_WINDOW && debt <= MAX_WINDOW)
             .ok_or(ImageError::Invalid("window"))?;
         let mut session = Self {
             kind,
@@ -151,7 +152,7 @@ impl Session {
             }
         }
         session.read_tasks(&mut input)?;
-        let held = input.count(width as usize)?;
+        let held = input.count((width + debt) as usize)?;
         let held = (0..held)
             .map(|_| input.held())
             .collect::<Result<Vec<_>, _>>()?;
@@ -162,7 +163,7 @@ impl Session {
 
     fn read_tasks(&mut self, input: &mut Reader<'_>) -> Result<(), ImageError> {
         let allowances = usize::from(self.limits.immediate_allowance) * self.connections.len();
-        let places = self.window.width() as usize + allowances;
+        let places = (self.window.width() + self.window.debt()) as usize + allowances;
         for _ in 0..input.count(places)? {
             let id = super::TaskId(input.u32()?);
             let task = input.task(&self.params)?;

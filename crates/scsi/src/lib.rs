@@ -16,6 +16,8 @@
 //!   but the LU stays ready for its other initiators.
 //! - An ORWRITE longer than a window is one uninterrupted series for each window of it, so that others never wait for an
 //!   initiator that is slow to send.
+//! - A self-test goes on beside other commands, which are served and not told SELF-TEST IN PROGRESS; a FORMAT UNIT has
+//!   them wait, and they are not told FORMAT IN PROGRESS.
 //! - IMMED is taken and not used: the status comes when the work is done.
 //! - Of a READ or WRITE whose expected data transfer length is below that of the CDB, what the initiator takes is read,
 //!   and whole blocks of what it sends are written; the residual count tells the rest. Commands for which half of

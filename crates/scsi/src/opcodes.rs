@@ -182,7 +182,7 @@ pub(crate) static ROWS: &[Row] = &[
     row("MODE SENSE(6)", &[0x1a, 0x08, F, F, F, 0], LOOKS, Handler::ModeSense(ListSize::Six)),
     row("START STOP UNIT", &[0x1b, 0x01, 0, 0, 0x05, 0], SETS.with(Access::StartStop), Handler::StartStopUnit),
     row("RECEIVE DIAGNOSTIC RESULTS", &[0x1c, 0x01, F, F, F, 0], LOOKS, Handler::ReceiveDiagnostic),
-    row("SEND DIAGNOSTIC", &[0x1d, 0x14, 0, F, F, 0], SETS, Handler::SendDiagnostic),
+    slow(row("SEND DIAGNOSTIC", &[0x1d, 0xf4, 0, F, F, 0], SETS, Handler::SendDiagnostic)),
     row("PREVENT ALLOW MEDIUM REMOVAL", &[0x1e, 0, 0, 0, 0x01, 0], SETS.with(Access::Prevent), Handler::PreventAllow),
     row("READ CAPACITY(10)", &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], SIZES, Handler::ReadCapacity10),
     row("READ(10)", &blocks10(0x28, 0x1a), READS, Handler::Read(Layout::Ten)),
@@ -256,7 +256,7 @@ const fn row(name: &'static str, usage: &[u8], rules: Rules, handler: Handler) -
     full_row(None, name, usage, rules, handler)
 }
 
-/// The row of a command that is at work on all of the medium.
+/// The row of a command that may be at work on all of the medium.
 const fn slow(row: Row) -> Row {
     Row {
         timeout_seconds: 3600,
@@ -462,8 +462,6 @@ impl Row {
             (Handler::FormatUnit, 1, 6 | 7) => Sense::cdb_bit(1, 7),
             // POWER CONDITION.
             (Handler::StartStopUnit, 4, 4..=7) => Sense::cdb_bit(4, 7),
-            // SELF-TEST CODE.
-            (Handler::SendDiagnostic, 1, 5..=7) => Sense::cdb_bit(1, 7),
             _ => Sense::cdb_bit(byte, bit),
         }
     }

@@ -39,8 +39,10 @@ pub use message::{
 };
 pub use nexus::NexusLu;
 pub use shard::{Admit, EnterError, LuShard};
-pub(crate) use statistics::ShardStatistics;
-pub use statistics::{LuStatistics, LuTotals, Traffic, TrafficTotals};
+pub use statistics::{
+    LuStatistics, LuTotals, SelfTestCode, SelfTestResult, Traffic, TrafficTotals,
+};
+pub(crate) use statistics::{SELF_TESTS, ShardStatistics};
 
 #[cfg(test)]
 mod change_tests;

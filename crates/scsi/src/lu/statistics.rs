@@ -3,9 +3,38 @@
 //! Each shard counts for itself, on cache lines that nobody else writes; who wants to know adds up. The lock is taken when
 //! a shard comes and when somebody wants to know, not by a command.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use block::Lba;
+
+use crate::sense::Sense;
+
+/// SPC-5 "SELF-TEST CODE field": the self-tests there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SelfTestCode {
+    /// Foreground short self-test.
+    ForegroundShort = 0b101,
+    /// Foreground extended self-test.
+    ForegroundExtended = 0b110,
+}
+
+/// How a self-test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelfTestResult {
+    /// Which it was.
+    pub code: SelfTestCode,
+    /// When, as [`LunView::now`](crate::LunView::now) says.
+    pub at: Duration,
+    /// The block at which it failed, and how.
+    pub failure: Option<(Lba, Sense)>,
+}
+
+/// How many results of self-tests are kept: as many as the Self-Test Results log page has.
+pub(crate) const SELF_TESTS: usize = 20;
 
 /// What kind of work a command was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +84,8 @@ struct State {
     gone: LuTotals,
     /// Sums at the last reset.
     base: LuTotals,
+    /// The last self-tests, the most recent first.
+    self_tests: VecDeque<SelfTestResult>,
 }
 
 /// One shard's counters: one writer, so a load and a store do.
@@ -95,6 +126,19 @@ impl LuStatistics {
     pub fn reset(&self) {
         let mut state = self.state();
         state.base = state.all();
+    }
+
+    /// The results of the last self-tests, the most recent first; at most 20.
+    #[must_use]
+    pub fn self_tests(&self) -> Vec<SelfTestResult> {
+        self.state().self_tests.iter().copied().collect()
+    }
+
+    /// Notes how a self-test ended.
+    pub(crate) fn record_self_test(&self, result: SelfTestResult) {
+        let mut state = self.state();
+        state.self_tests.truncate(SELF_TESTS - 1);
+        state.self_tests.push_front(result);
     }
 
     /// Counters for one more shard.

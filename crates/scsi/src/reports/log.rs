@@ -3,7 +3,7 @@
 //! Nothing is saved (DS is 1). There are no thresholds.
 
 use super::{Asked, Reported};
-use crate::lu::{LuTotals, TrafficTotals};
+use crate::lu::{LuTotals, SELF_TESTS, SelfTestResult, TrafficTotals};
 use crate::sense::Sense;
 
 /// A log page.
@@ -19,8 +19,15 @@ pub(crate) struct LogPageRow {
 enum Body {
     /// The list of pages, with or without their subpage codes.
     List { subpages: bool },
-    /// Parameters, made from the sums and the size of a block.
-    Parameters(fn(&LuTotals, u64) -> Vec<Parameter>),
+    /// Parameters, made from what is known.
+    Parameters(fn(&Figures) -> Vec<Parameter>),
+}
+
+/// What pages are made from.
+struct Figures {
+    totals: LuTotals,
+    block_bytes: u64,
+    self_tests: Vec<SelfTestResult>,
 }
 
 /// SPC-5 "Log parameter structure".
@@ -40,7 +47,7 @@ const ALL_SUBPAGES: u8 = 0xff;
 const fn parameters(
     code: u8,
     name: &'static str,
-    make: fn(&LuTotals, u64) -> Vec<Parameter>,
+    make: fn(&Figures) -> Vec<Parameter>,
 ) -> LogPageRow {
     LogPageRow {
         code,
@@ -65,11 +72,12 @@ const fn list(subpage: u8, name: &'static str) -> LogPageRow {
 pub(crate) static PAGES: &[LogPageRow] = &[
     list(0x00, "Supported Log Pages"),
     list(ALL_SUBPAGES, "Supported Log Pages and Subpages"),
-    parameters(0x02, "Write Error Counters", |totals, _| errors(&totals.write)),
-    parameters(0x03, "Read Error Counters", |totals, _| errors(&totals.read)),
-    parameters(0x05, "Verify Error Counters", |totals, _| errors(&totals.verify)),
+    parameters(0x02, "Write Error Counters", |figures| errors(&figures.totals.write)),
+    parameters(0x03, "Read Error Counters", |figures| errors(&figures.totals.read)),
+    parameters(0x05, "Verify Error Counters", |figures| errors(&figures.totals.verify)),
+    parameters(0x10, "Self-Test Results", self_tests),
     parameters(0x19, "General Statistics and Performance", performance),
-    parameters(0x2f, "Informational Exceptions", |_, _| exceptions()),
+    parameters(0x2f, "Informational Exceptions", |_| exceptions()),
 ];
 
 /// LOG SENSE.
@@ -92,15 +100,19 @@ pub(crate) fn log_sense(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
             page_list(subpages)
         }
         Body::Parameters(make) => {
-            let totals = match cdb.byte::<2>() >> 6 {
+            let statistics = &asked.lu.statistics;
+            let (totals, self_tests) = match cdb.byte::<2>() >> 6 {
                 // Cumulative values; default cumulative values.
-                0b01 => asked.lu.statistics.totals(),
-                0b11 => LuTotals::default(),
+                0b01 => (statistics.totals(), statistics.self_tests()),
+                0b11 => (LuTotals::default(), Vec::new()),
                 // PC: there are no thresholds.
                 _ => return Err(Sense::cdb_bit(2, 7).into()),
             };
-            let block_bytes = u64::from(asked.lu.geometry().block_size_bytes.max(1));
-            let mut parameters = make(&totals, block_bytes);
+            let mut parameters = make(&Figures {
+                totals,
+                block_bytes: u64::from(asked.lu.geometry().block_size_bytes.max(1)),
+                self_tests,
+            });
             // SPC-5 "PARAMETER POINTER field": from there on; beyond the last there is nothing to begin with.
             parameters.retain(|one| one.code >= pointer);
             if parameters.is_empty() {
@@ -113,7 +125,7 @@ pub(crate) fn log_sense(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
     let first = 0x80 | u8::from(subpage != 0) << 6 | code;
     let mut reply = asked.reply(u32::from(cdb.be16::<7>()), out);
     reply.put(&[first, subpage]);
-    // The longest page has less than 100 bytes.
+    // The longest page, Self-Test Results, has 404 bytes.
     reply.put(&u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes());
     reply.put(&body);
     Ok(reply.done())
@@ -161,8 +173,9 @@ fn errors(totals: &TrafficTotals) -> Vec<Parameter> {
 }
 
 /// SPC-5 "General Statistics and Performance log page": commands, blocks, and the time that commands took.
-fn performance(totals: &LuTotals, block_bytes: u64) -> Vec<Parameter> {
-    let LuTotals { read, write, .. } = totals;
+fn performance(figures: &Figures) -> Vec<Parameter> {
+    let LuTotals { read, write, .. } = &figures.totals;
+    let block_bytes = figures.block_bytes;
     let numbers = [
         read.commands,
         write.commands,
@@ -191,6 +204,37 @@ fn performance(totals: &LuTotals, block_bytes: u64) -> Vec<Parameter> {
     ]
 }
 
+/// SPC-5 "Self-Test Results log page": always as many parameters, the most recent test first; zeros for one that was not.
+fn self_tests(figures: &Figures) -> Vec<Parameter> {
+    let results = figures.self_tests.iter().map(|result| {
+        let mut value = vec![0; 16];
+        // SELF-TEST RESULTS: 0h without error, 7h with a failure in some segment.
+        let results = if result.failure.is_some() { 0x07 } else { 0x00 };
+        value[0] = (result.code as u8) << 5 | results;
+        // ACCUMULATED POWER ON HOURS.
+        let hours = u16::try_from(result.at.as_secs() / 3600).unwrap_or(u16::MAX);
+        value[2..4].copy_from_slice(&hours.to_be_bytes());
+        match result.failure {
+            Some((lba, sense)) => {
+                value[4..12].copy_from_slice(&lba.0.to_be_bytes());
+                value[12..15].copy_from_slice(&[sense.key as u8, sense.asc, sense.ascq]);
+            }
+            None => value[4..12].fill(0xff),
+        }
+        value
+    });
+    let none = std::iter::repeat_with(|| vec![0; 16]);
+    let parameter = |(code, value)| Parameter {
+        code,
+        control: BINARY,
+        value,
+    };
+    (1..)
+        .zip(results.chain(none).take(SELF_TESTS))
+        .map(parameter)
+        .collect()
+}
+
 /// SPC-5 "Informational Exceptions log page": no exception; FFh: no temperature is measured.
 fn exceptions() -> Vec<Parameter> {
     vec![Parameter {
@@ -212,17 +256,17 @@ mod tests {
         }
         for row in PAGES {
             if let Body::Parameters(make) = row.body {
-                let made = make(&LuTotals::default(), 512);
+                let made = make(&Figures {
+                    totals: LuTotals::default(),
+                    block_bytes: 512,
+                    self_tests: Vec::new(),
+                });
                 assert!(
                     made.is_sorted_by(|one, two| one.code < two.code),
                     "{}",
                     row.name
                 );
-                assert!(
-                    !made.is_empty() && emit(&made).len() < 0x100,
-                    "{}",
-                    row.name
-                );
+                assert!(!made.is_empty() && emit(&made).len() <= 400, "{}", row.name);
             }
         }
     }

@@ -16,6 +16,7 @@ mod list;
 mod or_write;
 mod persistent_reserve_out;
 mod plan;
+mod self_test;
 mod settings;
 mod state;
 mod transfer;
@@ -136,7 +137,10 @@ pub fn resume(
             }
             let taken = match result {
                 Ok(()) => task.state.handle_io(data_out, scratch),
-                Err(error) => Err(refusal_of(&error)),
+                Err(error) => Err(match &task.state {
+                    State::SelfTest(test) => test.fail(&error, shard.snapshot(), view.now),
+                    _ => refusal_of(&error),
+                }),
             };
             if matches!(&task.state, State::OrWrite(or) if or.is_between_windows()) {
                 shard.release(task.key);
@@ -301,6 +305,9 @@ impl Task {
     }
 
     fn finish(&mut self, ending: Ending, shard: &LuShard, now: Duration) -> Step {
+        if let State::SelfTest(test) = &self.state {
+            test.record(None, shard.snapshot(), now);
+        }
         if let Some(traffic) = self.state.traffic() {
             let took = now.saturating_sub(self.began);
             shard

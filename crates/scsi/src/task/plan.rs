@@ -11,6 +11,7 @@ use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
 use super::persistent_reserve_out::ReserveOut;
+use super::self_test::SelfTest;
 use super::settings::{Flush, ModeSelect, Setting};
 use super::state::{Ending, State};
 use super::transfer::{Cursor, Read, Verify, VerifyWith, Write, WriteCheck};
@@ -18,7 +19,7 @@ use super::zero::WriteSame;
 use super::{Task, attention_sense};
 use crate::command::{Cdb, Command};
 use crate::limits;
-use crate::lu::{LuShard, UnitAttention};
+use crate::lu::{LuShard, SelfTestCode, UnitAttention};
 use crate::opcodes::{Handler, Layout, ListSize, Row};
 use crate::persistent_reserve::{ServiceAction, persistent_reserve_in};
 use crate::reports::{self, Asked, Reported};
@@ -95,6 +96,9 @@ pub(super) fn plan(
         Handler::TestUnitReady => Done::status(Status::Good),
         Handler::PersistentReserveIn(report) => persistent_reserve_in(report, &asked, out)?,
         Handler::PersistentReserveOut(action) => return reserve_out(action, command),
+        Handler::SendDiagnostic if cdb.byte::<1>() >> 5 != 0 => {
+            return self_test(command, shard.snapshot());
+        }
         Handler::SendDiagnostic | Handler::WriteBuffer | Handler::SetTimestamp => {
             return List::plan(row.handler, command).map(list_plan);
         }
@@ -338,6 +342,24 @@ fn or_write(command: &Command, geometry: Geometry) -> Result<Plan, Refusal> {
     let at = Cursor::new(extent.lba, blocks, geometry);
     let durable = forces_unit_access(layout, &command.cdb);
     Ok(Plan::Work(State::OrWrite(OrWrite::new(at, durable, bytes))))
+}
+
+/// SPC-5 "SEND DIAGNOSTIC command", SELF-TEST CODE: those in the background, and their abort, are not there.
+fn self_test(command: &Command, lu: &LuSnapshot) -> Result<Plan, Refusal> {
+    let cdb = &command.cdb;
+    let code = match cdb.byte::<1>() >> 5 {
+        0b101 => SelfTestCode::ForegroundShort,
+        0b110 => SelfTestCode::ForegroundExtended,
+        _ => return Err(Sense::cdb_bit(1, 7).into()),
+    };
+    // The default self-test is another, and none has a parameter list.
+    if cdb.bit::<1>(2) {
+        return Err(Sense::cdb_bit(1, 2).into());
+    }
+    if cdb.be16::<3>() != 0 {
+        return Err(Sense::cdb_byte(3).into());
+    }
+    Ok(Plan::Work(State::SelfTest(SelfTest::new(code, lu))))
 }
 
 /// The work of a parameter list, where there is one.

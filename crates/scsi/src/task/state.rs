@@ -11,6 +11,7 @@ use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
 use super::persistent_reserve_out::ReserveOut;
+use super::self_test::SelfTest;
 use super::settings::{Flush, ModeSelect, Setting};
 use super::transfer::{Read, Verify, Write};
 use super::zero::{Unmap, WriteSame};
@@ -32,6 +33,7 @@ pub(super) enum State {
     OrWrite(OrWrite),
     Format(Format),
     LbaStatus(LbaStatus),
+    SelfTest(SelfTest),
     /// A short parameter list.
     List(List),
     ModeSelect(ModeSelect),
@@ -85,6 +87,7 @@ impl State {
             Self::OrWrite(or) => or.next(lu),
             Self::Format(format) => format.next(lu),
             Self::LbaStatus(status) => status.next(),
+            Self::SelfTest(test) => test.next(),
             Self::List(list) => list.next(),
             Self::ModeSelect(select) => select.next(),
             Self::Setting(setting) => setting.next(),
@@ -123,6 +126,7 @@ impl State {
             Self::Unmap(unmap) => unmap.handle_io(),
             Self::CompareAndWrite(compare) => return compare.handle_io(data_out, scratch),
             Self::Format(format) => format.handle_io(),
+            Self::SelfTest(test) => test.handle_io(),
             Self::OrWrite(or) => return or.handle_io(data_out, scratch),
             Self::ModeSelect(select) => select.handle_io(),
             Self::Flush(flush) => flush.handle_io(),

@@ -29,6 +29,13 @@ impl Cursor {
         }
     }
 
+    /// Begins at another range, which has been checked.
+    pub(super) fn restart(&mut self, lba: Lba, blocks: u64) {
+        self.lba = lba.0;
+        self.left_blocks = blocks;
+        self.offset = 0;
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.left_blocks == 0
     }

@@ -9,11 +9,11 @@ use crate::rig::{BLOCK, Data, ONE, Rig, TWO, cdb10};
 /// LOG SENSE of cumulative values.
 fn sense(page: u8, subpage: u8, pointer: u16) -> [u8; 10] {
     let [high, low] = pointer.to_be_bytes();
-    [0x4d, 0, 0x40 | page, subpage, 0, high, low, 1, 0, 0]
+    [0x4d, 0, 0x40 | page, subpage, 0, high, low, 2, 0, 0]
 }
 
 fn page(rig: &mut Rig, code: u8) -> Vec<u8> {
-    let run = rig.run(&sense(code, 0, 0), Data::In(256));
+    let run = rig.run(&sense(code, 0, 0), Data::In(512));
     run.good(&[]);
     let length = usize::from(u16::from_be_bytes([run.data_in[2], run.data_in[3]]));
     assert_eq!((run.data_in[0], run.data_in[1]), (0x80 | code, 0));
@@ -30,13 +30,13 @@ fn error_counters(bytes: u64, uncorrected: u64) -> Vec<u8> {
 fn log_sense_lists_its_pages_and_each_is_there() {
     let mut rig = Rig::new();
     let list = page(&mut rig, 0x00);
-    assert_eq!(list, [0x00, 0x02, 0x03, 0x05, 0x19, 0x2f]);
+    assert_eq!(list, [0x00, 0x02, 0x03, 0x05, 0x10, 0x19, 0x2f]);
     for code in &list[1..] {
         assert!(!page(&mut rig, *code).is_empty());
     }
     let run = rig.run(&sense(0x00, 0xff, 0), Data::In(256));
-    let pairs = [0, 0, 0, 0xff, 2, 0, 3, 0, 5, 0, 0x19, 0, 0x2f, 0];
-    assert_eq!(run.data_in, [&[0xc0, 0xff, 0, 14][..], &pairs].concat());
+    let pairs = [0, 0, 0, 0xff, 2, 0, 3, 0, 5, 0, 0x10, 0, 0x19, 0, 0x2f, 0];
+    assert_eq!(run.data_in, [&[0xc0, 0xff, 0, 16][..], &pairs].concat());
 }
 
 #[test]
@@ -138,4 +138,57 @@ fn log_select_sets_no_parameter() {
     let nothing = [0x4c, 0, 0x40, 0, 0, 0, 0, 0, 0, 0];
     let run = rig.run(&nothing, Data::None);
     assert_eq!((run.done.status, run.steps.len()), (Status::Good, 1));
+}
+
+fn self_test(code: u8) -> [u8; 6] {
+    [0x1d, code << 5, 0, 0, 0, 0]
+}
+
+#[test]
+fn self_tests_read_what_they_should_and_their_results_are_kept() {
+    let mut rig = Rig::new();
+    rig.run(&self_test(0b101), Data::None).good(&[
+        "read 0+1 scratch",
+        "read 32+1 scratch",
+        "read 63+1 scratch",
+        "flush",
+    ]);
+    rig.run(&self_test(0b110), Data::None)
+        .good(&["read 0+64 scratch", "flush"]);
+    let error = IoError::new(IoErrorKind::Medium, IoOpKind::Read).at(block::Lba(7));
+    rig.fail_next(error);
+    let run = rig.run(&self_test(0b110), Data::None);
+    run.check(Sense::LOGICAL_UNIT_FAILED_SELF_TEST);
+    let results = page(&mut rig, 0x10);
+    assert_eq!(results.len(), 400);
+    let failed = [0xc7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 3, 0x11, 0, 0];
+    assert_eq!(results[..20], [&[0, 1, 0x23, 16][..], &failed].concat());
+    let ones = [0xff; 8];
+    let passed = |code: u8| [&[code << 5, 0, 0, 0][..], &ones, &[0; 4]].concat();
+    assert_eq!(results[24..40], passed(0b110));
+    assert_eq!(results[44..60], passed(0b101));
+    assert_eq!(results[60..80], [&[0, 4, 0x23, 16][..], &[0; 16]].concat());
+    // More than are kept, and what is no failure of the unit.
+    for _ in 0..30 {
+        rig.run(&self_test(0b101), Data::None);
+    }
+    rig.fail_next(IoError::new(IoErrorKind::Gone, IoOpKind::Read));
+    let run = rig.run(&self_test(0b101), Data::None);
+    run.check(Sense::NOT_READY);
+    let results = page(&mut rig, 0x10);
+    assert_eq!(results.len(), 400);
+    assert_eq!(results[384..400], passed(0b101));
+}
+
+#[test]
+fn self_test_in_the_background_or_with_more_is_refused() {
+    let mut rig = Rig::new();
+    for code in [0b001, 0b010, 0b011, 0b100, 0b111] {
+        rig.run(&self_test(code), Data::None)
+            .refused(Sense::cdb_bit(1, 7));
+    }
+    rig.run(&[0x1d, 0xa4, 0, 0, 0, 0], Data::None)
+        .refused(Sense::cdb_bit(1, 2));
+    rig.run(&[0x1d, 0xb0, 0, 0, 4, 0], Data::Out(&[0; 4]))
+        .refused(Sense::cdb_byte(3));
 }

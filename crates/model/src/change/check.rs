@@ -32,6 +32,7 @@ pub(super) fn check(work: &Work<'_>, base: &Tree, warnings: &mut Vec<String>) ->
                 }
                 check_credentials(path, &group.attributes, warnings, &mut found);
                 check_redirects(path, work.tree.target(target), &mut found);
+                warn_of_locked_out(path, (base, &work.tree), &group, warnings);
             }
             (ObjectPath::Target(_), Some(Node::Target(target))) => {
                 check_redirects(path, Some(&target), &mut found);
@@ -257,6 +258,40 @@ fn check_acl(
     } else if !requirement.required && requirement.credentials.is_some() {
         warnings.push(format!(
             "{path}: it has credentials, and CHAP is not required: set authentication=chap on the portal group"
+        ));
+    }
+}
+
+/// A group that begins to ask for CHAP locks out whom it has no credentials of.
+fn warn_of_locked_out(
+    path: &ObjectPath,
+    (base, tree): (&Tree, &Tree),
+    group: &PortalGroup,
+    warnings: &mut Vec<String>,
+) {
+    let asks = |group: &PortalGroup| {
+        let value = group.effective("authentication");
+        value.is_some_and(|value| value.as_text() == Some("chap"))
+    };
+    let Some(Node::Tpg(before)) = base.find(path) else {
+        return;
+    };
+    if asks(&before) || !asks(group) {
+        return;
+    }
+    let is_locked_out = |acl: &&std::sync::Arc<crate::NodeAcl>| {
+        let requirement = tree.requirement(group, Some(acl));
+        requirement.required && requirement.credentials.is_none() && requirement.helper.is_none()
+    };
+    let mut locked_out = group.acls.values().filter(is_locked_out);
+    if let Some(first) = locked_out.next() {
+        let others = match locked_out.count() {
+            0 => String::new(),
+            count => format!(" and {count} others"),
+        };
+        warnings.push(format!(
+            "{path}: CHAP is required now, and its ACL for {}{others} has no credentials: who has none cannot log in",
+            first.initiator
         ));
     }
 }

@@ -207,6 +207,32 @@ fn plan_group_that_names_a_secret_asks_for_chap_and_keeps_asking() {
 }
 
 #[test]
+fn plan_that_begins_to_ask_for_chap_warns_of_whom_it_locks_out() {
+    let group = format!("{T}/tpgs/1");
+    let acl = |name: &str, rest: &str| {
+        format!("create {group}/acls/iqn.2026-11.org.example:{name} {rest}")
+    };
+    let tree = tree_of(&[
+        format!("create {T}"),
+        format!("create {group} authentication=none"),
+        acl("a", "chap.user=u chap.secret=twelve-bytes-or-more"),
+        acl("b", "attrib.authentication=0"),
+        acl("c", ""),
+    ]);
+    let warnings = |tree: &Tree, line: String| plan(tree, &[line]).expect("legal").warnings;
+    let asks = format!("set {group} authentication=chap");
+    let expected = format!(
+        "{group}: CHAP is required now, and its ACL for iqn.2026-11.org.example:c has no credentials: who has none cannot log in"
+    );
+    assert_eq!(warnings(&tree, asks.clone()), [expected]);
+    let two = change(&tree, &[acl("d", "")]);
+    assert!(warnings(&two, asks.clone())[0].contains("c and 1 others has"));
+    let asking = change(&tree, &[asks]);
+    let other = format!("set {group} attrib.login_timeout=20");
+    assert_eq!(warnings(&asking, other), Vec::<String>::new());
+}
+
+#[test]
 fn settings_of_lios_defaults_are_fast_unless_taken_literally() {
     let group = |attributes: &str| {
         let tree = tree_of(&[

@@ -324,6 +324,33 @@ fn file_with_mistakes_is_refused_whole_with_each_at_its_line() {
         lines[0].starts_with("other.toml:6: /backstores/file/disk: block_size is fixed"),
         "{lines:?}"
     );
+    // So is what the machine does not have.
+    let absent = FILE.replace(
+        "path = \"disk.img\"\nsize",
+        "path = \"/nowhere/x.img\"\nsize",
+    );
+    bench.write(
+        "absent.toml",
+        &absent
+            .replace("name = \"disk\"", "name = \"other\"")
+            .replace("backstore = \"disk\"", "backstore = \"other\""),
+    );
+    let lines = bench.refused(&["apply", "absent.toml"]);
+    assert!(
+        lines.len() == 1
+            && lines[0].starts_with("absent.toml:1: /backstores/file/other: ")
+            && lines[0].contains("create the folder first"),
+        "{lines:?}"
+    );
+    // TEST-NET-1 (RFC 5737): no machine's own.
+    bench.write("away.toml", &FILE.replace("127.0.0.1:0", "192.0.2.1:3260"));
+    let lines = bench.refused(&["apply", "away.toml"]);
+    assert!(
+        lines.len() == 1
+            && lines[0].starts_with("away.toml:11: ")
+            && lines[0].contains("no such address"),
+        "{lines:?}"
+    );
     let lines = bench.refused(&["apply", "nowhere.toml"]);
     assert!(
         lines[0].starts_with("nowhere.toml: there is no such file"),
@@ -507,7 +534,7 @@ fn secrets_come_from_files_and_input_and_are_never_told() {
 
 #[test]
 fn refused_login_is_explained_and_listed_by_the_same_rule() {
-    let bench = with_disk();
+    let mut bench = with_disk();
     let portal = bench.portal().to_string();
     let stranger = "iqn.2026-11.org.example:stranger";
     assert_eq!(bench.ok(&["log", "--refused"]), "no login was refused\n");
@@ -558,6 +585,13 @@ fn refused_login_is_explained_and_listed_by_the_same_rule() {
         let lines = bench.refused(&words);
         assert!(lines[0].contains(said), "{lines:?}");
     }
+    // One clear line in the log, with the rule.
+    let log = bench.daemon_told();
+    let of_stranger: Vec<&str> = log.lines().filter(|line| line.contains(stranger)).collect();
+    assert!(
+        of_stranger.len() == 1 && of_stranger[0].contains("no_acl"),
+        "{log}"
+    );
 }
 
 #[test]

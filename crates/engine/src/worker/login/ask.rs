@@ -191,7 +191,7 @@ impl LoginLink {
             peer = %self.peer,
             initiator = %identity.initiator_name,
             %target,
-            status = ?why.status,
+            status = %why.status,
             rule = why.rule,
             "login refused: {}",
             why.text

@@ -150,3 +150,36 @@ fn inquiry_of_an_unmapped_lun_says_so_and_all_else_is_refused() {
         },
     );
 }
+
+#[test]
+fn write_whose_data_comes_in_any_order_is_read_back_equal() {
+    let any_order = support::set(
+        support::group(),
+        &[
+            ("param.DataPDUInOrder", "No"),
+            ("param.DataSequenceInOrder", "No"),
+        ],
+    );
+    support::on_each_driver_with(
+        2,
+        || {
+            let tree = support::tree(vec![ram(8 << 20)]);
+            support::changed(&tree, std::slice::from_ref(&any_order))
+        },
+        |portal, _| {
+            let mut config = initiator::Config::normal(HOST, support::TARGET)
+                .with_key("DataPDUInOrder", "No")
+                .with_key("DataSequenceInOrder", "No")
+                .with_key("MaxBurstLength", "65536")
+                .with_key("MaxOutstandingR2T", "8");
+            config.scatter_data_out = true;
+            let mut client = Client::login(portal, config);
+            assert!(!client.initiator.params().data_pdu_in_order);
+            for (seed, bytes) in [(1, 512), (2, 65_536), (3, 1 << 20), (4, 4 << 20)] {
+                let data = pattern(seed, bytes);
+                client.write(0, 0, &data);
+                assert_eq!(client.read(0, 0, bytes), data, "{bytes}");
+            }
+        },
+    );
+}

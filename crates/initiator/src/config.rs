@@ -44,6 +44,9 @@ pub struct Config {
     pub use_immediate_data: bool,
     /// Whether unsolicited Data-Out PDUs are sent where they are negotiated.
     pub use_unsolicited_data: bool,
+    /// Whether the PDUs of a Data-Out sequence leave in another order than that of their bytes, where DataPDUInOrder is
+    /// negotiated to No.
+    pub scatter_data_out: bool,
     /// Whether an R2T is answered at once. If not, the caller calls [`crate::Initiator::answer_r2t`].
     pub answer_r2ts: bool,
     /// Whether a target's ping is answered at once.
@@ -131,6 +134,7 @@ impl Config {
             transit_while_target_goes_on: true,
             use_immediate_data: true,
             use_unsolicited_data: true,
+            scatter_data_out: false,
             answer_r2ts: true,
             answer_pings: true,
             report_pdus: false,

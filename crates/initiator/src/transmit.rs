@@ -1,6 +1,6 @@
 //! What leaves: requests in the order of the window, their numbers, and the data that follows them.
 
-use iscsi_wire::{Bhs, InitiatorPdu, ReadyToTransfer, ScsiCommand};
+use iscsi_wire::{Bhs, DataOut, InitiatorPdu, ReadyToTransfer, ScsiCommand};
 
 use crate::framing;
 use crate::session::{Delivery, Initiator, Pending};
@@ -21,6 +21,7 @@ impl Initiator {
             return;
         };
         let pdus = task.answer_r2t(r2t, self.params.max_send_data_segment_length);
+        let pdus = self.scatter(pdus);
         for (pdu, data) in pdus {
             self.send(Outgoing {
                 pdu: InitiatorPdu::DataOut(pdu),
@@ -109,6 +110,7 @@ impl Initiator {
         };
         task.cmd_sn = Some(command.cmd_sn);
         let pdus = task.first_burst(command, self.params.max_send_data_segment_length);
+        let pdus = self.scatter(pdus);
         for (pdu, data) in pdus {
             self.send(Outgoing {
                 pdu: InitiatorPdu::DataOut(pdu),
@@ -116,6 +118,24 @@ impl Initiator {
                 data,
             });
         }
+    }
+
+    /// The PDUs of a sequence as they leave: every other one first, the rest backwards, where that is wanted and legal.
+    fn scatter(&self, pdus: Vec<(DataOut, Vec<u8>)>) -> Vec<(DataOut, Vec<u8>)> {
+        if !self.config.scatter_data_out || self.params.data_pdu_in_order {
+            return pdus;
+        }
+        let (even, odd): (Vec<_>, Vec<_>) = pdus
+            .into_iter()
+            .partition(|(pdu, _)| pdu.data_sn.is_multiple_of(2));
+        let mut scattered: Vec<_> = odd.into_iter().chain(even.into_iter().rev()).collect();
+        let last = scattered.len();
+        // RFC 7143 §11.7.5: DataSN counts the PDUs as they leave, and F is in the last of them.
+        for ((pdu, _), data_sn) in scattered.iter_mut().zip(0u32..) {
+            pdu.data_sn = data_sn;
+            pdu.r#final = data_sn as usize + 1 == last;
+        }
+        scattered
     }
 
     fn stamp(&self, pdu: &mut InitiatorPdu) {

@@ -2,6 +2,7 @@
 
 use iscsi_wire::{Bhs, RejectReason, ScsiCommand};
 
+use super::ranges::Ranges;
 use super::task::{Completion, Decision, R2ts, RequestSlot, Residual, Task, Unsolicited};
 use super::window::{Arrival, HeldRequest};
 use super::{
@@ -121,7 +122,7 @@ impl Session {
                 limit,
                 data_sn: 0,
             },
-            received: 0,
+            received: Ranges::default(),
             granted: 0,
             next_r2t_offset: command.data_segment_length,
             r2ts: R2ts::default(),
@@ -198,14 +199,14 @@ impl Session {
     pub(super) fn end_immediate_data(&mut self, id: TaskId, bhs: &Bhs) -> Option<Event> {
         let task = self.tasks.get_mut(id)?;
         // Data that was dropped has its place in the order of data all the same.
-        task.received = bhs.data_segment_length();
+        task.received = Ranges::from_start(bhs.data_segment_length());
         if !task.takes_data() {
             return None;
         }
         let sequence_done = !task.unsolicited.open;
         Some(Event::DataArrived {
             task: id,
-            contiguous: task.received,
+            contiguous: task.received.contiguous(),
             sequence_done,
         })
     }

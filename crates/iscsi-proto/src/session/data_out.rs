@@ -1,11 +1,12 @@
 //! Data-Out: what comes unsolicited, what is asked for, and the rules for both (RFC 7143 §11.7, §11.8).
 //!
-//! DataPDUInOrder and DataSequenceInOrder are always Yes here: the login offers Yes, and Yes wins (§13.18, §13.19). So
-//! the data of a command comes in the order of its bytes, first the immediate, then the unsolicited burst, then the
-//! answer to each R2T in the order of the R2Ts.
+//! First comes the immediate data, then the unsolicited burst, then the answers to R2Ts. With DataSequenceInOrder these
+//! come in the order of the R2Ts, with DataPDUInOrder the PDUs of a sequence in that of their bytes (§13.18, §13.19);
+//! where the login agreed on No, what has come is kept track of, and no byte is taken for received that has not come.
 
 use iscsi_wire::{Bhs, DataOut, ReadyToTransfer, RejectReason, Ttt};
 
+use super::ranges::Ranges;
 use super::task::{Decision, R2t, Task, Unsolicited};
 use super::{ConnectionIndex, DataFault, Event, Session, TaskId, Transmit};
 use crate::connection::Purpose;
@@ -25,6 +26,10 @@ impl Session {
             Ok(data) => data,
             Err(error) => return self.malformed(c, bhs, error),
         };
+        let order = Order {
+            pdus: self.params.data_pdu_in_order,
+            sequences: self.params.data_sequence_in_order,
+        };
         let found = self.tasks.find(data.itt);
         let Some((id, task)) = found.and_then(|id| Some((id, self.tasks.get_mut(id)?))) else {
             return self.late(c, bhs);
@@ -36,7 +41,7 @@ impl Session {
         if task.connection != c {
             return self.refuse(c, RejectReason::ProtocolError, bhs);
         }
-        if !task.write || task.judge(&data) == Verdict::UnknownTag {
+        if !task.write || task.judge(&data, order) == Verdict::UnknownTag {
             return self.refuse(c, RejectReason::InvalidPduField, bhs);
         }
         let purpose = Purpose::DataOut {
@@ -81,7 +86,11 @@ impl Session {
             task.fault.get_or_insert(DataFault::ProtocolServiceCrcError);
         }
         if task.fault.is_none() {
-            task.received = task.received.saturating_add(bhs.data_segment_length());
+            let start = offset_of(bhs);
+            let end = start.saturating_add(bhs.data_segment_length());
+            if !task.received.add(start, end) {
+                task.fault = Some(DataFault::DataOffset);
+            }
         }
         if r#final {
             task.close_sequence(ttt, first_burst);
@@ -93,7 +102,7 @@ impl Session {
             self.counters.data_faults += 1;
             return Some(Event::DataFault { task: id, fault });
         }
-        let contiguous = task.received;
+        let contiguous = task.received.contiguous();
         let told = task.decision == Decision::Accepted;
         if task.may_ask(self.params.max_outstanding_r2t) {
             self.queue(id);
@@ -138,6 +147,7 @@ impl Session {
                 ttt,
                 offset,
                 bytes,
+                got: 0,
                 data_sn: 0,
             });
             let r2t_sn = task.next_data_sn;
@@ -162,42 +172,64 @@ impl Session {
     }
 }
 
+/// What has to be in order.
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    /// DataPDUInOrder.
+    pdus: bool,
+    /// DataSequenceInOrder.
+    sequences: bool,
+}
+
 impl Task {
     /// Checks a header and counts its DataSN. What is wrong with it becomes the task's fault.
-    fn judge(&mut self, data: &DataOut) -> Verdict {
+    fn judge(&mut self, data: &DataOut, order: Order) -> Verdict {
         if data.ttt == Ttt::RESERVED {
-            self.judge_unsolicited(data);
+            self.judge_unsolicited(data, order);
             return Verdict::Belongs;
         }
         let Some(at) = self.r2ts.position(data.ttt) else {
             return Verdict::UnknownTag;
         };
-        if at > 0 {
+        if at > 0 && order.sequences {
             // RFC 7143 §13.19: sequences come in the order they were asked for.
             self.fault.get_or_insert(DataFault::DataOffset);
             return Verdict::Belongs;
         }
-        let received = self.received;
-        if let Some(r2t) = self.r2ts.front_mut() {
-            let end = r2t.offset.saturating_add(r2t.bytes);
-            let fault = sequence_fault(data, r2t.data_sn, received, end);
-            // RFC 7143 §11.4.7.2: "Incorrect amount of data", when what came does not match what was asked for.
-            let last = data.buffer_offset.saturating_add(data.data_segment_length);
-            let short = (data.r#final && last < end).then_some(DataFault::IncorrectAmountOfData);
-            r2t.data_sn = r2t.data_sn.wrapping_add(1);
-            self.fault = self.fault.or(fault).or(short);
-        }
+        let Some(r2t) = self.r2ts.at_mut(at) else {
+            return Verdict::UnknownTag;
+        };
+        let sequence = Sequence {
+            data_sn: r2t.data_sn,
+            start: r2t.offset,
+            end: r2t.offset.saturating_add(r2t.bytes),
+            next: order.pdus.then_some(r2t.offset.saturating_add(r2t.got)),
+        };
+        r2t.data_sn = r2t.data_sn.wrapping_add(1);
+        r2t.got = r2t.got.saturating_add(data.data_segment_length);
+        // RFC 7143 §11.4.7.2: "Incorrect amount of data", when what came does not match what was asked for.
+        let short = data.r#final && r2t.got < r2t.bytes;
+        let short = short.then_some(DataFault::IncorrectAmountOfData);
+        let fault = sequence.fault(data, &self.received);
+        self.fault = self.fault.or(fault).or(short);
         Verdict::Belongs
     }
 
-    fn judge_unsolicited(&mut self, data: &DataOut) {
+    fn judge_unsolicited(&mut self, data: &DataOut, order: Order) {
         let Unsolicited {
             open,
             limit,
             data_sn,
         } = self.unsolicited;
+        let start = self.received.contiguous();
+        let sequence = Sequence {
+            data_sn,
+            start,
+            end: limit,
+            next: order.pdus.then_some(start),
+        };
         let fault = if open {
-            sequence_fault(data, data_sn, self.received, limit)
+            sequence.fault(data, &self.received)
         } else {
             // RFC 7143 §11.4.7.2: "Unexpected unsolicited data".
             Some(DataFault::UnexpectedUnsolicitedData)
@@ -214,25 +246,50 @@ impl Task {
         if !core::mem::replace(&mut self.unsolicited.open, false) || self.fault.is_some() {
             return;
         }
+        let received = self.received.contiguous();
         // RFC 7143 §11.4.7.2: "Incorrect amount of data", when a transfer longer than FirstBurstLength begins with an
-        // unsolicited burst of another length than that.
-        if self.expected_data_transfer_length > first_burst && self.received != first_burst {
+        // unsolicited burst of another length than that, or one has a gap.
+        let short = self.expected_data_transfer_length > first_burst && received != first_burst;
+        if short || !self.received.is_whole() {
             self.fault = Some(DataFault::IncorrectAmountOfData);
         }
-        self.next_r2t_offset = self.received;
+        self.next_r2t_offset = received;
     }
 }
 
-/// What is wrong with a PDU of a sequence that ends at `end`.
-fn sequence_fault(data: &DataOut, data_sn: u32, offset: u32, end: u32) -> Option<DataFault> {
-    // RFC 7143 §7.9: a gap in DataSN means that a PDU was lost to a digest error.
-    if data.data_sn != data_sn {
-        return Some(DataFault::ProtocolServiceCrcError);
+/// Where a sequence stands, before its next PDU.
+#[derive(Clone, Copy, Debug)]
+struct Sequence {
+    data_sn: u32,
+    start: u32,
+    end: u32,
+    /// Where that PDU has to begin; `None`: anywhere that has not come.
+    next: Option<u32>,
+}
+
+impl Sequence {
+    /// What is wrong with a PDU.
+    fn fault(self, data: &DataOut, received: &Ranges) -> Option<DataFault> {
+        // RFC 7143 §7.9: a gap in DataSN means that a PDU was lost to a digest error.
+        if data.data_sn != self.data_sn {
+            return Some(DataFault::ProtocolServiceCrcError);
+        }
+        let offset = data.buffer_offset;
+        let end = offset.saturating_add(data.data_segment_length);
+        // RFC 7143 §13.18: with DataPDUInOrder the offsets follow each other without gap or overlap.
+        let in_place = match self.next {
+            Some(next) => offset == next,
+            None => self.start <= offset && !received.overlaps(offset, end),
+        };
+        if !in_place {
+            return Some(DataFault::DataOffset);
+        }
+        let fits = data.data_segment_length <= self.end.saturating_sub(offset);
+        (!fits).then_some(DataFault::IncorrectAmountOfData)
     }
-    // RFC 7143 §13.18: with DataPDUInOrder the offsets follow each other without gap or overlap.
-    if data.buffer_offset != offset {
-        return Some(DataFault::DataOffset);
-    }
-    let fits = data.data_segment_length <= end.saturating_sub(offset);
-    (!fits).then_some(DataFault::IncorrectAmountOfData)
+}
+
+/// The BufferOffset of a Data-Out.
+fn offset_of(bhs: &Bhs) -> u32 {
+    DataOut::parse(bhs).map_or(0, |data| data.buffer_offset)
 }

@@ -26,7 +26,7 @@ pub(crate) fn plain_task(itt: Itt) -> Task {
         expected_data_transfer_length: 0,
         decision: Decision::Pending,
         unsolicited: Unsolicited::default(),
-        received: 0,
+        received: super::ranges::Ranges::default(),
         granted: 0,
         next_r2t_offset: 0,
         r2ts: R2ts::default(),

@@ -25,7 +25,8 @@
 //! 150 bytes, `max_text_bytes` of text it is being told, six times that of answers to it, and twice that of text and
 //! ping data that wait to be sent; the engine's answer to SendTargets is bounded by the configuration of the target.
 //! With the default limits and one connection that is under 700 KiB, and under 2 KiB once idle and told to [release its
-//! memory](Session::release_idle_memory). There are at most [`MAX_CONNECTIONS`], and as many as were negotiated.
+//! memory](Session::release_idle_memory). Where DataPDUInOrder or DataSequenceInOrder was negotiated to No, a write whose
+//! data comes with gaps keeps up to 32 KiB of what has come. There are at most [`MAX_CONNECTIONS`], and as many as were negotiated.
 //!
 //! # What it deliberately does not know
 //!
@@ -46,6 +47,7 @@ mod logout;
 mod management;
 mod nop;
 mod output;
+mod ranges;
 mod refusal;
 mod sense;
 mod slab;

@@ -4,6 +4,7 @@
 
 use iscsi_wire::{Itt, Lun64, SerialNumber, Ttt};
 
+use super::ranges::Ranges;
 use super::{ConnectionIndex, DataFault};
 
 /// R2Ts one task may have outstanding, whatever larger MaxOutstandingR2T allows: with bursts of 256 KiB or more, more
@@ -25,8 +26,8 @@ pub(crate) struct Task {
 
     pub(crate) decision: Decision,
     pub(crate) unsolicited: Unsolicited,
-    /// Data-Out is valid from the first byte up to here.
-    pub(crate) received: u32,
+    /// The Data-Out that is valid.
+    pub(crate) received: Ranges,
     /// The engine has memory up to here.
     pub(crate) granted: u32,
     /// The next R2T starts here.
@@ -120,6 +121,8 @@ pub(crate) struct R2t {
     pub(crate) ttt: Ttt,
     pub(crate) offset: u32,
     pub(crate) bytes: u32,
+    /// Bytes of it that have come, in whatever order.
+    pub(crate) got: u32,
     /// DataSN of the next Data-Out.
     pub(crate) data_sn: u32,
 }
@@ -148,8 +151,8 @@ impl R2ts {
         self.len == MAX_R2TS
     }
 
-    pub(crate) fn front_mut(&mut self) -> Option<&mut R2t> {
-        self.places[..self.len].first_mut()
+    pub(crate) fn at_mut(&mut self, at: usize) -> Option<&mut R2t> {
+        self.places[..self.len].get_mut(at)
     }
 
     /// Adds the newest. The caller has seen that there is room.
@@ -185,8 +188,7 @@ impl Task {
 
     /// Whether an R2T may leave now.
     pub(crate) fn may_ask(&self, max_outstanding_r2t: u16) -> bool {
-        // Data sequences come in order (RFC 7143 §13.19): what is asked for starts where the unsolicited burst ended,
-        // which is known when it has.
+        // What is asked for starts where the unsolicited burst ended, which is known when it has.
         self.write
             && self.next_r2t_offset < self.granted
             && self.fault.is_none()

@@ -102,6 +102,8 @@ pub(super) static ACL: &[Attribute] = &[
     MUTUAL_SECRET,
     MUTUAL_USER,
     tpg::DATA_DIGEST.of_acl(),
+    tpg::DATA_PDU_IN_ORDER.of_acl(),
+    tpg::DATA_SEQUENCE_IN_ORDER.of_acl(),
     tpg::DEFAULT_TIME2RETAIN.of_acl(),
     tpg::DEFAULT_TIME2WAIT.of_acl(),
     tpg::FIRST_BURST_LENGTH.of_acl(),

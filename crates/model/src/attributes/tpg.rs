@@ -263,18 +263,18 @@ pub(super) const DATA_DIGEST: Attribute = key(
     "which digests of data may be agreed on; the initiator's order decides",
     "RFC 7143 §13.1; LIO param/DataDigest",
 );
-const DATA_PDU_IN_ORDER: Attribute = kept(
+pub(super) const DATA_PDU_IN_ORDER: Attribute = key(
     "param.DataPDUInOrder",
     YES_NO,
     Text("Yes"),
-    "the data of a sequence comes in order; here that is always asked for",
+    "the PDUs of a Data-Out sequence come in the order of their bytes; No leaves it to the initiator",
     "RFC 7143 §13.18; LIO param/DataPDUInOrder",
 );
-const DATA_SEQUENCE_IN_ORDER: Attribute = kept(
+pub(super) const DATA_SEQUENCE_IN_ORDER: Attribute = key(
     "param.DataSequenceInOrder",
     YES_NO,
     Text("Yes"),
-    "sequences of data come in order; here that is always asked for",
+    "Data-Out sequences come in the order of their R2Ts; No leaves it to the initiator",
     "RFC 7143 §13.19; LIO param/DataSequenceInOrder",
 );
 pub(super) const DEFAULT_TIME2RETAIN: Attribute = key(

@@ -213,6 +213,10 @@ pub struct SessionSettings {
     pub first_burst_length: u32,
     pub initial_r2t: bool,
     pub immediate_data: bool,
+    /// Whether the PDUs of a Data-Out sequence have to come in order.
+    pub data_pdu_in_order: bool,
+    /// Whether Data-Out sequences have to come in order.
+    pub data_sequence_in_order: bool,
     pub max_outstanding_r2t: u16,
     /// Connections of one session.
     pub max_connections: u16,
@@ -338,6 +342,8 @@ fn settings(
         first_burst_length: bytes("param.FirstBurstLength"),
         initial_r2t: yes("param.InitialR2T"),
         immediate_data: yes("param.ImmediateData"),
+        data_pdu_in_order: yes("param.DataPDUInOrder"),
+        data_sequence_in_order: yes("param.DataSequenceInOrder"),
         max_outstanding_r2t: small(number("param.MaxOutstandingR2T")),
         max_connections: small(number("param.MaxConnections")),
         header_digest: digests("param.HeaderDigest"),

@@ -90,6 +90,8 @@ pub(super) fn offered(settings: &SessionSettings) -> OfferedParams {
         first_burst_length: settings.first_burst_length.min(scsi::WINDOW_BYTES),
         initial_r2t: settings.initial_r2t,
         immediate_data: settings.immediate_data,
+        data_pdu_in_order: settings.data_pdu_in_order,
+        data_sequence_in_order: settings.data_sequence_in_order,
         max_outstanding_r2t: settings.max_outstanding_r2t,
         max_connections: settings.max_connections.min(MAX_CONNECTIONS),
         header_digest: digest(settings.header_digest),

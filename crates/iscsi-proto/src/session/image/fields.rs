@@ -9,6 +9,7 @@ use super::codec::{Reader, Writer};
 use crate::connection::{Connection, Ping, Receive, TextExchange};
 use crate::login::SessionType;
 use crate::negotiate::{NegotiatedParams, TaskReporting};
+use crate::session::ranges::{MAX_RUNS, Ranges};
 use crate::session::task::{Decision, MAX_R2TS, R2t, R2ts, RequestSlot, Task, Unsolicited};
 use crate::session::window::{Held, HeldRequest};
 use crate::session::{ConnectionIndex, DataFault, SessionCounters, SessionLimits, TaskId};
@@ -106,7 +107,7 @@ impl Writer {
         self.flag(task.unsolicited.open);
         self.u32(task.unsolicited.limit);
         self.u32(task.unsolicited.data_sn);
-        self.u32(task.received);
+        self.ranges(&task.received);
         self.u32(task.granted);
         self.u32(task.next_r2t_offset);
         self.count(task.r2ts.len());
@@ -114,6 +115,7 @@ impl Writer {
             self.u32(r2t.ttt.0);
             self.u32(r2t.offset);
             self.u32(r2t.bytes);
+            self.u32(r2t.got);
             self.u32(r2t.data_sn);
         }
         self.u8(match task.fault {
@@ -125,6 +127,15 @@ impl Writer {
         });
         self.flag(task.fault_told);
         self.u32(task.next_data_sn);
+    }
+
+    fn ranges(&mut self, ranges: &Ranges) {
+        self.u32(ranges.contiguous());
+        self.count(ranges.ahead().len());
+        for (start, end) in ranges.ahead() {
+            self.u32(*start);
+            self.u32(*end);
+        }
     }
 
     pub(super) fn held(&mut self, held: &Held) {
@@ -288,7 +299,7 @@ impl Reader<'_> {
                 limit: self.u32()?,
                 data_sn: self.u32()?,
             },
-            received: self.u32()?,
+            received: self.ranges()?,
             granted: self.u32()?,
             next_r2t_offset: self.u32()?,
             r2ts: self.r2ts()?,
@@ -310,8 +321,10 @@ impl Reader<'_> {
             internal: false,
         };
         let most = task.expected_data_transfer_length;
+        let last = task.received.ahead().last().map_or(0, |(_, end)| *end);
         let bounded = [
-            task.received,
+            last,
+            task.received.contiguous(),
             task.granted,
             task.next_r2t_offset,
             task.unsolicited.limit,
@@ -326,6 +339,20 @@ impl Reader<'_> {
         }
     }
 
+    fn ranges(&mut self) -> Result<Ranges, ImageError> {
+        let mut ranges = Ranges::from_start(self.u32()?);
+        let mut last = ranges.contiguous();
+        for _ in 0..self.count(MAX_RUNS)? {
+            let (start, end) = (self.u32()?, self.u32()?);
+            let apart = last < start && start < end;
+            if !(apart && ranges.add(start, end)) {
+                return Err(ImageError::Invalid("received"));
+            }
+            last = end;
+        }
+        Ok(ranges)
+    }
+
     fn r2ts(&mut self) -> Result<R2ts, ImageError> {
         let mut r2ts = R2ts::default();
         for _ in 0..self.count(MAX_R2TS)? {
@@ -333,6 +360,7 @@ impl Reader<'_> {
                 ttt: Ttt(self.u32()?),
                 offset: self.u32()?,
                 bytes: self.u32()?,
+                got: self.u32()?,
                 data_sn: self.u32()?,
             });
         }

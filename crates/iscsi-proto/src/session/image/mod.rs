@@ -18,7 +18,7 @@ use super::{ConnectionIndex, MAX_CONNECTIONS, Session, TaskSlab};
 use crate::connection::{Connection, TextExchange};
 
 /// The encoding written here. Others are refused.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 
 /// Why bytes are not the image of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,8 @@ impl Session {
             simple && exp_cmd_sn.lt(held.cmd_sn)
         });
         let waiting = self.tasks.iter().all(|(id, task)| {
-            let wants_data = task.write && task.received < task.expected_data_transfer_length;
+            let wants_data =
+                task.write && task.received.contiguous() < task.expected_data_transfer_length;
             let held = held
                 .iter()
                 .any(|held| held.request == HeldRequest::Command(id));

@@ -555,3 +555,152 @@ fn data_that_the_engine_did_not_decide_on_is_dropped() {
     let more = wire(&[pdu(data_out(Ttt::RESERVED, 0, 512, 512, true))]);
     assert_eq!(session.handle_received(c, now, &more).event, None);
 }
+
+/// A write whose data has come but for what its two R2Ts asked for: bytes 1024 to 3072, and 3072 to 4096.
+fn with_r2ts_in_any_order(pdus: bool, sequences: bool) -> (Target, [Ttt; 2]) {
+    let mut target = Target::new(session(NegotiatedParams {
+        data_pdu_in_order: pdus,
+        data_sequence_in_order: sequences,
+        ..params()
+    }));
+    let burst = data_out(Ttt::RESERVED, 0, 512, 512, true);
+    let first = (InitiatorPdu::ScsiCommand(write(1)), &BYTES[..512]);
+    let answer = exchange(&mut target, &[first, pdu(burst)]);
+    let tags: Vec<Ttt> = answer
+        .iter()
+        .map(|(pdu, _)| match pdu {
+            TargetPdu::ReadyToTransfer(r2t) => r2t.ttt,
+            other => panic!("no R2T: {other:?}"),
+        })
+        .collect();
+    (target, [tags[0], tags[1]])
+}
+
+#[test]
+fn data_in_any_order_that_leaves_no_gap_is_taken_where_that_was_agreed() {
+    let (_, [first, second]) = with_r2ts_in_any_order(false, false);
+    let table: [(bool, bool, Vec<DataOut>); 3] = [
+        (
+            false,
+            true,
+            vec![
+                data_out(first, 0, 2048, 1024, false),
+                data_out(first, 1, 1024, 512, false),
+                data_out(first, 2, 1536, 512, true),
+                data_out(second, 0, 3584, 512, false),
+                data_out(second, 1, 3072, 512, true),
+            ],
+        ),
+        (
+            true,
+            false,
+            vec![
+                data_out(second, 0, 3072, 512, false),
+                data_out(first, 0, 1024, 2048, true),
+                data_out(second, 1, 3584, 512, true),
+            ],
+        ),
+        (
+            false,
+            false,
+            vec![
+                data_out(second, 0, 3584, 512, false),
+                data_out(first, 0, 2560, 512, false),
+                data_out(second, 1, 3072, 512, true),
+                data_out(first, 1, 1024, 1536, true),
+            ],
+        ),
+    ];
+    for (pdus, sequences, sent) in table {
+        let (mut target, tags) = with_r2ts_in_any_order(pdus, sequences);
+        assert_eq!(tags, [first, second]);
+        let (last, before) = sent.split_last().unwrap();
+        for data in before {
+            assert_eq!(exchange(&mut target, &[pdu(*data)]), [], "{data:?}");
+        }
+        let answer = exchange(&mut target, &[pdu(*last)]);
+        let [(TargetPdu::ScsiResponse(response), _)] = &answer[..] else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(response.status, 0, "{pdus} {sequences}");
+        assert_eq!(target.session.counters().data_faults, 0);
+    }
+}
+
+#[test]
+fn data_in_any_order_that_breaks_a_rule_ends_its_command() {
+    let (_, [first, second]) = with_r2ts_in_any_order(false, false);
+    let table: [(&str, bool, bool, Vec<DataOut>, DataFault); 6] = [
+        (
+            "the same bytes twice",
+            false,
+            false,
+            vec![
+                data_out(first, 0, 2048, 1024, false),
+                data_out(first, 1, 2048, 1024, true),
+            ],
+            DataFault::DataOffset,
+        ),
+        (
+            "bytes that came before the R2T",
+            false,
+            false,
+            vec![data_out(first, 0, 512, 2048, true)],
+            DataFault::DataOffset,
+        ),
+        (
+            "bytes of the other sequence",
+            false,
+            false,
+            vec![data_out(first, 0, 2048, 2048, true)],
+            DataFault::IncorrectAmountOfData,
+        ),
+        (
+            "a gap",
+            false,
+            false,
+            vec![
+                data_out(first, 0, 1024, 512, false),
+                data_out(first, 1, 2048, 1024, true),
+            ],
+            DataFault::IncorrectAmountOfData,
+        ),
+        (
+            "PDUs out of order where sequences need not be in order",
+            true,
+            false,
+            vec![
+                data_out(first, 0, 2048, 1024, false),
+                data_out(first, 1, 1024, 1024, true),
+            ],
+            DataFault::DataOffset,
+        ),
+        (
+            "sequences out of order where PDUs need not be in order",
+            false,
+            true,
+            vec![data_out(second, 0, 3072, 1024, true)],
+            DataFault::DataOffset,
+        ),
+    ];
+    for (what, pdus, sequences, sent, fault) in table {
+        let (mut target, _) = with_r2ts_in_any_order(pdus, sequences);
+        let mut answers = Vec::new();
+        for data in &sent {
+            answers.extend(exchange(&mut target, &[pdu(*data)]));
+        }
+        // The other sequence ends, so that nothing is under way any more.
+        let other = if sent[0].ttt == first { second } else { first };
+        let (offset, bytes) = if other == first {
+            (1024, 2048)
+        } else {
+            (3072, 1024)
+        };
+        answers.extend(exchange(
+            &mut target,
+            &[pdu(data_out(other, 0, offset, bytes, true))],
+        ));
+        let expected = Some(codes(TransportSense::Data(fault)));
+        assert_eq!(sense_of(&answers), expected, "{what}");
+    }
+}

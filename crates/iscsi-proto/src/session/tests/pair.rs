@@ -163,6 +163,8 @@ fn agree(text: &[u8]) -> (Vec<u8>, NegotiatedParams) {
             "MaxBurstLength" => params.max_burst_length = number,
             "FirstBurstLength" => params.first_burst_length = number,
             "MaxOutstandingR2T" => params.max_outstanding_r2t = number as u16,
+            "DataPDUInOrder" => params.data_pdu_in_order = value == "Yes",
+            "DataSequenceInOrder" => params.data_sequence_in_order = value == "Yes",
             "MaxConnections" => params.max_connections = number as u16,
             _ => {}
         }
@@ -593,5 +595,55 @@ fn transfers_that_differ_from_the_expectation_have_residuals() {
         let events = pair.run();
         let done = done(&events, itt);
         assert_eq!((done.residual, done.data.len() as u32), (residual, moved));
+    }
+}
+
+#[test]
+fn data_out_in_any_order_lands_where_it_belongs() {
+    for unsolicited in ["Yes", "No"] {
+        for way in [
+            Way::Staging(usize::MAX),
+            Way::InPlace(usize::MAX),
+            Way::InPlace(777),
+            Way::Staging(13),
+        ] {
+            let mut config = config(&[
+                ("InitialR2T", unsolicited),
+                ("DataPDUInOrder", "No"),
+                ("DataSequenceInOrder", "No"),
+                ("FirstBurstLength", "8192"),
+                ("MaxBurstLength", "12288"),
+                ("MaxOutstandingR2T", "8"),
+            ]);
+            config.scatter_data_out = true;
+            config.answer_r2ts = false;
+            let mut pair = Pair::with(config, SessionType::Normal, limits(), way);
+            for bytes in [1, 2048, 9000, 50_000, 100_001] {
+                let data = pattern(bytes);
+                let write = pair.write(WRITE, bytes, &data);
+                let mut events = pair.run();
+                // Whatever is asked for is answered from the last to the first.
+                loop {
+                    let asked: Vec<_> = events
+                        .iter()
+                        .filter_map(|event| match event {
+                            Event::R2t(r2t) => Some(*r2t),
+                            _ => None,
+                        })
+                        .collect();
+                    if asked.is_empty() {
+                        break;
+                    }
+                    events.retain(|event| !matches!(event, Event::R2t(_)));
+                    for r2t in asked.iter().rev() {
+                        pair.initiator.answer_r2t(r2t);
+                    }
+                    events.extend(pair.run());
+                }
+                assert_eq!(done(&events, write).status, 0, "{way:?} {bytes}");
+                let at = bytes as usize;
+                assert_eq!(pair.target.disk[at..][..at], data, "{way:?} {bytes}");
+            }
+        }
     }
 }

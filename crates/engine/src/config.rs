@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ pub struct EngineConfig {
     pub helpers: Option<Arc<dyn Helpers>>,
     /// Who hears of logins and sessions.
     pub observer: Option<Arc<dyn Observer>>,
+    /// Directory of the caller's alone for persistent reservations that are to outlast the process (APTPL); made if it is not
+    /// there. `None`: none do, and initiators are told so.
+    pub reservations: Option<PathBuf>,
 }
 
 impl Default for EngineConfig {
@@ -56,6 +60,7 @@ impl Default for EngineConfig {
             tcp_congestion: None,
             helpers: None,
             observer: None,
+            reservations: None,
         }
     }
 }
@@ -67,6 +72,13 @@ pub enum StartError {
     Apply(ApplyError),
     /// No driver of the kind asked for can be had on this system.
     Driver(io::Error),
+    /// There is no place for persistent reservations.
+    Reservations {
+        /// The directory.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A thread could not be started.
     Thread(io::Error),
 }
@@ -83,6 +95,11 @@ impl fmt::Display for StartError {
                     "the I/O driver cannot start: {source}; try --driver auto"
                 )
             }
+            Self::Reservations { directory, source } => write!(
+                f,
+                "{}: cannot keep persistent reservations here: {source}; see to the directory",
+                directory.display()
+            ),
             Self::Thread(source) => write!(f, "a worker thread cannot start: {source}"),
         }
     }

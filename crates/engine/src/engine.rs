@@ -20,6 +20,7 @@ use crate::counters::{Counters, WorkerCounters};
 use crate::credentials::TreeAuthenticator;
 use crate::directory::SessionInfo;
 use crate::drain::{Drain, Leaving, Left};
+use crate::reservations::Reservations;
 use crate::shared::{Message, SessionId, Shared, WorkerId, World};
 use crate::worker::Worker;
 
@@ -95,6 +96,7 @@ impl Engine {
         config: EngineConfig,
         authenticator: Option<Arc<dyn Authenticator>>,
     ) -> Result<Self, StartError> {
+        let reservations = open_reservations(&config)?;
         let count = config.workers.unwrap_or_else(available_workers).max(1);
         let mut pending = Vec::new();
         for worker in 0..count {
@@ -125,7 +127,9 @@ impl Engine {
             units: OrdMap::new(),
             unit_of: OrdMap::new(),
         };
-        let shared = Arc::new(Shared::new(config, world, fixed, mailboxes, counters));
+        let mut shared = Shared::new(config, world, fixed, mailboxes, counters);
+        shared.reservations = reservations;
+        let shared = Arc::new(shared);
         let threads = start_workers(pending, &shared)?;
         Ok(Self {
             control: ControlPlane::new(Arc::clone(&shared), count),
@@ -275,6 +279,16 @@ impl Engine {
             let _ended = thread.join();
         }
     }
+}
+
+/// The place for persistent reservations, if there is to be one.
+fn open_reservations(config: &EngineConfig) -> Result<Option<Reservations>, StartError> {
+    let Some(directory) = config.reservations.clone() else {
+        return Ok(None);
+    };
+    let opened = Reservations::open(directory.clone());
+    let refused = |source| StartError::Reservations { directory, source };
+    opened.map(Some).map_err(refused)
 }
 
 /// Gives the workers what they share.

@@ -16,6 +16,7 @@ mod observe;
 mod open;
 mod panics;
 mod registry;
+mod reservations;
 mod shared;
 mod slots;
 mod timers;

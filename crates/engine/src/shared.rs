@@ -16,13 +16,14 @@ use iscsi_wire::{Cid, IscsiName};
 use model::{Admission, LogicalUnitNumber, NodeAcl, ObjectId, PortalGroup, Requirement, Tree};
 use reactor::mailbox::Sender;
 use scsi::LuSnapshot;
-use scsi::lu::{HomeAction, ShardId, ToHome, ToShard};
+use scsi::lu::{FenceId, HomeAction, ShardId, ToHome, ToShard};
 
 use crate::config::EngineConfig;
 use crate::counters::WorkerCounters;
 use crate::directory::Directory;
 use crate::drain::{Drain, Hold};
 use crate::registry::{Claim, ClaimEvent, Registry};
+use crate::reservations::{HomeName, Reservations};
 use crate::slots::Key;
 
 /// A worker, and its place in [`Shared::mailboxes`]. Its shards have the same number.
@@ -160,6 +161,12 @@ pub(crate) enum Message {
         from: ShardId,
         message: ToHome,
     },
+    /// To a home of a logical unit: what it wanted durable is, or cannot be.
+    Saved {
+        home: HomeName,
+        id: FenceId,
+        durable: bool,
+    },
     /// To a shard of a logical unit, from its home.
     ToShard {
         unit: UnitIndex,
@@ -290,6 +297,8 @@ pub(crate) struct Shared {
     pub(crate) fixed_authenticator: bool,
     pub(crate) logins: Mutex<LoginSlots>,
     pub(crate) directory: Directory,
+    /// Where persistent reservations are kept; `None`: they are not.
+    pub(crate) reservations: Option<Reservations>,
     next_session: AtomicU64,
     start: Instant,
 }
@@ -319,6 +328,7 @@ impl Shared {
             fixed_authenticator,
             logins: Mutex::new(logins),
             directory: Directory::default(),
+            reservations: None,
             next_session: AtomicU64::new(1),
             start: Instant::now(),
         }

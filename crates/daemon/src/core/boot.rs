@@ -17,6 +17,9 @@ use crate::helper::HelperPool;
 /// Who the audit log names for what the daemon does by itself.
 const BOOT: &str = "boot";
 
+/// In the state directory: persistent reservations that outlast the process.
+const RESERVATIONS: &str = "reservations";
+
 impl Core {
     /// Starts serving what is saved, and applies the file where that is due. When it returns, every portal serves.
     ///
@@ -32,6 +35,7 @@ impl Core {
         let engine = EngineConfig {
             helpers: Some(Arc::new(Pool(Arc::clone(&helpers)))),
             observer: Some(Arc::clone(&bus) as Arc<dyn engine::Observer>),
+            reservations: config.state_dir.as_ref().map(|dir| dir.join(RESERVATIONS)),
             ..config.engine
         };
         let engine = Engine::idle(engine, None).map_err(|e| BootError::Problem(e.to_string()))?;

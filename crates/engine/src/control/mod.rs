@@ -242,7 +242,9 @@ impl ControlPlane {
         let prepared = prepare(&mut control, &mut plan, missing, save);
         let (sockets, mut acquired) = prepared.inspect_err(|_| control.listeners.forget_swap())?;
         let drain = Drain::default();
-        control.stores.enter(&mut acquired, &plan.tree);
+        control
+            .stores
+            .enter(&mut acquired, &plan.tree, self.shared.reservations.as_ref());
         let world = self.next_world(&mut control, &now, &plan, &acquired);
         let world = Arc::new(world);
         self.shared.world.store(Arc::clone(&world));
@@ -269,7 +271,11 @@ impl ControlPlane {
     pub(crate) fn reopen(&self, backstore: ObjectId) -> Result<Option<UnitReport>, ApplyError> {
         let mut control = self.lock();
         let now = self.shared.world.load_full();
-        let Some(acquired) = control.stores.reopen(&now, backstore)? else {
+        let Some(acquired) =
+            control
+                .stores
+                .reopen(&now, backstore, self.shared.reservations.as_ref())?
+        else {
             return Ok(None);
         };
         let report = acquired.reports().into_iter().next();

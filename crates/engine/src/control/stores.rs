@@ -16,6 +16,7 @@ use super::{ApplyError, Missing, Remnant};
 use crate::drain::{Drain, Leaving};
 use crate::engine::UnitReport;
 use crate::open::{Create, OpenedUnit, StoreProblem, hints, unit};
+use crate::reservations::{Reservations, restored};
 use crate::shared::{Message, Shared, UnitIndex, UnitSeed, WorkerId, World};
 
 /// How long the file of a backstore that is just leaving is waited for, where another is to be made of it.
@@ -212,7 +213,12 @@ impl Stores {
     }
 
     /// Gives what was acquired its place among the units. The change is in force.
-    pub(super) fn enter(&mut self, acquired: &mut Acquired, tree: &model::Tree) {
+    pub(super) fn enter(
+        &mut self,
+        acquired: &mut Acquired,
+        tree: &model::Tree,
+        reservations: Option<&Reservations>,
+    ) {
         for fresh in &mut acquired.fresh {
             let index = self.free.pop().unwrap_or_else(|| {
                 self.next += 1;
@@ -226,7 +232,10 @@ impl Stores {
                 ports_of(tree, fresh.id),
             );
             if fresh.problem.is_some() {
+                // What it has reserved counts when it is there.
                 snapshot.condition = LuCondition::NotReady;
+            } else {
+                snapshot = restored(snapshot, reservations);
             }
             let seed = Arc::new(UnitSeed {
                 backstore: fresh.id,
@@ -327,6 +336,7 @@ impl Stores {
         &mut self,
         world: &World,
         id: ObjectId,
+        reservations: Option<&Reservations>,
     ) -> Result<Option<Acquired>, ApplyError> {
         let Some(unit) = self.units.get(&id).filter(|unit| unit.degraded) else {
             return Ok(None);
@@ -357,7 +367,7 @@ impl Stores {
             problem: None,
             place: None,
         });
-        self.enter(&mut acquired, &world.tree);
+        self.enter(&mut acquired, &world.tree, reservations);
         Ok(Some(acquired))
     }
 }

@@ -258,6 +258,9 @@ impl Worker {
                     self.fate(login, fate);
                 }
             }
+            Message::Saved { home, id, durable } => {
+                self.units.saved(home, id, durable, &mut self.cx);
+            }
             Message::ToHome {
                 unit,
                 from,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use backstores::{Backstore, LocalStore};
 use model::ObjectId;
-use scsi::lu::{HomeAction, LuHome, LuShard, ShardAction, ShardId, ToHome, ToShard};
+use scsi::LuIdentity;
+use scsi::lu::{FenceId, HomeAction, LuHome, LuShard, ShardAction, ShardId, ToHome, ToShard};
 
 use super::cx::{Cx, News};
 use crate::drain::Hold;
 use crate::panics::guard;
+use crate::reservations::HomeName;
 use crate::shared::{Message, UnitIndex, WorkerId, World};
 
 pub(super) struct Unit {
@@ -26,6 +28,10 @@ pub(super) struct Unit {
 /// The home of a logical unit. It stays on its worker, whether that has a shard of the unit or not.
 struct Home {
     home: LuHome,
+    /// Distinguishes it from an earlier home of another unit in its place.
+    epoch: u64,
+    /// By which its persistent reservations are kept.
+    identity: Arc<LuIdentity>,
     offline: bool,
     /// Changes of the control plane that are under way.
     changes: BTreeMap<u64, Hold>,
@@ -108,6 +114,15 @@ impl Units {
         self.at_home(index, cx, |home, out| home.home.handle(from, message, out));
     }
 
+    /// What a home here wanted durable is, or cannot be.
+    pub(super) fn saved(&mut self, name: HomeName, id: FenceId, durable: bool, cx: &mut Cx) {
+        self.at_home(name.unit, cx, |home, out| {
+            if home.epoch == name.epoch {
+                home.home.saved(id, durable, out);
+            }
+        });
+    }
+
     /// Asks the home of a unit, which is here, for a change that no initiator asked for.
     pub(super) fn change(&mut self, index: UnitIndex, action: HomeAction, hold: Hold, cx: &mut Cx) {
         self.at_home(index, cx, |home, out| {
@@ -139,6 +154,7 @@ impl Units {
                 for (id, _) in home.home.take_completed() {
                     home.changes.remove(&id);
                 }
+                home.save(index, cx);
             }
         }
         for (shard, message) in outgoing.drain(..) {
@@ -196,9 +212,12 @@ impl Units {
         }
         let slot = self.homes.get_mut(at)?;
         if slot.is_none() {
+            self.epoch += 1;
             let world = cx.shared.world.load();
             let snapshot = Arc::clone(&world.units.get(&index)?.snapshot);
             *slot = Some(Home {
+                epoch: self.epoch,
+                identity: Arc::clone(&snapshot.identity),
                 home: LuHome::new(snapshot),
                 offline: false,
                 changes: BTreeMap::new(),
@@ -230,6 +249,23 @@ impl Units {
     pub(super) fn detach_all(&mut self, cx: &mut Cx) {
         for unit in self.units.drain(..).flatten() {
             unit.store.detach(&mut *cx.driver);
+        }
+    }
+}
+
+impl Home {
+    /// Has persistent reservations made durable; the answer is [`Message::Saved`].
+    fn save(&mut self, unit: UnitIndex, cx: &Cx) {
+        let place = cx.shared.reservations.as_ref();
+        let reply = cx.shared.mailboxes.get(usize::from(cx.id.0));
+        // A unit without a place to save to wants nothing durable.
+        let (Some(place), Some(reply)) = (place, reply) else {
+            return;
+        };
+        let epoch = self.epoch;
+        for save in self.home.take_saves() {
+            let home = HomeName { unit, epoch };
+            place.save(&self.identity, save, home, reply.clone());
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum NameError {
     TooLong,
     /// A character that no name may hold.
     IllegalCharacter(char),
+    /// Letters that run from right to left beside others.
+    MixedDirections,
     /// It starts with none of `iqn.`, `eui.` and `naa.`.
     UnknownType,
     /// After `iqn.` there is no year and month, as `2026-01`, with a dot behind.
@@ -41,6 +43,7 @@ impl fmt::Display for NameError {
             }
             Self::Empty => "iSCSI name is empty",
             Self::TooLong => "iSCSI name is longer than 223 bytes",
+            Self::MixedDirections => "iSCSI name has letters of both directions",
             Self::UnknownType => "iSCSI name starts with none of iqn., eui. and naa.",
             Self::IqnDate => "iqn. is not followed by a year and month and a dot, as 2026-01.",
             Self::IqnAuthority => "iqn. name has no reversed domain name after its date",
@@ -60,7 +63,7 @@ impl IscsiName {
     /// # Errors
     /// What RFC 7143 §4.2.7 does not allow.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let name = normalise(text, is_illegal)?;
+        let name = normalise(text, is_legal)?;
         check_structure(&name)?;
         Ok(Self(name.into()))
     }
@@ -71,7 +74,7 @@ impl IscsiName {
     /// # Errors
     /// No text, too much of it, or blanks, control characters and other punctuation.
     pub fn parse_peer(text: &str) -> Result<Self, NameError> {
-        normalise(text, |c| c != '_' && is_illegal(c)).map(|name| Self(name.into()))
+        normalise(text, |c| c == '_' || is_legal(c)).map(|name| Self(name.into()))
     }
 
     /// The normalised text.
@@ -99,43 +102,51 @@ impl fmt::Debug for IscsiName {
     }
 }
 
-fn normalise(text: &str, illegal: impl Fn(char) -> bool) -> Result<String, NameError> {
+fn normalise(text: &str, legal: impl Fn(char) -> bool) -> Result<String, NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
-    // RFC 7143 §4.2.7.2: an iSCSI name is at most 223 bytes. Checked before and after: lower case may be longer.
+    // RFC 7143 §4.2.7.2: an iSCSI name is at most 223 bytes. Checked before and after: the normal form may be longer.
     if text.len() > MAX_NAME_BYTES {
         return Err(NameError::TooLong);
     }
-    if let Some(found) = text.chars().find(|c| illegal(*c)) {
+    // RFC 7143 §4.2.7.2: names are compared in the normal form of RFC 3722. Of plain ASCII that is lower case.
+    let name = if text.is_ascii() {
+        text.to_ascii_lowercase()
+    } else {
+        prepare(text)?
+    };
+    if let Some(found) = name.chars().find(|c| !legal(*c)) {
         return Err(NameError::IllegalCharacter(found));
     }
-    // RFC 7143 §4.2.7.2: upper case is mapped to lower case before names are compared.
-    let name: String = text.chars().flat_map(char::to_lowercase).collect();
-    if name.len() > MAX_NAME_BYTES {
-        Err(NameError::TooLong)
-    } else {
-        Ok(name)
+    match name.len() {
+        0 => Err(NameError::Empty),
+        1..=MAX_NAME_BYTES => Ok(name),
+        _ => Err(NameError::TooLong),
     }
 }
 
-/// RFC 7143 §4.2.7.2 and RFC 3722 §6.2: of ASCII only letters, digits, dash, dot and colon; of the rest no blanks and
-/// no control characters.
-fn is_illegal(c: char) -> bool {
+/// The stringprep profile of RFC 3722 but for what it prohibits beyond Nameprep, which [`is_legal`] does: the same mapping
+/// (its §3), normal form KC (§4), prohibited tables (§5), check of directions (§6) and no unassigned code points (§7).
+fn prepare(text: &str) -> Result<String, NameError> {
+    let reason = || {
+        let alone = |c: &char| stringprep::nameprep(c.encode_utf8(&mut [0; 4])).is_err();
+        let found = text.chars().find(alone);
+        found.map_or(NameError::MixedDirections, NameError::IllegalCharacter)
+    };
+    stringprep::nameprep(text)
+        .map(|name| name.into_owned())
+        .map_err(|_| reason())
+}
+
+/// RFC 7143 §4.2.7.2 and RFC 3722 §6.2: of ASCII only lower-case letters, digits, dash, dot and colon; no ideographic full
+/// stop, which other programs take for a dot.
+fn is_legal(c: char) -> bool {
     if c.is_ascii() {
-        !(c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':'))
+        c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | ':')
     } else {
-        c.is_whitespace() || c.is_control() || is_invisible(c)
+        c != '\u{3002}'
     }
-}
-
-/// Characters which are no blanks but show nothing, or turn the text round them (RFC 3454 tables B.1, C.6, C.8):
-/// two names that look the same must be the same.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffd}'
-        | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn check_structure(name: &str) -> Result<(), NameError> {
@@ -210,6 +221,27 @@ mod tests {
                 "iqn.2026-01.org.example:Überall",
                 Some("iqn.2026-01.org.example:überall"),
             ),
+            // Composed; sharp s as Nameprep folds it; full width; what shows nothing is nothing; the Kelvin sign.
+            (
+                "iqn.2026-01.org.example:u\u{308}ber",
+                Some("iqn.2026-01.org.example:über"),
+            ),
+            (
+                "iqn.2026-01.org.example:Straße",
+                Some("iqn.2026-01.org.example:strasse"),
+            ),
+            (
+                "iqn.2026-01.org.example:\u{ff24}isk",
+                Some("iqn.2026-01.org.example:disk"),
+            ),
+            (
+                "iqn.2026-01.org.example:a\u{200b}\u{ad}b",
+                Some("iqn.2026-01.org.example:ab"),
+            ),
+            (
+                "iqn.2026-01.org.example:\u{212a}",
+                Some("iqn.2026-01.org.example:k"),
+            ),
             ("eui.02004567A425678D", Some("eui.02004567a425678d")),
             ("naa.52004567BA64678D", Some("naa.52004567ba64678d")),
             (
@@ -256,8 +288,38 @@ mod tests {
                 NameError::IllegalCharacter('/'),
             ),
             (
-                "iqn.2026-01.org.example:a\u{200b}",
-                NameError::IllegalCharacter('\u{200b}'),
+                "iqn.2026-01.org.example:a\u{a0}b",
+                NameError::IllegalCharacter(' '),
+            ),
+            (
+                "iqn.2026-01.org.example:a\u{3002}b",
+                NameError::IllegalCharacter('\u{3002}'),
+            ),
+            // Half-width, of which the normal form is the same.
+            (
+                "iqn.2026-01.org.example:a\u{ff61}b",
+                NameError::IllegalCharacter('\u{3002}'),
+            ),
+            // Unassigned in Unicode 3.2, private use, no character, a mark that changes the direction.
+            (
+                "iqn.2026-01.org.example:\u{221}",
+                NameError::IllegalCharacter('\u{221}'),
+            ),
+            (
+                "iqn.2026-01.org.example:\u{e000}",
+                NameError::IllegalCharacter('\u{e000}'),
+            ),
+            (
+                "iqn.2026-01.org.example:\u{fffe}",
+                NameError::IllegalCharacter('\u{fffe}'),
+            ),
+            (
+                "iqn.2026-01.org.example:\u{202e}x",
+                NameError::IllegalCharacter('\u{202e}'),
+            ),
+            (
+                "iqn.2026-01.org.example:\u{5d0}",
+                NameError::MixedDirections,
             ),
             (
                 "iqn.2026-01.org.example:a\0",

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use iscsi_wire::IscsiName;
 use model::attributes::ObjectKind;
 
 /// What stands at a canonical path.
@@ -150,12 +151,17 @@ pub(crate) fn resolve(current: &str, typed: &str) -> String {
     join(&names)
 }
 
+/// An iSCSI name in its normal form (RFC 3722). What is none stays as it is, for the daemon to refuse.
+fn iscsi_name(name: &str) -> String {
+    IscsiName::parse_peer(name).map_or_else(|_| name.to_owned(), |name| name.to_string())
+}
+
 /// Adds a name as it is spelled canonically where it stands.
 fn push(names: &mut Vec<String>, name: &str) {
     match Place::of(&join(names)) {
         Place::Root if name == "iscsi" => names.push("targets".to_owned()),
         Place::Backstores => names.push(backstore_type(name).to_owned()),
-        Place::Targets | Place::Acls => names.push(name.to_ascii_lowercase()),
+        Place::Targets | Place::Acls => names.push(iscsi_name(name)),
         Place::Target => match numbered(name, "tpg") {
             Some(tag) => names.extend(["tpgs".to_owned(), tag]),
             None => names.push(name.to_owned()),
@@ -326,6 +332,17 @@ mod tests {
                 &tpg,
                 "acls/iqn.a/luns/3",
                 format!("{tpg}/acls/iqn.a/luns/3"),
+            ),
+            // Names in their normal form.
+            (
+                "/targets",
+                "IQN.2026-11.Org.Example:A",
+                "/targets/iqn.2026-11.org.example:a".to_owned(),
+            ),
+            (
+                &tpg,
+                "acls/iqn.2026-11.org.example:U\u{308}BER_1",
+                format!("{tpg}/acls/iqn.2026-11.org.example:über_1"),
             ),
             ("/", "../../..", "/".to_owned()),
             ("/", "//backstores///file//", "/backstores/file".to_owned()),

@@ -53,7 +53,7 @@ pub(super) fn view(tree: &Tree, facts: &Facts, path: &str, depth: u32) -> Result
 
 /// The containers, by their segments: what stands in them. `None`: these segments name none.
 fn container(tree: &Tree, segments: &[&str]) -> Option<Vec<(String, Place)>> {
-    let name = |text: &str| IscsiName::parse(text).ok();
+    let name = |text: &str| IscsiName::parse_peer(text).ok();
     let object = |path: ObjectPath| (path.to_string(), Place::Object(path));
     Some(match segments {
         ["backstores"] => BackstoreType::ALL
@@ -124,7 +124,7 @@ fn in_group(
             .map(|acl| ObjectPath::Acl(target.clone(), tag, acl.clone()))
             .collect(),
         ["acls", acl, "luns"] => {
-            let acl = IscsiName::parse(acl).ok()?;
+            let acl = IscsiName::parse_peer(acl).ok()?;
             let found = tree.acl(target, tag, &acl)?;
             let path = |lun: &model::LogicalUnitNumber| {
                 ObjectPath::MappedLun(target.clone(), tag, acl.clone(), *lun)

@@ -369,7 +369,9 @@ pub(super) fn parse_verdict(
             ..
         } => {
             let acl = acl
-                .map(|name| IscsiName::parse(&name).map_err(|_| Malformed("\"acl\" is no name")))
+                .map(|name| {
+                    IscsiName::parse_peer(&name).map_err(|_| Malformed("\"acl\" is no name"))
+                })
                 .transpose()?;
             let wanted = hello.mutual && question.mutual.is_some();
             let mutual = match mutual.filter(|_| wanted) {

@@ -339,6 +339,13 @@ fn parse_verdict_each_kind() {
         let verdict = parse_verdict(answer.clone(), question, hello);
         assert_eq!(verdict, expected, "{answer}");
     }
+    // An ACL can have any name that an initiator can.
+    let vmware = "iqn.1998-01.com.vmware:host_a";
+    let verdict = parse_verdict(json!({"allow": true, "acl": vmware}), &plain.0, &plain.1);
+    let Ok(HelperVerdict::Allow { acl: Some(acl), .. }) = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert_eq!(acl.as_str(), vmware);
     let verdict = parse_verdict(
         json!({"allow": true, "mutual": mutual}),
         &question(true),

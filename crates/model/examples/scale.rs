@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use iscsi_wire::IscsiName;
-use model::{Change, ObjectPath, Raw, Tree, admit, visible_luns, visible_targets};
+use model::{Asker, Change, ObjectPath, Raw, Tree, admit, visible_luns, visible_targets};
 
 /// As many changes to one transaction: what is measured as memory is the tree, and not one huge list of changes.
 const TRANSACTION: usize = 1_000;
@@ -144,7 +144,12 @@ fn measure(shape: &str, count: usize) -> io::Result<()> {
     let of = |index: usize| if shape == "luns" { 0 } else { index };
     let initiator = name(&initiator_of(of(middle)))?;
     let wanted = name(&target_of(if shape == "targets" { middle } else { 0 }))?;
-    let send_targets = median(|| visible_targets(&tree, &initiator, local, None).len());
+    let asker = Asker {
+        initiator: &initiator,
+        local,
+        group: None,
+    };
+    let send_targets = median(|| visible_targets(&tree, asker, None).len());
     let login = median(|| {
         let admission = admit(&tree, &initiator, &wanted, local);
         // A session's map of LUNs is made once at its login, and is as long as what it sees.

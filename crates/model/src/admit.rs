@@ -265,14 +265,25 @@ pub struct VisibleTarget {
     pub addresses: Vec<String>,
 }
 
-/// What `initiator`, connected to `local`, may be told by SendTargets: targets it may log in to, at addresses it can use.
-/// `only` narrows the answer to one target. Looks at no target that the initiator has nothing to do with.
+/// Who asks by SendTargets.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    pub initiator: &'a IscsiName,
+    /// Our end of its connection.
+    pub local: SocketAddr,
+    /// The portal group that it is logged in to: it has been admitted there, whoever decided that. `None` in a discovery
+    /// session.
+    pub group: Option<ObjectId>,
+}
+
+/// What the asker may be told by SendTargets: targets it may log in to, at addresses it can use. `only` narrows the answer to
+/// one target. Looks at no target that the initiator has nothing to do with.
 pub fn visible_targets(
     tree: &Tree,
-    initiator: &IscsiName,
-    local: SocketAddr,
+    asker: Asker<'_>,
     only: Option<&IscsiName>,
 ) -> Vec<VisibleTarget> {
+    let initiator = asker.initiator;
     let mut names: BTreeSet<&IscsiName> = BTreeSet::new();
     match only {
         Some(name) => {
@@ -286,24 +297,23 @@ pub fn visible_targets(
     }
     let targets = names.into_iter().filter_map(|name| tree.target(name));
     targets
-        .filter_map(|target| visible_target(target, initiator, local))
+        .filter_map(|target| visible_target(target, asker))
         .collect()
 }
 
-fn visible_target(
-    target: &Target,
-    initiator: &IscsiName,
-    local: SocketAddr,
-) -> Option<VisibleTarget> {
-    let may_see = |g: &&Arc<PortalGroup>| {
-        g.enabled() && (g.is_told_to_anybody() || g.acls.contains_key(initiator))
+fn visible_target(target: &Target, asker: Asker<'_>) -> Option<VisibleTarget> {
+    let may_see = |group: &&Arc<PortalGroup>| {
+        let admitted = asker.group == Some(group.id)
+            || group.is_told_to_anybody()
+            || group.acls.contains_key(asker.initiator);
+        group.enabled() && admitted
     };
     let addresses: Vec<String> = target
         .tpgs
         .values()
         .filter(may_see)
         .flat_map(|group| {
-            let told = |portal: &Arc<Portal>| told_address(portal, local);
+            let told = |portal: &Arc<Portal>| told_address(portal, asker.local);
             group
                 .portals
                 .values()

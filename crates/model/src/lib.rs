@@ -28,8 +28,8 @@ mod tree;
 mod value;
 
 pub use admit::{
-    Admission, Refusal, Rule, Step, VisibleLun, VisibleTarget, admit, explain, serving_portal,
-    visible_luns, visible_targets,
+    Admission, Asker, Refusal, Rule, Step, VisibleLun, VisibleTarget, admit, explain,
+    serving_portal, visible_luns, visible_targets,
 };
 pub use change::{Change, Given, Mistake, Plan, Touched};
 pub use error::{ConfigCode, ConfigError};

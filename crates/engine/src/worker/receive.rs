@@ -327,9 +327,12 @@ impl SessionLink {
         let denied = !self.discovery && only != self.target_name;
         let mut text = Vec::new();
         if !denied {
-            let local = self.place.local;
-            let found =
-                model::visible_targets(&world.tree, &self.initiator_name, local, only.as_ref());
+            let asker = model::Asker {
+                initiator: &self.initiator_name,
+                local: self.place.local,
+                group: self.place.admitted.as_ref().map(|admitted| admitted.group),
+            };
+            let found = model::visible_targets(&world.tree, asker, only.as_ref());
             let mut writer = iscsi_wire::text::TextWriter::new(&mut text);
             for target in found {
                 writer.push("TargetName", target.name.as_ref());

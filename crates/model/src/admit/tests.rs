@@ -143,10 +143,18 @@ fn luns_of_the_demo_mode_are_protected_where_the_group_says_so() {
     assert_eq!(seen(&named), [(0, 0, true), (1, 1, true)]);
 }
 
+fn asker<'a>(initiator: &'a IscsiName, local: &str) -> Asker<'a> {
+    Asker {
+        initiator,
+        local: at(local),
+        group: None,
+    }
+}
+
 fn told(portal: &str, advertise: &str, local: &str) -> Vec<String> {
     let mut lines = vec![format!("create {T}/tpgs/3 generate_node_acls=true")];
     lines.push(format!("create {T}/tpgs/3/portals/{portal} {advertise}"));
-    let found = visible_targets(&tree(vec![lines]), &initiator(), at(local), None);
+    let found = visible_targets(&tree(vec![lines]), asker(&initiator(), local), None);
     found.into_iter().flat_map(|t| t.addresses).collect()
 }
 
@@ -183,7 +191,11 @@ fn visible_targets_tell_only_addresses_the_asker_can_use() {
 #[test]
 fn visible_targets_hide_what_the_initiator_may_not_use() {
     let lines = group(1, "127.0.0.1:3260", "");
-    let told = |tree: &Tree| visible_targets(tree, &initiator(), at("127.0.0.1:3260"), None).len();
+    let initiator = initiator();
+    let told = |tree: &Tree| {
+        let asker = asker(&initiator, "127.0.0.1:3260");
+        visible_targets(tree, asker, None).len()
+    };
     let hidden = tree(vec![lines]);
     assert_eq!(told(&hidden), 0);
     let shown = format!("set {T}/tpgs/1 attrib.demo_mode_discovery=1");
@@ -193,6 +205,21 @@ fn visible_targets_hide_what_the_initiator_may_not_use() {
     assert_eq!(told(&named), 1);
     let disabled = format!("set {T}/tpgs/1 enabled=no");
     assert_eq!(told(&change(&named, &[disabled])), 0);
+}
+
+#[test]
+fn visible_targets_tell_whoever_is_logged_in_of_its_own_group() {
+    let tree = tree(vec![
+        group(1, "127.0.0.1:3260", ""),
+        group(2, "127.0.0.2:3260", ""),
+    ]);
+    let (initiator, target) = (initiator(), name("iqn.2026-11.org.example:t"));
+    let own = Asker {
+        group: Some(tree.group(&target, 2).expect("it is there").id),
+        ..asker(&initiator, "127.0.0.2:3260")
+    };
+    let found = visible_targets(&tree, own, Some(&target));
+    assert_eq!(found[0].addresses, ["127.0.0.2:3260,2"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(crate) struct Tools {
     pub(crate) left_out: Vec<String>,
 }
 
-/// A test binary of `interop` that needs a program.
+/// A test binary of `interop` that needs a program; one with several rows needs each.
 struct Need {
     test: &'static str,
     program: &'static str,
@@ -43,6 +43,16 @@ const NEEDS: &[Need] = &[
         test: "redirect",
         program: "iscsi-readcapacity16",
         package: "libiscsi-bin",
+    },
+    Need {
+        test: "isns",
+        program: "isnsd",
+        package: "open-isns-server",
+    },
+    Need {
+        test: "isns",
+        program: "isnsadm",
+        package: "open-isns-utils",
     },
     Need {
         test: "refused",
@@ -76,13 +86,15 @@ pub(crate) fn interop_tools(target: &Path) -> Result<Tools> {
         environment: Vec::new(),
         left_out: Vec::new(),
     };
-    for need in NEEDS {
-        if has(need.program) {
-            tools.tests.push(need.test);
-        } else {
-            tools.left_out.push(left_out(need.test, need.package));
-        }
+    let mut lacking = Vec::new();
+    for need in NEEDS.iter().filter(|need| !has(need.program)) {
+        lacking.push(need.test);
+        tools.left_out.push(left_out(need.test, need.package));
     }
+    let mut tests: Vec<&str> = NEEDS.iter().map(|need| need.test).collect();
+    tests.dedup();
+    tests.retain(|test| !lacking.contains(test));
+    tools.tests.extend(tests);
     if is_root() && Path::new("/dev/fuse").exists() {
         tools.tests.push("stuck");
     } else {

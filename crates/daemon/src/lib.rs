@@ -6,6 +6,7 @@ pub mod api;
 pub mod control;
 pub mod core;
 pub mod helper;
+pub mod isns;
 #[cfg(feature = "api")]
 pub mod run;
 mod secret_file;

@@ -55,6 +55,10 @@ const ARROWS: &[Arrow] = &[
         to: &["iscsi-wire"],
     },
     Arrow {
+        from: "isns",
+        to: &["iscsi-wire"],
+    },
+    Arrow {
         from: "engine",
         to: &[
             "iscsi-wire",
@@ -81,6 +85,7 @@ const ARROWS: &[Arrow] = &[
             "control-api",
             "reactor",
             "iscsi-wire",
+            "isns",
         ],
     },
     // It speaks the helper protocol, and nothing else of ours.

@@ -13,6 +13,7 @@ const SANS_IO: &[&str] = &[
     "scsi",
     "model",
     "initiator",
+    "isns",
 ];
 
 /// What each of them carries.

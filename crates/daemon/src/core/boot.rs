@@ -13,6 +13,7 @@ use super::commit::Wish;
 use super::saved::{BootError, ConfigFile, Saved};
 use super::{Core, CoreConfig, Pool};
 use crate::helper::HelperPool;
+use crate::isns::IsnsClient;
 
 /// Who the audit log names for what the daemon does by itself.
 const BOOT: &str = "boot";
@@ -47,6 +48,7 @@ impl Core {
             sizes: Mutex::new(BTreeMap::new()),
             bus,
             helpers,
+            isns: IsnsClient::default(),
             config: config.config,
         };
         let due = match (&tree, &file) {

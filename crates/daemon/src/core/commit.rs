@@ -143,6 +143,7 @@ impl Core {
         if plan.touched.iter().any(of_helpers) {
             self.configure_helpers(&plan.tree);
         }
+        self.isns.configure(&plan.tree);
         for (path, reason) in &release.degraded {
             tracing::error!(%path, %reason, "degraded: its LUNs are not ready until the device comes");
             self.bus.tell(Event::Degraded {

@@ -224,7 +224,7 @@ impl Control for Core {
     }
 
     fn metrics(&self) -> String {
-        metrics(&self.engine)
+        metrics(&self.engine, &self.isns)
     }
 
     fn subscribe(&self) -> Receiver<Event> {

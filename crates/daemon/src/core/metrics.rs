@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use engine::{Counters, Engine};
 
+use crate::isns::IsnsClient;
+
 /// One metric: its name, whether it only grows, what it tells, and where it is read.
 struct Row<T>(&'static str, Kind, &'static str, fn(&T) -> u64);
 
@@ -95,11 +97,20 @@ const BEING: &[Row<Engine>] = &[
     Row("workers", Gauge, "Worker threads.", |e| e.workers() as u64),
 ];
 
+/// What is known elsewhere.
+const TOLD: &[Row<IsnsClient>] = &[Row(
+    "isns_registered_targets",
+    Gauge,
+    "Targets that the iSNS server was told of.",
+    |isns| isns.registered() as u64,
+)];
+
 /// The whole answer, with its end mark.
-pub(super) fn metrics(engine: &Engine) -> String {
+pub(super) fn metrics(engine: &Engine, isns: &IsnsClient) -> String {
     let mut text = String::new();
     put(&mut text, COUNTED, &engine.counters());
     put(&mut text, BEING, engine);
+    put(&mut text, TOLD, isns);
     text.push_str("# EOF\n");
     text
 }

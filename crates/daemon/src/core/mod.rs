@@ -23,6 +23,7 @@ pub use self::bus::Bus;
 use self::saved::Saved;
 pub use self::saved::{BootError, ConfigFile};
 use crate::helper::HelperPool;
+use crate::isns::IsnsClient;
 
 /// How the daemon runs; nothing of it is in the tree.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub struct Core {
     sizes: Mutex<BTreeMap<ObjectId, u64>>,
     bus: Arc<Bus>,
     helpers: Arc<HelperPool>,
+    isns: IsnsClient,
     config: Option<PathBuf>,
     driver: String,
     workers: usize,
@@ -88,6 +90,7 @@ impl Core {
     /// Begins to drain everything: no new login, sessions are asked to log out, and what is left after `within` is cut off.
     /// Called again, an earlier deadline counts.
     pub fn start_drain(&self, within: Duration) {
+        self.isns.end();
         self.engine.start_drain(within);
     }
 

@@ -64,6 +64,41 @@ pub(super) static DAEMON: &[Attribute] = &[
         "how long what is removed may take to finish its commands and log out, before it is cut off",
         "Quintain",
     ),
+    row(
+        "isns.entity",
+        Kind::Text { max_bytes: 255 },
+        Unset,
+        Takes::Live,
+        "what the iSNS server knows this daemon as; unset: the machine's name",
+        "RFC 4171 §6.2.1",
+    ),
+    row(
+        "isns.esi_interval_s",
+        Kind::Integer { min: 0, max: 3_600 },
+        Integer(60),
+        Takes::Live,
+        "how often the iSNS server shall ask whether the portals are there; 0: never",
+        "RFC 4171 §6.3.4",
+    ),
+    row(
+        "isns.period_s",
+        Kind::Integer {
+            min: 3,
+            max: 86_400,
+        },
+        Integer(600),
+        Takes::Live,
+        "how long the iSNS server shall remember a daemon that it hears nothing of",
+        "RFC 4171 §6.2.6",
+    ),
+    row(
+        "isns.server",
+        Kind::Address { default_port: 3205 },
+        Unset,
+        Takes::Live,
+        "the iSNS server that is told of targets and portals; unset: none",
+        "RFC 4171",
+    ),
 ];
 
 pub(super) static DISCOVERY: &[Attribute] = &[
@@ -90,6 +125,14 @@ pub(super) static TARGET: &[Attribute] = &[
         Takes::NextLogin,
         "what initiators are told as TargetAlias",
         "RFC 7143 §13.7; LIO param/TargetAlias of each group",
+    ),
+    row(
+        "isns",
+        Kind::Bool,
+        Bool(true),
+        Takes::Live,
+        "the iSNS server is told of it",
+        "RFC 4171",
     ),
     row(
         "param.cmd_completion_affinity",

@@ -67,6 +67,7 @@ pub(super) fn check(work: &Work<'_>, base: &Tree, warnings: &mut Vec<String>) ->
                     check_acl(path, (&work.tree, group, &acl), warnings, &mut found);
                 }
             }
+            (ObjectPath::Daemon, Some(node)) => check_entity(path, node.attributes(), &mut found),
             (ObjectPath::Discovery, Some(node)) => {
                 check_credentials(path, node.attributes(), warnings, &mut found);
             }
@@ -232,6 +233,23 @@ fn check_credentials(
             path,
             "one secret serves both directions",
             "give the target a secret of its own (RFC 7143 §9.2.1)",
+        ));
+    }
+}
+
+/// RFC 4171 §6.2.1: an entity identifier has 3 bytes at least, is normalised (so only what needs no normalising is taken), and
+/// does not begin as those that servers give out.
+fn check_entity(path: &ObjectPath, attributes: &Attributes, found: &mut Vec<ConfigError>) {
+    let Some(entity) = text_of(attributes, "isns.entity") else {
+        return;
+    };
+    let legal = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase();
+    if entity.len() < 3 || !entity.chars().all(legal) || entity.starts_with("isns:") {
+        found.push(ConfigError::new(
+            path,
+            ConfigCode::BadValue,
+            "isns.entity is no identifier that an iSNS server takes from a client",
+            "use the machine's DNS name in lower case, such as san1.example.org",
         ));
     }
 }

@@ -407,3 +407,17 @@ fn changes_show_no_secret_anywhere() {
     let text = format!("{change} {change:?} {plan:?}");
     assert!(!text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn plan_isns_entity_that_no_server_takes_is_refused() {
+    for (entity, legal) in [
+        ("san1.example.org", true),
+        ("ab", false),
+        ("SAN1.example.org", false),
+        ("isns:0001", false),
+        ("s\u{e4}n", false),
+    ] {
+        let planned = plan(&Tree::default(), &[format!("set / isns.entity={entity}")]);
+        assert_eq!(planned.is_ok(), legal, "{entity}");
+    }
+}

@@ -158,6 +158,12 @@ impl Target {
     pub fn alias(&self) -> Option<&str> {
         text_of(&self.attributes, "alias")
     }
+
+    /// Whether an iSNS server is told of it.
+    #[must_use]
+    pub fn is_told_by_isns(&self) -> bool {
+        effective_bool(ObjectKind::Target, &self.attributes, "isns", Column::Ours)
+    }
 }
 
 impl Portal {

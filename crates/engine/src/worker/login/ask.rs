@@ -166,19 +166,30 @@ impl LoginLink {
         self.proto.resolved(answer.map_err(|why| why.status));
     }
 
-    pub(super) fn log_refusal(&self, identity: &LoginIdentity, why: &Why, cx: &Cx) {
-        cx.counters.logins_refused.add(1);
+    /// Tells whoever listens of a login that ends without a session.
+    pub(super) fn tell_observer(
+        &self,
+        identity: &LoginIdentity,
+        (status, rule): (LoginStatus, &'static str),
+        text: String,
+        cx: &Cx,
+    ) {
         if let Some(observer) = &cx.shared.config.observer {
             observer.login_refused(RefusedLogin {
                 local: self.local,
                 peer: self.peer,
                 initiator: identity.initiator_name.clone(),
                 target: identity.target_name.clone(),
-                status: why.status,
-                rule: why.rule,
-                text: why.text.to_owned(),
+                status,
+                rule,
+                text,
             });
         }
+    }
+
+    pub(super) fn log_refusal(&self, identity: &LoginIdentity, why: &Why, cx: &Cx) {
+        cx.counters.logins_refused.add(1);
+        self.tell_observer(identity, (why.status, why.rule), why.text.to_owned(), cx);
         if !cx.may_log_peer() {
             return;
         }

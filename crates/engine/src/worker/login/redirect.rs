@@ -5,7 +5,6 @@ use iscsi_wire::{Redirection, Tsih};
 
 use super::LoginLink;
 use super::why::admission;
-use crate::observe::RefusedLogin;
 use crate::worker::cx::Cx;
 
 /// Whether the initiator has proved who it is, or need not.
@@ -47,17 +46,8 @@ impl LoginLink {
         let Some(identity) = &self.identity else {
             return;
         };
-        if let Some(observer) = &cx.shared.config.observer {
-            observer.login_refused(RefusedLogin {
-                local: self.local,
-                peer: self.peer,
-                initiator: identity.initiator_name.clone(),
-                target: identity.target_name.clone(),
-                status: to.status(),
-                rule,
-                text: format!("the target has {to}"),
-            });
-        }
+        let text = format!("the target has {to}");
+        self.tell_observer(identity, (to.status(), rule), text, cx);
         if cx.may_log_peer() {
             let (peer, initiator) = (self.peer, &identity.initiator_name);
             tracing::info!(%peer, %initiator, rule, "login redirected: the target has {to}");

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(crate) struct Panicked;
 
 /// Runs `call`. Its caller drops, or takes offline, what `call` had hold of when this returns an error.
+#[inline(always)]
 pub(crate) fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_payload| Panicked)
 }

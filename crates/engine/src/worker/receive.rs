@@ -193,16 +193,17 @@ impl SessionLink {
         }
         self.serial = self.serial.wrapping_add(1);
         let key = task_key(self.key, event.task, self.serial);
+        let connection = event.connection;
         let copies = self
             .connections
-            .get(event.connection)
+            .get(connection)
             .is_some_and(|one| one.data_digest);
-        let task = Task {
-            connection: event.connection,
+        let (unit, write_protect) = (entry.unit, entry.write_protect);
+        self.put_task(event.task, || Task {
+            connection,
             copies,
-            ..Task::new(key, entry.unit, entry.write_protect, command)
-        };
-        self.put_task(event.task, task);
+            ..Task::new(key, unit, write_protect, command)
+        });
         let step = event.deliver.then(|| self.begin(event.task, units, cx));
         if event.brings_data() && !self.take_unsolicited(event, step.as_ref(), units, cx) {
             return;

@@ -271,12 +271,15 @@ impl SessionLink {
         self.tasks.get_mut(id.index())?.as_mut()
     }
 
-    pub(super) fn put_task(&mut self, id: TaskId, task: Task) {
+    /// Puts what `make` gives into a task's place. A task is large: it is made where it stands, and not moved there.
+    #[inline(always)]
+    pub(super) fn put_task(&mut self, id: TaskId, make: impl FnOnce() -> Task) {
         if self.tasks.len() <= id.index() {
             self.tasks.resize_with(id.index() + 1, || None);
         }
         if let Some(slot) = self.tasks.get_mut(id.index()) {
-            *slot = Some(task);
+            *slot = None;
+            slot.get_or_insert_with(make);
         }
     }
 

@@ -326,11 +326,12 @@ impl SessionLink {
                 data_in_bytes: 0,
             };
             let key = scsi::lu::TaskKey(0);
-            let task = super::task::Task {
-                connection: self.proto.connection_of(id).unwrap_or_default(),
-                ..super::task::Task::new(key, UnitIndex(u32::MAX), false, command)
-            };
-            self.put_task(id, task);
+            let unit = UnitIndex(u32::MAX);
+            let connection = self.proto.connection_of(id).unwrap_or_default();
+            self.put_task(id, || super::task::Task {
+                connection,
+                ..super::task::Task::new(key, unit, false, command)
+            });
         }
         if let Some(task) = self.task(id) {
             task.reads = [Some(window), None];

@@ -150,6 +150,7 @@ pub(super) enum ReadData {
 }
 
 impl Task {
+    #[inline(always)]
     pub(super) fn new(
         key: TaskKey,
         unit: UnitIndex,

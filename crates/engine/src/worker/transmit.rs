@@ -115,12 +115,15 @@ impl SessionLink {
                     self.gather_data(c, task, (offset, bytes), digest_at, list, cx);
                 }
                 Piece::Release { task } => {
-                    let slot = self.tasks.get_mut(task.index());
-                    if let Some(task) = slot.and_then(Option::take) {
+                    // Dropped where it stands: a task is too large to be moved about for nothing.
+                    if let Some(slot) = self.tasks.get_mut(task.index())
+                        && let Some(task) = slot
+                    {
                         self.held_bytes = self.held_bytes.saturating_sub(task.held_bytes);
                         if let Some(connection) = self.connections.get_mut(c) {
                             connection.pins.extend(task.pins());
                         }
+                        *slot = None;
                     }
                 }
             }

@@ -104,6 +104,7 @@ impl Session {
         }
     }
 
+    #[inline(always)]
     fn new_task(&self, c: ConnectionIndex, command: &ScsiCommand, slot: RequestSlot) -> Task {
         let edtl = command.expected_data_transfer_length;
         let limit = edtl.min(self.params.first_burst_length);
@@ -254,12 +255,12 @@ impl Session {
     /// Forgets an aborted task: no status is sent. Data-Out that is still under way for it is dropped and counted, and
     /// its Target Transfer Tags are not given out again while any may come. The id is free at once.
     pub fn abandon(&mut self, task: TaskId) {
-        let Some(record) = self.remove_task(task) else {
+        let Some(record) = self.tasks.get(task) else {
             return;
         };
-        if record.queued
-            && let Some(connection) = self.connection_mut(record.connection)
-        {
+        let (c, queued) = (record.connection, record.queued);
+        self.remove_task(task);
+        if queued && let Some(connection) = self.connection_mut(c) {
             connection.ready.retain(|ready| *ready != task);
         }
     }

@@ -137,7 +137,7 @@ impl Session {
 
     /// Sends a SCSI Response and ends the task.
     fn send_response(&mut self, id: TaskId, out: &mut Transmit) {
-        let Some(task) = self.remove_task(id) else {
+        let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
         let Task {
@@ -146,9 +146,10 @@ impl Session {
             next_data_sn,
             internal,
             connection: c,
-            completion,
             ..
-        } = task;
+        } = *task;
+        let completion = task.completion.take();
+        self.remove_task(id);
         let Some(Completion {
             status,
             residual,

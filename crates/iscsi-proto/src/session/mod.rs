@@ -79,7 +79,7 @@ use crate::login::{Established, SessionType};
 use crate::negotiate::NegotiatedParams;
 use connections::Connections;
 use slab::TaskSlab;
-use task::{RequestSlot, Task};
+use task::RequestSlot;
 use window::CommandWindow;
 
 /// A session with its connections. Plain data: it can be cloned, compared, and [imaged](Session::image) at rest.
@@ -235,15 +235,18 @@ impl Session {
     }
 
     /// Ends a task's record: its id may be given to another from now on.
-    fn remove_task(&mut self, id: TaskId) -> Option<Task> {
-        let task = self.tasks.remove(id)?;
-        self.free_slot(task.connection, task.slot);
+    fn remove_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(id) else {
+            return;
+        };
+        let (c, slot) = (task.connection, task.slot);
+        self.tasks.remove(id);
+        self.free_slot(c, slot);
         if !self.window.held().is_empty() {
             self.window.forget(id);
         }
-        if let Some(connection) = self.connection_mut(task.connection) {
+        if let Some(connection) = self.connection_mut(c) {
             connection.disown(id);
         }
-        Some(task)
     }
 }

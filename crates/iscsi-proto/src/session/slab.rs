@@ -26,7 +26,9 @@ impl TaskSlab {
         self.len == 0
     }
 
-    /// Takes a task in, at the lowest free place. Its tag is not in use: the caller has looked.
+    /// Takes a task in, at the lowest free place. Its tag is not in use: the caller has looked. Inlined so that a task is made where
+    /// it stands, and not moved there.
+    #[inline(always)]
     pub(crate) fn insert(&mut self, task: Task) -> TaskId {
         let word = self.free.iter().position(|word| *word != 0);
         let word = word.unwrap_or_else(|| self.grow());
@@ -55,12 +57,18 @@ impl TaskSlab {
         self.tasks.get_mut(id.index())?.as_mut()
     }
 
-    pub(crate) fn remove(&mut self, id: TaskId) -> Option<Task> {
-        let task = self.tasks.get_mut(id.index())?.take()?;
+    /// Drops a task where it stands: it is too large to be moved about for nothing. Whether it was there.
+    pub(crate) fn remove(&mut self, id: TaskId) -> bool {
+        let Some(place) = self.tasks.get_mut(id.index()) else {
+            return false;
+        };
+        let Some(task) = place else { return false };
+        let itt = task.itt;
+        *place = None;
         self.free[id.index() / WORD_BITS] |= 1 << (id.index() % WORD_BITS);
         self.len -= 1;
-        self.tags.remove(task.itt);
-        Some(task)
+        self.tags.remove(itt);
+        true
     }
 
     pub(crate) fn find(&self, itt: Itt) -> Option<TaskId> {
@@ -79,6 +87,7 @@ impl TaskSlab {
         }
     }
 
+    #[inline(always)]
     fn place(&mut self, slot: usize, task: Task) -> TaskId {
         let id = TaskId(u32::try_from(slot).expect("the window bounds the slab far below 2^32"));
         self.tags.insert(task.itt, id);
@@ -198,8 +207,9 @@ mod tests {
             .collect();
         assert_eq!(ids, (0..70).collect::<Vec<u32>>());
         for tag in [66, 3, 40] {
-            assert_eq!(slab.remove(TaskId(tag)).unwrap().itt, Itt(tag));
-            assert_eq!(slab.remove(TaskId(tag)), None);
+            assert_eq!(slab.get(TaskId(tag)).unwrap().itt, Itt(tag));
+            assert!(slab.remove(TaskId(tag)));
+            assert!(!slab.remove(TaskId(tag)));
         }
         assert_eq!(slab.insert(plain_task(Itt(100))), TaskId(3));
         assert_eq!(slab.insert(plain_task(Itt(101))), TaskId(40));

@@ -3,6 +3,7 @@
 //! Entering, finding and leaving are O(1), and need no memory once the set has been as large as it gets.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::fence::Flight;
@@ -67,10 +68,6 @@ impl TaskSet {
         self.tasks.len()
     }
 
-    pub(super) fn contains(&self, key: TaskKey) -> bool {
-        self.tasks.contains_key(&key)
-    }
-
     pub(super) fn get(&self, key: TaskKey) -> Option<&Task> {
         self.tasks.get(&key)
     }
@@ -92,15 +89,23 @@ impl TaskSet {
         self.last_sequence
     }
 
-    /// Adds a task, and gives it the next sequence number. `key` is not in the set.
-    pub(super) fn insert(&mut self, key: TaskKey, nexus: NexusId, attribute: TaskAttribute) {
+    /// Adds a task, and gives it the next sequence number. False, and nothing changes, where `key` is in the set.
+    pub(super) fn insert(
+        &mut self,
+        key: TaskKey,
+        nexus: NexusId,
+        attribute: TaskAttribute,
+    ) -> bool {
         if self.tasks.len() == self.room {
             // Twice the room: a table that is at most half full clears its tombstones in place, without allocation.
             self.room = (self.room * 2).max(FIRST_ROOM);
             self.tasks.reserve(self.room * 2);
         }
+        let Entry::Vacant(place) = self.tasks.entry(key) else {
+            return false;
+        };
         self.last_sequence += 1;
-        let task = Task {
+        place.insert(Task {
             nexus,
             sequence: self.last_sequence,
             attribute,
@@ -109,8 +114,8 @@ impl TaskSet {
             aborted: false,
             order: None,
             request: None,
-        };
-        self.tasks.insert(key, task);
+        });
+        true
     }
 
     pub(super) fn remove(&mut self, key: TaskKey) -> Option<Task> {
@@ -142,8 +147,9 @@ mod tests {
         let mut tasks = TaskSet::default();
         let nexus = NexusId(1);
         for key in 0..DEPTH {
-            tasks.insert(TaskKey(key), nexus, TaskAttribute::Simple);
+            assert!(tasks.insert(TaskKey(key), nexus, TaskAttribute::Simple));
         }
+        assert!(!tasks.insert(TaskKey(0), nexus, TaskAttribute::Simple));
         let room = tasks.room;
         let table = tasks.tasks.capacity();
         for key in DEPTH..100_000 {

@@ -239,11 +239,10 @@ impl LuShard {
         if attached.detaching.is_some() {
             return Err(EnterError::NotAttached);
         }
-        if self.tasks.contains(key) {
+        if !self.tasks.insert(key, nexus, attribute) {
             return Err(EnterError::KeyInUse);
         }
         attached.tasks = attached.tasks.saturating_add(1);
-        self.tasks.insert(key, nexus, attribute);
         if attribute == TaskAttribute::Ordered {
             self.ordered.push_back((self.tasks.last_sequence(), key));
             let what = AskedFor::Order { granted: false };
@@ -258,10 +257,16 @@ impl LuShard {
     /// A task has ended: its status is decided, or it is aborted and its last I/O has left the store. What it asked of
     /// the home is withdrawn or given back. A key that is not in the set changes nothing.
     pub fn leave(&mut self, key: TaskKey) {
-        self.io_done(key);
         let Some(task) = self.tasks.remove(key) else {
             return;
         };
+        if let Some(flight) = &task.flight {
+            for raised in &mut self.fences {
+                if raised.waits_for_io(key, &task, flight) {
+                    raised.one_left(&mut self.actions);
+                }
+            }
+        }
         for ticket in task.request.into_iter().chain(task.order) {
             self.give_back(ticket);
         }

@@ -100,6 +100,8 @@ impl Slab {
             let Some(superblock) = state.warm.first() else {
                 break;
             };
+            let class = usize::from(state.superblocks[superblock].class);
+            state.partial[class].remove(superblock);
             state.warm.remove(superblock);
             state.warm_count -= 1;
             state.cold.insert(superblock);
@@ -174,7 +176,7 @@ struct State {
     superblocks: Vec<Superblock>,
     /// Superblocks of each class with room.
     partial: [IndexSet; CLASSES],
-    /// Empty superblocks whose pages may be resident.
+    /// Empty superblocks whose pages may be resident. They stay cut, and in `partial` of their class, until another class needs them.
     warm: IndexSet,
     warm_count: usize,
     /// Empty superblocks without pages.
@@ -189,6 +191,8 @@ struct State {
 struct Superblock {
     free: [u64; CHUNKS / 64],
     used: u16,
+    /// For which class it is cut; meaningless while it is cold.
+    class: u8,
 }
 
 impl State {
@@ -201,7 +205,8 @@ impl State {
             superblocks: vec![
                 Superblock {
                     free: [0; CHUNKS / 64],
-                    used: 0
+                    used: 0,
+                    class: 0,
                 };
                 superblocks
             ],
@@ -229,6 +234,10 @@ impl State {
             .find(|(_, bits)| **bits != 0)?;
         let bit = bits.trailing_zeros() as usize;
         *bits &= *bits - 1;
+        if entry.used == 0 {
+            self.warm.remove(superblock);
+            self.warm_count -= 1;
+        }
         entry.used += 1;
         if entry.used as usize == chunks_of(class) {
             self.partial[class].remove(superblock);
@@ -239,15 +248,19 @@ impl State {
 
     fn carve(&mut self, class: usize) -> Option<usize> {
         let superblock = if let Some(superblock) = self.warm.first() {
-            self.warm.remove(superblock);
-            self.warm_count -= 1;
+            let old = usize::from(self.superblocks[superblock].class);
+            self.partial[old].remove(superblock);
             superblock
         } else {
             let superblock = self.cold.first()?;
             self.cold.remove(superblock);
+            self.warm.insert(superblock);
+            self.warm_count += 1;
             superblock
         };
-        for (word, bits) in self.superblocks[superblock].free.iter_mut().enumerate() {
+        let entry = &mut self.superblocks[superblock];
+        entry.class = u8::try_from(class).ok()?;
+        for (word, bits) in entry.free.iter_mut().enumerate() {
             *bits = match chunks_of(class).saturating_sub(word * 64) {
                 left @ 0..=63 => (1 << left) - 1,
                 _ => u64::MAX,
@@ -269,12 +282,10 @@ impl State {
         entry.free[index / 64] |= 1 << (index % 64);
         entry.used -= 1;
         if entry.used == 0 {
-            self.partial[class].remove(superblock);
             self.warm.insert(superblock);
             self.warm_count += 1;
-        } else {
-            self.partial[class].insert(superblock);
         }
+        self.partial[class].insert(superblock);
         self.used_bytes -= class_bytes(class);
         self.frees += 1;
     }

@@ -60,6 +60,8 @@ pub(super) struct Sending {
     /// The first piece with bytes left, and how many of its bytes are gone.
     piece: usize,
     sent_of_piece: usize,
+    /// How many bytes were gathered last, where these are all that is left.
+    all_gathered: Option<usize>,
 }
 
 impl Sending {
@@ -69,6 +71,7 @@ impl Sending {
             list,
             piece: 0,
             sent_of_piece: 0,
+            all_gathered: None,
         };
         this.advance(0);
         this
@@ -80,24 +83,33 @@ impl Sending {
     }
 
     /// The addresses of what is left, as many pieces as fit into one call.
-    pub(super) fn gather(&self, into: &mut Vec<libc::iovec>, max: usize) {
+    pub(super) fn gather(&mut self, into: &mut Vec<libc::iovec>, max: usize) {
         into.clear();
+        self.all_gathered = None;
         let mut skip = self.sent_of_piece;
+        let mut bytes = 0;
         for piece in self.rest() {
             if into.len() == max {
-                break;
+                return;
             }
             if let Some(span) = self.list.span(&self.list.pieces[piece])
                 && span.len > skip
             {
+                bytes += span.len - skip;
                 into.push(span.skip(skip).iovec());
             }
             skip = 0;
         }
+        self.all_gathered = Some(bytes);
     }
 
     /// Notes that `bytes` more have gone.
     pub(super) fn advance(&mut self, bytes: usize) {
+        if self.all_gathered.take() == Some(bytes) {
+            self.piece = self.list.pieces.len();
+            self.sent_of_piece = 0;
+            return;
+        }
         let mut left = bytes;
         for piece in self.rest() {
             let len = self
@@ -176,7 +188,7 @@ mod tests {
     use super::{Sending, Token};
     use crate::SendPiece;
 
-    fn lengths(sending: &Sending, max: usize) -> Vec<usize> {
+    fn lengths(sending: &mut Sending, max: usize) -> Vec<usize> {
         let mut iovecs = Vec::new();
         sending.gather(&mut iovecs, max);
         iovecs.iter().map(|iovec| iovec.iov_len).collect()
@@ -190,14 +202,14 @@ mod tests {
             .map(SendPiece::Arena)
             .into();
         let mut sending = Sending::new(Token(1), list);
-        assert_eq!(lengths(&sending, 1024), [10, 20, 30]);
-        assert_eq!(lengths(&sending, 2), [10, 20]);
+        assert_eq!(lengths(&mut sending, 1024), [10, 20, 30]);
+        assert_eq!(lengths(&mut sending, 2), [10, 20]);
         sending.advance(9);
-        assert_eq!(lengths(&sending, 1024), [1, 20, 30]);
+        assert_eq!(lengths(&mut sending, 1024), [1, 20, 30]);
         sending.advance(1);
-        assert_eq!(lengths(&sending, 1024), [20, 30]);
+        assert_eq!(lengths(&mut sending, 1024), [20, 30]);
         sending.advance(25);
-        assert_eq!(lengths(&sending, 1024), [25]);
+        assert_eq!(lengths(&mut sending, 1024), [25]);
         assert!(!sending.is_done());
         sending.advance(25);
         assert!(sending.is_done());

@@ -211,6 +211,7 @@ impl Sockets {
         let new = Receive {
             token,
             place: into.place,
+            reach: into.reach,
         };
         if new
             .place

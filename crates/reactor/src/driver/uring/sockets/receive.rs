@@ -138,7 +138,8 @@ impl Sockets {
             .as_ref()
             .and_then(|place| place.span());
         let place = place.filter(|span| span.len > 0);
-        let staging = self.staging.allocate();
+        let reach = in_flight.receive.reach(place.is_some());
+        let staging = self.staging.allocate(reach);
         let (entry, asked, message) = match (place, staging.as_ref().map(Buffer::span)) {
             (None, None) => {
                 in_flight.phase = Phase::Starved;

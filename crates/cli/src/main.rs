@@ -4,6 +4,7 @@
 //! disk; that is the engine's.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod client;
 mod daemon;
 mod log;
@@ -34,6 +35,7 @@ enum Command {
     #[command(flatten)]
     Client(client::Command),
     Shell(shell::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Import(args) => daemon::import::run(&args).map(done),
         Command::Client(command) => client::run(&command),
         Command::Shell(args) => shell::run(&args),
+        Command::Bench(args) => bench::run(&args).map(done),
     });
     match outcome {
         Ok(code) => code,

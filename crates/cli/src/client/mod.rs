@@ -11,7 +11,7 @@ pub(crate) mod refused;
 pub(crate) mod reports;
 pub(crate) mod secrets;
 pub(crate) mod show;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verbs;

@@ -3,6 +3,7 @@
 //!     cargo xtask test            what a person runs: installs what the tests need, then runs every test
 //!     cargo xtask ci [PART...]    what CI runs: every part, or the named ones
 //!     cargo xtask tidy            the rules of the house alone
+//!     cargo xtask bench [...]     instructions per command, against their budget; `--record` writes it anew
 //!     cargo xtask setup           only installs what the black-box tests need
 //!
 //! Each part is one row of [`part::PARTS`].
@@ -43,6 +44,7 @@ fn run(arguments: &[String]) -> Result<bool> {
         "ci" => named(rest)?,
         "test" if rest.is_empty() => PARTS.iter().filter(|part| part.is_test).collect(),
         "tidy" if rest.is_empty() => named(&["tidy".to_owned()])?,
+        "bench" => return part::run_bench(rest).map(|()| true),
         "setup" if rest.is_empty() => {
             let tools = setup::interop_tools(&part::target_folder()?)?;
             tools
@@ -69,7 +71,9 @@ fn named(names: &[String]) -> Result<Vec<&'static Part>> {
 }
 
 fn usage() -> String {
-    let mut text = "usage: cargo xtask test | tidy | setup | ci [PART...]\nparts:\n".to_owned();
+    let mut text =
+        "usage: cargo xtask test | tidy | setup | bench [OPTIONS] | ci [PART...]\nparts:\n"
+            .to_owned();
     for part in PARTS {
         text.push_str(&format!("  {:8} {}\n", part.name, part.about));
     }

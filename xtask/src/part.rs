@@ -73,6 +73,12 @@ pub(crate) static PARTS: &[Part] = &[
         run: interop,
     },
     Part {
+        name: "bench",
+        about: "instructions per command keep their budget (callgrind)",
+        is_test: true,
+        run: || bench(&[]),
+    },
+    Part {
         name: "guest",
         about: "the binary against the Linux kernel's initiator",
         is_test: true,
@@ -193,8 +199,41 @@ fn interop() -> Result<Report> {
     )
 }
 
-/// Status of the guest's scripts for "it cannot run here", told by them in one line.
+/// Status for "it cannot run here", of the guest's scripts and of the meter, told by them in one line.
 const CANNOT_RUN: i32 = 77;
+
+/// `cargo xtask bench`: counts instructions per command.
+pub(crate) fn run_bench(arguments: &[String]) -> Result<()> {
+    let report = bench(arguments)?;
+    match report.left_out.first() {
+        Some(line) => bail!("{line}"),
+        None => Ok(()),
+    }
+}
+
+fn bench(arguments: &[String]) -> Result<Report> {
+    setup::install_valgrind()?;
+    let binary = release_binary()?;
+    let mut command = cargo();
+    command
+        .args(["run", "--quiet", "--locked", "--package", "interop"])
+        .args(["--bin", "instructions", "--"])
+        .args(arguments)
+        .env("QUINTAIN_BIN", binary);
+    let mut report = Report::default();
+    let result = run_watched(&mut command, |line| {
+        if let Some(seen) = Count::from_line(line) {
+            report.count.add(seen);
+        }
+        if line.starts_with("instructions: cannot") {
+            report.left_out.push(line.to_owned());
+        }
+    });
+    match result {
+        Err(_) if !report.left_out.is_empty() => Ok(report),
+        result => result.map(|()| report),
+    }
+}
 
 fn guest() -> Result<Report> {
     let binary = release_binary()?;

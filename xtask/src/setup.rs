@@ -114,6 +114,17 @@ pub(crate) fn interop_tools(target: &Path) -> Result<Tools> {
     Ok(tools)
 }
 
+/// Installs valgrind where it is missing and that can be done.
+///
+/// # Errors
+/// As root on a machine with apt-get: it cannot be installed.
+pub(crate) fn install_valgrind() -> Result<()> {
+    if !has("valgrind") && can_install() {
+        install(&["valgrind"])?;
+    }
+    Ok(())
+}
+
 fn left_out(test: &str, packages: &str) -> String {
     format!("tests/interop/tests/{test}.rs (not root: apt-get install {packages})")
 }

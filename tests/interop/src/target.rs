@@ -56,6 +56,7 @@ pub struct Serve {
     driver: Driver,
     arguments: Vec<OsString>,
     wrapper: Vec<OsString>,
+    binary: Option<PathBuf>,
 }
 
 impl Serve {
@@ -67,7 +68,15 @@ impl Serve {
             driver,
             arguments: Vec::new(),
             wrapper: Vec::new(),
+            binary: None,
         }
+    }
+
+    /// Another binary than [`binary`].
+    #[must_use]
+    pub fn binary(mut self, binary: &Path) -> Self {
+        self.binary = Some(binary.to_owned());
+        self
     }
 
     /// Any further argument.
@@ -136,7 +145,11 @@ impl Serve {
     /// # Errors
     /// There is no binary.
     pub fn command(&self) -> Result<Command> {
-        let binary = binary()?.into_os_string();
+        let binary = self
+            .binary
+            .clone()
+            .map_or_else(binary, Ok)?
+            .into_os_string();
         let mut words = self.wrapper.iter().chain([&binary]);
         let mut command = Command::new(words.next().context("no program")?);
         command.args(words).arg("serve").args(&self.arguments);
@@ -231,6 +244,12 @@ impl Target {
             ));
         }
         url
+    }
+
+    /// The number of its process.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Sends a signal to the program itself, also when it was started through another.

@@ -40,15 +40,23 @@ on_each_driver! {
     full_disk_is_space_allocation_failed,
 }
 
+/// LUN 0 on the file, LUN 1 in memory. Nothing about such a file tells it from others, so the disks are named.
+fn both_disks(folder: &Path, driver: Driver, file: &StuckFile) -> Serve {
+    let disks = Serve::new(folder, driver)
+        .argument(file.path())
+        .ram("16MiB");
+    let names = ["stuck", "ram"];
+    let name = |serve: Serve, name| serve.argument("--serial").argument(name);
+    names.into_iter().fold(disks, name)
+}
+
 /// One worker, so that both disks and both sessions share everything that can be shared.
 fn hanging_disk_delays_no_ping_and_no_other_disk(driver: Driver) -> Result<()> {
     or_skip!();
     let folder = tempfile::tempdir()?;
     let mounted = tempfile::tempdir()?;
     let file = StuckFile::mount(mounted.path().join("disk.img"), FILE_BYTES)?;
-    let serve = Serve::new(folder.path(), driver)
-        .argument(file.path())
-        .ram("16MiB");
+    let serve = both_disks(folder.path(), driver, &file);
     let target = serve.argument("--workers").argument("1").start()?;
     let mut user = Client::login(target.portal, 1, &[])?;
     let mut other = Client::login(target.portal, 2, &[])?;
@@ -116,9 +124,7 @@ fn abort_of_a_hanging_command_is_answered_when_the_disk_lets_go(driver: Driver) 
     let folder = tempfile::tempdir()?;
     let mounted = tempfile::tempdir()?;
     let file = StuckFile::mount(mounted.path().join("disk.img"), FILE_BYTES)?;
-    let serve = Serve::new(folder.path(), driver)
-        .argument(file.path())
-        .ram("16MiB");
+    let serve = both_disks(folder.path(), driver, &file);
     let target = serve.argument("--workers").argument("1").start()?;
     let mut beside = Client::login(target.portal, 1, &[])?;
     beside.select(1);
@@ -174,8 +180,7 @@ fn login_of_a_nexus_whose_command_hangs_waits_and_is_told_to_try_again(
     let folder = tempfile::tempdir()?;
     let mounted = tempfile::tempdir()?;
     let file = StuckFile::mount(mounted.path().join("disk.img"), FILE_BYTES)?;
-    let serve = Serve::new(folder.path(), driver).argument(file.path());
-    let target = serve.ram("16MiB").start()?;
+    let target = both_disks(folder.path(), driver, &file).start()?;
     let mut peer = Peer::login(target.portal, Peer::config(1))?;
     let hang = file.stick();
     let cdb = cdb16(0x8a, 0, 8);
@@ -203,8 +208,7 @@ fn sigterm_with_a_hanging_disk_ends_by_its_deadline(driver: Driver) -> Result<()
     let folder = tempfile::tempdir()?;
     let mounted = tempfile::tempdir()?;
     let file = StuckFile::mount(mounted.path().join("disk.img"), FILE_BYTES)?;
-    let serve = Serve::new(folder.path(), driver).argument(file.path());
-    let target = serve.ram("16MiB").start()?;
+    let target = both_disks(folder.path(), driver, &file).start()?;
     let mut peer = Peer::login(target.portal, Peer::config(1))?;
     let hang = file.stick();
     let cdb = cdb16(0x8a, 0, 8);

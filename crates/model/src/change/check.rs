@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use iscsi_wire::IscsiName;
+
 use super::plan::{Mistake, Work};
 use crate::attributes::{secret_of, text_of};
 use crate::error::{ConfigCode, ConfigError};
@@ -22,14 +24,7 @@ pub(super) fn check(work: &Work<'_>, base: &Tree, warnings: &mut Vec<String>) ->
                 }
             }
             (ObjectPath::Tpg(target, tag), Some(Node::Tpg(group))) => {
-                let held = work.tree.indexes.ports.get(&group.relative_target_port());
-                if held != Some(&(target.clone(), *tag)) {
-                    found.push(conflict(
-                        path,
-                        "another portal group has the same relative target port identifier",
-                        "leave relative_target_port out, and one is found",
-                    ));
-                }
+                check_port_id(path, &work.tree, (target, *tag), &group, &mut found);
                 check_credentials(path, &group.attributes, warnings, &mut found);
                 check_redirects(path, work.tree.target(target), &mut found);
                 warn_of_locked_out(path, (base, &work.tree), &group, warnings);
@@ -80,6 +75,23 @@ pub(super) fn check(work: &Work<'_>, base: &Tree, warnings: &mut Vec<String>) ->
         }));
     }
     mistakes
+}
+
+fn check_port_id(
+    path: &ObjectPath,
+    tree: &Tree,
+    (target, tag): (&IscsiName, u16),
+    group: &PortalGroup,
+    found: &mut Vec<ConfigError>,
+) {
+    let held = tree.indexes.ports.get(&group.relative_target_port());
+    if held.is_none_or(|(holder, its)| holder != target || *its != tag) {
+        found.push(conflict(
+            path,
+            "another portal group has the same relative target port identifier",
+            "leave relative_target_port out, and one is found",
+        ));
+    }
 }
 
 fn check_backstore(

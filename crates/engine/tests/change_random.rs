@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use engine::Engine;
-use initiator::{Config, Event};
+use initiator::{Config, Delivery, Event};
+use iscsi_wire::LogoutReason;
 use model::{Change, ObjectPath};
 use reactor::DriverChoice;
 use reactor::testing::CountingAllocator;
@@ -105,10 +106,17 @@ fn work(world: &World, who: u64, target: u64, calm: bool) {
                 break;
             }
             world.verified.fetch_add(1, Ordering::Relaxed);
-            if !calm && dice.roll(100) == 0 {
+            match dice.roll(200) {
                 // Logs in again over its session, whose last write is not answered yet.
-                leave_a_write(&mut client, base, &mut written, &mut dice);
-                break;
+                0 if !calm => {
+                    leave_a_write(&mut client, base, &mut written, &mut dice);
+                    break;
+                }
+                1 if !calm => {
+                    log_out(&mut client);
+                    break;
+                }
+                _ => {}
             }
         }
         drop(replaced.replace(client));
@@ -157,6 +165,14 @@ fn step(
         (_, key) => assert!(matches!(key, 0 | 2 | 5 | 6 | 7), "sense key {key}"),
     }
     Some(())
+}
+
+/// Logs out; a session that is sent away meanwhile need not answer.
+fn log_out(client: &mut Client) {
+    client
+        .initiator
+        .logout(LogoutReason::CloseSession, Delivery::Ordered);
+    let _answer = client.try_next(|e| matches!(e, Event::LoggedOut(_)));
 }
 
 /// Sends a write, and does not wait for its answer.

@@ -27,8 +27,8 @@ mod wake;
 
 pub use driver::{
     AcceptedSocket, Completion, Driver, DriverChoice, DriverKind, DriverReport, DriverSettings,
-    FileId, Op, OpResult, Place, Reach, RecvInto, SendList, SendPiece, SocketId, Token, Wait,
-    WriteData, choose_driver, choose_driver_with,
+    FileId, Op, OpResult, Place, RecvInto, SendList, SendPiece, SocketId, Token, Wait, WriteData,
+    choose_driver, choose_driver_with,
 };
 pub use file::{LockMode, OpenOptions, StoreFile};
 pub use memory::{Buffer, Frozen, LocalShared, Memory, OutOfRange, Pin, SharedMemory, Slab};

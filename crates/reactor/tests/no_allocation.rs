@@ -101,7 +101,7 @@ fn commands_allocate_nothing(choice: DriverChoice, direct: bool) {
             start = ALLOCATIONS.get();
         }
         peer.write_all(&[3; 48]).unwrap();
-        let into = RecvInto::default();
+        let into = RecvInto { place: None };
         let OpResult::Recv {
             result, staging, ..
         } = worker.run(Op::Recv { socket, into })

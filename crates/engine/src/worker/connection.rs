@@ -13,7 +13,7 @@ use std::time::Duration;
 use iscsi_proto::login::{Established, JoinedWindow};
 use iscsi_proto::session::{ConnectionIndex, DropReason, LogoutScope, TaskId};
 use iscsi_wire::Cid;
-use reactor::{Op, Reach, RecvInto, SocketId};
+use reactor::{Op, RecvInto, SocketId};
 use scsi::lu::TaskKey;
 
 use super::cx::{Cx, Kind, token};
@@ -37,8 +37,6 @@ pub(super) struct Connection {
     pub(super) data_digest: bool,
     /// A receive is with the driver.
     pub(super) receiving: bool,
-    /// How much the next receive may stage.
-    pub(super) reach: Reach,
     /// Whose window that receive places into.
     pub(super) placing: Option<Placing>,
     /// Since when a send is with the driver.
@@ -104,7 +102,6 @@ impl Connection {
             peer: established.peer,
             data_digest: established.params.data_digest,
             receiving: false,
-            reach: Reach::Whole,
             placing: None,
             sending: None,
             preface: std::mem::take(&mut established.final_response),
@@ -180,11 +177,10 @@ impl SessionLink {
             return;
         };
         connection.receiving = true;
-        let reach = connection.reach;
         cx.driver.push(
             Op::Recv {
                 socket: connection.socket,
-                into: RecvInto { place, reach },
+                into: RecvInto { place },
             },
             token(Kind::Recv, connection.key),
         );

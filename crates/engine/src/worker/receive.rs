@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use iscsi_proto::session::{CommandEvent, ConnectionIndex, DataFault, Event, ReceivePlan, TaskId};
-use reactor::{Buffer, Place, Reach};
+use reactor::{Buffer, Place};
 use scsi::{Cdb, Command, Done, Lun, Status, Step, TaskAttribute, WINDOW_BYTES};
 
 use super::connection::Connection;
@@ -16,17 +16,6 @@ use super::unit::Units;
 use crate::directory::count;
 use crate::panics::guard;
 
-/// The least rest of a payload that is received in place, where the stream may go on with many small commands: behind a place little
-/// is staged.
-const PLACED_BYTES: u32 = 16 << 10;
-
-/// The same where little is staged anyhow: what came in parts goes on in place.
-pub(super) const PLACED_AFTER_SHORT_BYTES: u32 = 1 << 10;
-
-/// After a command that writes more than this, receives stage little, so that what is left of its payload, and of the next one's, is
-/// received in place.
-const LARGE_WRITE_BYTES: u32 = PLACED_BYTES + (4 << 10);
-
 impl SessionLink {
     /// Memory of a task for the rest of a large payload, if that is what comes next.
     pub(super) fn next_place(&mut self, c: ConnectionIndex) -> Option<Place> {
@@ -38,12 +27,8 @@ impl SessionLink {
         else {
             return None;
         };
-        let least = match self.connections.get(c)?.reach {
-            Reach::Whole => PLACED_BYTES,
-            Reach::Short => PLACED_AFTER_SHORT_BYTES,
-        };
         let task = self.task(id)?;
-        if bytes < least || !task.window.covers(offset, bytes) {
+        if !task.window.covers(offset, bytes) {
             return None;
         }
         let start = offset - task.window.start;
@@ -209,15 +194,10 @@ impl SessionLink {
         self.serial = self.serial.wrapping_add(1);
         let key = task_key(self.key, event.task, self.serial);
         let connection = event.connection;
-        let mut copies = false;
-        if let Some(one) = self.connections.get_mut(connection) {
-            copies = one.data_digest;
-            one.reach = if event.write && bytes > LARGE_WRITE_BYTES {
-                Reach::Short
-            } else {
-                Reach::Whole
-            };
-        }
+        let copies = self
+            .connections
+            .get(connection)
+            .is_some_and(|one| one.data_digest);
         let (unit, write_protect) = (entry.unit, entry.write_protect);
         self.put_task(event.task, || Task {
             connection,

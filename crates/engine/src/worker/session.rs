@@ -144,7 +144,6 @@ impl SessionLink {
         let config = &cx.shared.config;
         let limits = SessionLimits {
             window: place.queue_depth,
-            in_place_threshold: super::receive::PLACED_AFTER_SHORT_BYTES,
             immediate_allowance: IMMEDIATE_ALLOWANCE,
             nop_interval: Some(config.ping_interval),
             nop_timeout: config.ping_timeout,

@@ -22,7 +22,7 @@ mod uring;
 
 pub use choose::{choose_driver, choose_driver_with};
 pub use ops::{
-    AcceptedSocket, Completion, FileId, Op, OpResult, Place, Reach, RecvInto, SendList, SendPiece,
+    AcceptedSocket, Completion, FileId, Op, OpResult, Place, RecvInto, SendList, SendPiece,
     SocketId, Token, Wait, WriteData,
 };
 

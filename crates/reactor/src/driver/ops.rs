@@ -129,18 +129,6 @@ pub enum Op {
 pub struct RecvInto {
     /// Memory that the first bytes belong into.
     pub place: Option<Place>,
-    /// How much may be staged.
-    pub reach: Reach,
-}
-
-/// How much a receive may stage.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Reach {
-    /// A whole buffer, unless there is a place: behind one it is always short.
-    #[default]
-    Whole,
-    /// 4 KiB: large payloads are to come, which will have places.
-    Short,
 }
 
 /// Memory to receive into.

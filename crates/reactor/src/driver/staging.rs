@@ -6,15 +6,10 @@
 
 use std::io;
 
-use super::Reach;
 use crate::memory::{Buffer, MAX_BUFFER_BYTES, MIN_BUFFER_BYTES, Slab};
 
 /// Receives tried in one go; more come after their completions were handed out. So many buffers there are.
 pub(super) const RECEIVES_AT_ONCE: usize = 64;
-
-/// What is staged behind a place, and where the reach is short. Bytes of a large payload which are staged have to be copied, those that
-/// wait in the socket are received in their place.
-const SHORT_BYTES: usize = MIN_BUFFER_BYTES;
 
 /// A driver's staging buffers.
 #[derive(Debug)]
@@ -36,12 +31,8 @@ impl Staging {
     }
 
     /// One buffer, unless all are still being handled.
-    pub(super) fn allocate(&self, reach: Reach) -> Option<Buffer> {
-        let mut buffer = self.slab.allocate(self.bytes)?;
-        if reach == Reach::Short {
-            buffer.set_len(self.bytes.min(SHORT_BYTES));
-        }
-        Some(buffer)
+    pub(super) fn allocate(&self) -> Option<Buffer> {
+        self.slab.allocate(self.bytes)
     }
 
     /// Moves when a buffer has come back.

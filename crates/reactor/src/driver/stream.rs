@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use rustix::net::{SocketFlags, acceptfrom_with};
 
 use super::slots::Key;
-use super::{AcceptedSocket, Completion, OpResult, Place, Reach, SendList, SocketId, Token};
+use super::{AcceptedSocket, Completion, OpResult, Place, SendList, SocketId, Token};
 use crate::memory::Buffer;
 
 /// Connections that died while waiting to be accepted, skipped in one go.
@@ -18,18 +18,12 @@ const ABORTED: usize = 16;
 pub(super) struct Receive {
     pub(super) token: Token,
     pub(super) place: Option<Place>,
-    pub(super) reach: Reach,
 }
 
 impl Receive {
-    /// How much it may stage, where it has a place or not.
-    pub(super) fn reach(&self, has_place: bool) -> Reach {
-        if has_place { Reach::Short } else { self.reach }
-    }
-
     /// Its end without a byte.
     pub(super) fn fail(self, error: io::Error) -> Completion {
-        let Self { token, place, .. } = self;
+        let Self { token, place } = self;
         let result = OpResult::Recv {
             result: Err(error),
             place,
@@ -41,7 +35,7 @@ impl Receive {
 
     /// Its end: `bytes` came, first into the place, then into `staging`.
     pub(super) fn succeed(self, bytes: usize, staging: Option<Buffer>) -> Completion {
-        let Self { token, place, .. } = self;
+        let Self { token, place } = self;
         let placed_bytes = place.as_ref().map_or(0, Place::len).min(bytes);
         let staged = bytes - placed_bytes;
         let staging = staging.filter(|_| staged > 0).map(|mut staging| {

@@ -179,7 +179,6 @@ impl Sockets {
         let new = Receive {
             token,
             place: into.place,
-            reach: into.reach,
         };
         if new
             .place
@@ -337,11 +336,11 @@ impl Sockets {
             return Tried::Done;
         };
         let place = receive.place.as_ref().and_then(|place| place.span());
-        let place = place.filter(|span| span.len > 0);
-        let staging = self.staging.allocate(receive.reach(place.is_some()));
+        let staging = self.staging.allocate();
         let into = place.into_iter().chain(staging.as_ref().map(Buffer::span));
         self.iovecs.clear();
-        self.iovecs.extend(into.map(|span| span.iovec()));
+        self.iovecs
+            .extend(into.filter(|span| span.len > 0).map(|span| span.iovec()));
         let asked = self.iovecs.iter().map(|iovec| iovec.iov_len).sum::<usize>();
         if asked == 0 {
             *slot = Some(receive);

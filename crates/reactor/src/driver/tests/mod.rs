@@ -105,17 +105,10 @@ impl Bench {
     }
 
     pub(super) fn recv(&mut self, socket: SocketId, place: Option<Place>) -> Token {
-        self.recv_reaching(socket, place, Reach::Whole)
-    }
-
-    pub(super) fn recv_reaching(
-        &mut self,
-        socket: SocketId,
-        place: Option<Place>,
-        reach: Reach,
-    ) -> Token {
-        let into = RecvInto { place, reach };
-        self.push(Op::Recv { socket, into })
+        self.push(Op::Recv {
+            socket,
+            into: RecvInto { place },
+        })
     }
 
     /// Receives once, into staging.

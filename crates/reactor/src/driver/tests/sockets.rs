@@ -15,7 +15,6 @@ on_each_driver![
     send_of_a_range_beyond_its_memory_is_invalid,
     send_after_the_peer_reset_fails_without_a_signal,
     recv_places_first_and_stages_the_rest,
-    recv_behind_a_place_or_with_a_short_reach_stages_little,
     recv_into_pinned_memory_lands_in_the_store,
     recv_into_a_range_beyond_its_buffer_is_invalid,
     recv_takes_memory_only_when_data_is_there,
@@ -221,33 +220,6 @@ fn recv_places_first_and_stages_the_rest(mut bench: Bench) {
             assert_eq!(staging[..], bytes[20_000..20_000 + staging.len()]);
         }
     }
-}
-
-/// Bytes behind a large payload are most often the next one's: they stay in the socket for their place.
-fn recv_behind_a_place_or_with_a_short_reach_stages_little(mut bench: Bench) {
-    let (socket, mut peer) = bench.connection();
-    let bytes = pattern(90_000);
-    peer.write_all(&bytes[..30_000]).unwrap();
-    let buffer = bench.buffer(20_000);
-    let place = Some(Place::Buffer {
-        buffer,
-        range: 0..20_000,
-    });
-    let token = bench.recv(socket, place);
-    let first = received(bench.wait(token)).0.unwrap();
-    assert!((20_000..=24_096).contains(&first.len()), "{}", first.len());
-    // Everything is in the socket before each receive.
-    peer.write_all(&bytes[30_000..]).unwrap();
-    bench.settle();
-    let token = bench.recv_reaching(socket, None, Reach::Short);
-    let short = received(bench.wait(token)).0.unwrap();
-    assert!(short.len() <= 4096, "{}", short.len());
-    bench.settle();
-    let whole = bench.receive(socket).unwrap();
-    assert!(whole.len() > 4096, "{}", whole.len());
-    let mut got = [first, short, whole].concat();
-    got.extend(bench.receive_all(socket, bytes.len() - got.len()));
-    assert!(got == bytes, "the stream is whole");
 }
 
 fn recv_into_pinned_memory_lands_in_the_store(mut bench: Bench) {

@@ -211,7 +211,6 @@ impl Sockets {
         let new = Receive {
             token,
             place: into.place,
-            reach: into.reach,
         };
         if new
             .place

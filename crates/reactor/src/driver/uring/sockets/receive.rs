@@ -138,8 +138,7 @@ impl Sockets {
             .as_ref()
             .and_then(|place| place.span());
         let place = place.filter(|span| span.len > 0);
-        let reach = in_flight.receive.reach(place.is_some());
-        let staging = self.staging.allocate(reach);
+        let staging = self.staging.allocate();
         let (entry, asked, message) = match (place, staging.as_ref().map(Buffer::span)) {
             (None, None) => {
                 in_flight.phase = Phase::Starved;

@@ -27,17 +27,20 @@ fn lba_status(client: &mut Client, lun: u16, lba: u64) -> Vec<(u64, u32, u8)> {
     data[8..].chunks(16).map(descriptor).collect()
 }
 
+/// LUN 0 on a new file in the folder, LUN 1 in memory.
+fn new_disks(folder: &std::path::Path) -> Vec<model::Backing> {
+    let path = folder.join("disk.img");
+    let _absent = std::fs::remove_file(&path);
+    vec![file(path, 16 << 20), ram(16 << 20)]
+}
+
 #[test]
 fn lba_status_of_a_file_and_of_memory_follows_writes_and_unmaps() {
     // Where a hole is a page, and data stays where it was put.
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     on_each_driver(
         1,
-        || {
-            let path = dir.path().join("disk.img");
-            let _absent = std::fs::remove_file(&path);
-            vec![file(path, 16 << 20), ram(16 << 20)]
-        },
+        || new_disks(dir.path()),
         |portal, _| {
             let mut client = Client::login_as(portal, HOST);
             for lun in [0, 1] {
@@ -68,11 +71,7 @@ fn or_write_of_several_windows_sets_the_bits_of_all() {
     let dir = tempfile::tempdir().unwrap();
     on_each_driver(
         2,
-        || {
-            let path = dir.path().join("disk.img");
-            let _absent = std::fs::remove_file(&path);
-            vec![file(path, 16 << 20), ram(16 << 20)]
-        },
+        || new_disks(dir.path()),
         |portal, _| {
             let mut client = Client::login_as(portal, HOST);
             for lun in [0, 1] {

@@ -21,8 +21,8 @@ pub(crate) enum Pattern {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// iscsi://HOST[:PORT]/TARGET/LUN
-    #[arg(value_name = "URL")]
+    // As an attribute: rustdoc takes the brackets of a comment for a link.
+    #[arg(value_name = "URL", help = "iscsi://HOST[:PORT]/TARGET/LUN")]
     pub(crate) url: String,
 
     /// Bytes that one command moves, a multiple of the disk's blocks, up to 16 MiB

@@ -1,11 +1,13 @@
 //! Counts instructions per command, and holds them to `instructions.budget`.
 //!
-//!     instructions                          every row with a budget; ends with 1 where one has left its budget
-//!     instructions --record                 the same, and writes the budget anew
-//!     instructions --runs 5                 each row five times, with its spread
-//!     instructions --rows read-4k,read-1m   these rows, the further ones too
-//!     instructions --binary PATH            another binary than QUINTAIN_BIN
-//!     instructions --keep FOLDER            callgrind's files stay there, for callgrind_annotate
+//! ```text
+//! instructions                          every row with a budget; ends with 1 where one has left its budget
+//! instructions --record                 the same, and writes the budget anew
+//! instructions --runs 5                 each row five times, with its spread
+//! instructions --rows read-4k,read-1m   these rows, the further ones too
+//! instructions --binary PATH            another binary than QUINTAIN_BIN
+//! instructions --keep FOLDER            callgrind's files stay there, for callgrind_annotate
+//! ```
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! What one login offers and how the initiator behaves, all of it the caller's choice.
 
+use std::time::Duration;
+
 use iscsi_wire::{Cid, Isid, SerialNumber, Stage, Tsih};
 
 /// Computes a CHAP response from algorithm, identifier, secret and challenge.
@@ -53,6 +55,12 @@ pub struct Config {
     pub answer_pings: bool,
     /// Whether each PDU received is told in an [`crate::Event::Received`] before what it leads to.
     pub report_pdus: bool,
+    /// Whether a Data-In with the A bit is acknowledged, at ErrorRecoveryLevel 1 and above.
+    pub acknowledge_data: bool,
+    /// How long an answer may take before something is done about it, at ErrorRecoveryLevel 1 and above: a request without
+    /// acknowledgement is sent again, what a SNACK asked for is asked for again, and a silent target is pinged. Time is what
+    /// [`crate::Initiator::handle_time`] is told.
+    pub patience: Duration,
 }
 
 /// CHAP credentials (RFC 7143 §12.1.3).
@@ -138,6 +146,8 @@ impl Config {
             answer_r2ts: true,
             answer_pings: true,
             report_pdus: false,
+            acknowledge_data: true,
+            patience: Duration::from_secs(1),
         }
     }
 

@@ -1,11 +1,13 @@
 //! A session of several connections: what they number together, and how one joins (RFC 7143 §4.2.2, §4.2.3, §6.3.1).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use iscsi_wire::{Cid, Itt, Lun64, TaskManagementFunction, Tsih};
+use iscsi_wire::{Cid, Itt, LogoutReason, LogoutResponseCode, Lun64, TaskManagementFunction, Tsih};
 
+use crate::recovery::Orphans;
 use crate::session::Numbers;
-use crate::{Config, Delivery, Initiator, Params};
+use crate::{Config, Delivery, Event, Initiator, Params, Repairs};
 
 /// A session with its connections, by CID. Each is driven as an [`Initiator`] of its own, within [`Session::on`].
 #[derive(Clone, Debug)]
@@ -16,6 +18,11 @@ pub struct Session {
     tsih: Tsih,
     params: Params,
     connections: BTreeMap<u16, Initiator>,
+    /// What lost connections have left, until those are logged out.
+    orphans: Vec<Orphans>,
+    now: Duration,
+    /// What was repaired on connections that are gone.
+    repairs: Repairs,
 }
 
 /// Keys that a connection which joins may negotiate: all others belong to the leading one (RFC 7143 §13, "LO").
@@ -32,6 +39,9 @@ impl Session {
             params: Params::default(),
             connections: BTreeMap::from([(config.cid.0, leading)]),
             config,
+            orphans: Vec::new(),
+            now: Duration::ZERO,
+            repairs: Repairs::default(),
         }
     }
 
@@ -44,6 +54,17 @@ impl Session {
         let connection = self.connections.get_mut(&cid.0).expect("a connection");
         connection.numbers = self.numbers;
         let result = act(connection);
+        for (of, response) in core::mem::take(&mut connection.logged_out) {
+            // RFC 7143 §11.14.5: a CID that the target does not know has no tasks left.
+            let continues =
+                response == LogoutResponseCode::Closed && self.params.error_recovery_level == 2;
+            adopt(&mut self.orphans, connection, of, continues);
+        }
+        if connection.is_full_feature() {
+            // RFC 7143 §6.3.4: a login with its CID is a connection's logout, at ErrorRecoveryLevel 2 one for recovery.
+            let continues = self.params.error_recovery_level == 2;
+            adopt(&mut self.orphans, connection, cid, continues);
+        }
         self.numbers = connection.numbers;
         if self.tsih == Tsih(0) && connection.is_full_feature() {
             self.tsih = connection.tsih();
@@ -67,9 +88,10 @@ impl Session {
         self.tsih
     }
 
-    /// Begins the login of a further connection, or of one in the place of that with its CID, which is forgotten with all
-    /// that was outstanding on it.
+    /// Begins the login of a further connection, or of one in the place of that with its CID, which is lost
+    /// ([`Self::lose`]).
     pub fn join(&mut self, cid: Cid) {
+        self.lose(cid);
         let mut config = self.config.clone();
         config.tsih = self.tsih;
         config.cid = cid;
@@ -79,6 +101,7 @@ impl Session {
             .retain(|(key, _)| PER_CONNECTION.contains(&key.as_str()));
         let mut connection = Initiator::new(config);
         connection.joins = Some(self.params.clone());
+        connection.now = self.now;
         self.connections.insert(cid.0, connection);
         self.on(cid, Initiator::start_login);
     }
@@ -117,8 +140,64 @@ impl Session {
         self.connections.keys().map(|cid| Cid(*cid))
     }
 
-    /// Forgets a connection, as when its socket has closed.
+    /// Forgets a connection with all that is outstanding on it, as when it was logged out.
     pub fn forget(&mut self, cid: Cid) {
-        self.connections.remove(&cid.0);
+        if let Some(gone) = self.connections.remove(&cid.0) {
+            self.repairs = self.repairs.and(gone.repairs());
+        }
+    }
+
+    /// A connection has failed. Below ErrorRecoveryLevel 1 what was outstanding on it is forgotten; else it waits until the
+    /// connection is logged out, by [`Self::recover`] on another or by [`Self::join`] with its CID.
+    pub fn lose(&mut self, cid: Cid) {
+        let Some(lost) = self.connections.remove(&cid.0) else {
+            return;
+        };
+        self.repairs = self.repairs.and(lost.repairs());
+        if self.params.error_recovery_level > 0 && self.tsih != Tsih(0) {
+            self.orphans.push(lost.into_orphans());
+        }
+    }
+
+    /// Connections that are lost and not logged out.
+    pub fn lost(&self) -> impl Iterator<Item = Cid> {
+        self.orphans.iter().map(|orphans| orphans.cid)
+    }
+
+    /// Queues the logout of a lost connection on another, which takes over what was outstanding once that is done: at
+    /// ErrorRecoveryLevel 2 by reassignment, below what the target has not acknowledged (RFC 7143 §7.14).
+    pub fn recover(&mut self, over: Cid, lost: Cid) -> Itt {
+        let reason = if self.params.error_recovery_level == 2 {
+            LogoutReason::RemoveConnectionForRecovery
+        } else {
+            LogoutReason::CloseConnection
+        };
+        self.on(over, |one| one.logout_of(lost, reason, Delivery::Immediate))
+    }
+
+    /// Tells all connections the time. What came of it, with the CID.
+    pub fn handle_time(&mut self, now: Duration) -> Vec<(Cid, Event)> {
+        self.now = now;
+        let cids: Vec<Cid> = self.cids().collect();
+        let mut events = Vec::new();
+        for cid in cids {
+            let of_one = self.on(cid, |one| one.handle_time(now));
+            events.extend(of_one.into_iter().map(|event| (cid, event)));
+        }
+        events
+    }
+
+    /// What recovery has done on all connections, those that are gone too.
+    #[must_use]
+    pub fn repairs(&self) -> Repairs {
+        let all = self.connections.values();
+        all.fold(self.repairs, |sum, one| sum.and(one.repairs()))
+    }
+}
+
+/// Has a connection take over what another has left, where it has left something.
+fn adopt(orphans: &mut Vec<Orphans>, connection: &mut Initiator, of: Cid, continues: bool) {
+    while let Some(at) = orphans.iter().position(|orphans| orphans.cid == of) {
+        connection.adopt(orphans.remove(at), continues);
     }
 }

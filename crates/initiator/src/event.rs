@@ -55,6 +55,18 @@ pub enum Event {
         /// To be sent back.
         data: Vec<u8>,
     },
+    /// A task of a lost connection goes on over this one, or does not: the target's answer to TASK REASSIGN.
+    Reassigned {
+        /// The command's tag.
+        itt: Itt,
+        /// The outcome; any but "function complete" is the command's end.
+        response: TaskManagementResponseCode,
+    },
+    /// A request ended with its connection and cannot be continued.
+    Lost {
+        /// The request's tag.
+        itt: Itt,
+    },
     /// The target answered a logout. Nothing follows.
     LoggedOut(LogoutResponse),
     /// The target sent an Asynchronous Message.
@@ -95,6 +107,22 @@ pub struct CommandDone {
     pub residual: Residual,
     /// Over or under of a bidirectional command's read.
     pub read_residual: Residual,
+}
+
+impl CommandDone {
+    /// RFC 7143 §7.8, §11.4.7.2: data that the target would not send again ends a command as if with CHECK CONDITION, "Protocol
+    /// Service CRC error": ABORTED COMMAND, 47h, 05h.
+    pub(crate) fn of_lost_data(itt: Itt) -> Self {
+        Self {
+            itt,
+            response: 0,
+            status: 2,
+            sense: vec![0x72, 0x0b, 0x47, 0x05, 0, 0, 0, 0],
+            data: Vec::new(),
+            residual: Residual::None,
+            read_residual: Residual::None,
+        }
+    }
 }
 
 /// The difference between what was expected to move and what the command had to move (RFC 7143 §11.4.5).

@@ -18,13 +18,29 @@ pub(crate) struct Frame {
     pub(crate) data: Vec<u8>,
 }
 
-/// Collects bytes until a PDU is whole. Holds at most one PDU of the declared length and what one call brought.
+/// What stands at the head of the stream.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A PDU, its digests right.
+    Pdu(Frame),
+    /// A PDU whose data digest is wrong; what came as its data is in it.
+    BadData(Frame),
+    /// A PDU whose header digest was wrong, and which is passed over.
+    BadHeader,
+}
+
+/// Collects bytes until a PDU is whole. Holds at most one PDU of the declared length and what one call brought; with a
+/// header that is damaged, the next header too.
 #[derive(Clone, Debug)]
 pub(crate) struct Framer {
     buffer: Vec<u8>,
     start: usize,
     pub(crate) digests: Digests,
     pub(crate) max_data_segment_bytes: u32,
+    /// Whether a wrong digest costs a PDU and not the connection: ErrorRecoveryLevel 1 and above.
+    pub(crate) tolerant: bool,
+    /// Whether a damaged header waits for the next one to show where that begins.
+    pub(crate) is_lost: bool,
 }
 
 impl Framer {
@@ -38,6 +54,8 @@ impl Framer {
             start: 0,
             digests,
             max_data_segment_bytes,
+            tolerant: false,
+            is_lost: false,
         }
     }
 
@@ -48,7 +66,7 @@ impl Framer {
     }
 
     /// The next whole PDU.
-    pub(crate) fn next(&mut self) -> Result<Option<Frame>, Violation> {
+    pub(crate) fn next(&mut self) -> Result<Option<Found>, Violation> {
         let bytes = &self.buffer[self.start..];
         let Some(header) = bytes.first_chunk::<BHS_BYTES>() else {
             return Ok(None);
@@ -60,7 +78,7 @@ impl Framer {
             return Ok(None);
         };
         if self.digests.header && !digest_matches(&head[..header_end], &head[header_end..]) {
-            return Err(Violation::HeaderDigest);
+            return self.pass_over(&bhs);
         }
         let length = bhs.data_segment_length();
         let limit = self.max_data_segment_bytes;
@@ -72,16 +90,12 @@ impl Framer {
         }
         let length = length as usize;
         let padded = length + pad(length);
-        // RFC 7143 §11.2.4: a data digest follows only where there is data.
-        let data_digest = if self.digests.data && length > 0 {
-            DIGEST_BYTES
-        } else {
-            0
-        };
+        let data_digest = self.data_digest_bytes(length);
         let Some(data) = bytes[head.len()..].get(..padded + data_digest) else {
             return Ok(None);
         };
-        if data_digest > 0 && !digest_matches(&data[..padded], &data[padded..]) {
+        let intact = data_digest == 0 || digest_matches(&data[..padded], &data[padded..]);
+        if !intact && !self.tolerant {
             return Err(Violation::DataDigest);
         }
         let frame = Frame {
@@ -89,7 +103,45 @@ impl Framer {
             data: data[..length].to_vec(),
         };
         self.start += head.len() + data.len();
-        Ok(Some(frame))
+        Ok(Some(if intact {
+            Found::Pdu(frame)
+        } else {
+            Found::BadData(frame)
+        }))
+    }
+
+    /// RFC 7143 §7.8: a header whose digest is wrong is discarded up to the beginning of a later PDU, which must be known for
+    /// sure. Its own lengths are believed where they lead to a header whose digest is right; else the connection ends.
+    fn pass_over(&mut self, bhs: &Bhs) -> Result<Option<Found>, Violation> {
+        let length = bhs.data_segment_length();
+        let plausible = bhs.total_ahs_bytes() == 0 && length <= self.max_data_segment_bytes;
+        if !self.tolerant || !plausible {
+            return Err(Violation::HeaderDigest);
+        }
+        let length = length as usize;
+        let data = length + pad(length) + self.data_digest_bytes(length);
+        let skipped = BHS_BYTES + DIGEST_BYTES + data;
+        let next = skipped..skipped + BHS_BYTES + DIGEST_BYTES;
+        let Some(next) = self.buffer[self.start..].get(next) else {
+            self.is_lost = true;
+            return Ok(None);
+        };
+        // Targets send no AHS, so a header is always this long.
+        if !digest_matches(&next[..BHS_BYTES], &next[BHS_BYTES..]) {
+            return Err(Violation::HeaderDigest);
+        }
+        self.is_lost = false;
+        self.start += skipped;
+        Ok(Some(Found::BadHeader))
+    }
+
+    /// RFC 7143 §11.2.4: a data digest follows only where there is data.
+    const fn data_digest_bytes(&self, length: usize) -> usize {
+        if self.digests.data && length > 0 {
+            DIGEST_BYTES
+        } else {
+            0
+        }
     }
 }
 

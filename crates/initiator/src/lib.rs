@@ -4,6 +4,10 @@
 //! [`Initiator::take_output`], and what happened is told in [`Event`]s; no socket, clock or random number is touched.
 //! One [`Initiator`] is one connection, the leading one of its session; a [`Session`] has several.
 //!
+//! At ErrorRecoveryLevel 1 and above it recovers: it asks by SNACK for what is missing, sends unacknowledged requests again, and
+//! takes a lost connection's tasks over ([`Repairs`] counts what was done). Its sense of time is [`Initiator::handle_time`]
+//! alone.
+//!
 //! Two things set it apart from an initiator for use. It is strict: whatever the target does against the RFC becomes an
 //! [`Event::Violation`], and where the connection can go on it goes on. And it is free: every login key is chosen by the
 //! caller, automatic answers can be turned off, and [`Initiator::push_raw`] sends any header at all.
@@ -65,6 +69,7 @@ mod framing;
 mod login;
 mod params;
 mod receive;
+mod recovery;
 mod session;
 mod task;
 #[cfg(test)]
@@ -75,4 +80,5 @@ pub use config::{Chap, ChapDigest, Config, MutualChap};
 pub use connections::Session;
 pub use event::{CommandDone, Event, Residual, Violation};
 pub use params::Params;
+pub use recovery::Repairs;
 pub use session::{Delivery, Initiator, Request};

@@ -348,6 +348,9 @@ impl Initiator {
         self.framer.max_data_segment_bytes = self.params.max_recv_data_segment_length;
         self.framer.digests.header = self.params.header_digest;
         self.framer.digests.data = self.params.data_digest;
+        // RFC 7143 §7.1.4: there is no recovery within a connection before the full feature phase.
+        self.framer.tolerant = self.params.error_recovery_level > 0;
+        self.recovery = self.framer.tolerant.then(Box::default);
         self.state = State::FullFeature;
         events.push(Event::LoggedIn);
         self.send_held();

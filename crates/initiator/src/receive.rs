@@ -9,7 +9,7 @@ use iscsi_wire::{
 };
 
 use crate::end::End;
-use crate::framing::Frame;
+use crate::framing::{Found, Frame};
 use crate::session::{Delivery, Initiator, Numbers, Pending, State, length_of};
 use crate::task::Task;
 use crate::{Event, Violation};
@@ -23,12 +23,17 @@ impl Initiator {
         while !matches!(self.state, State::Closed) {
             match self.framer.next() {
                 Ok(None) => break,
-                Ok(Some(frame)) => self.handle_frame(&frame, &mut events),
+                Ok(Some(Found::Pdu(frame))) => self.handle_frame(&frame, &mut events),
+                Ok(Some(Found::BadData(frame))) => self.handle_bad_data(&frame, &mut events),
+                Ok(Some(Found::BadHeader)) => self.count(|repairs| repairs.bad_headers += 1),
                 Err(violation) => events.push(Event::Violation(violation)),
             }
             if ends_connection(&events) {
                 self.state = State::Closed;
             }
+        }
+        if self.framer.is_lost && self.is_full_feature() {
+            self.probe();
         }
         events
     }
@@ -57,15 +62,19 @@ impl Initiator {
             },
             State::FullFeature if !matches!(pdu, TargetPdu::LoginResponse(_)) => {
                 self.state = State::FullFeature;
-                self.take_numbers(&pdu, events);
-                self.handle_pdu(pdu, &frame.data, events);
+                if self.recovery.is_some() {
+                    self.handle_recovering(pdu, &frame.data, events);
+                } else {
+                    self.take_numbers(&pdu, events);
+                    self.handle_pdu(pdu, &frame.data, events);
+                }
                 self.send_held();
             }
             _ => events.push(Event::Violation(wrong_phase)),
         }
     }
 
-    fn handle_pdu(&mut self, pdu: TargetPdu, data: &[u8], events: &mut Vec<Event>) {
+    pub(crate) fn handle_pdu(&mut self, pdu: TargetPdu, data: &[u8], events: &mut Vec<Event>) {
         match pdu {
             TargetPdu::DataIn(pdu) => self.handle_data_in(pdu, data, events),
             TargetPdu::ReadyToTransfer(pdu) => self.handle_r2t(pdu, events),
@@ -133,7 +142,7 @@ impl Initiator {
         }
     }
 
-    fn take_task(&mut self, itt: Itt) -> Option<Task> {
+    pub(crate) fn take_task(&mut self, itt: Itt) -> Option<Task> {
         match self.pending.remove(&itt)? {
             Pending::Command(task) => Some(*task),
             other => {
@@ -154,7 +163,8 @@ impl Initiator {
         } else {
             None
         };
-        let done = done.map(|task| task.finish(pdu.itt, End::of_data_in(&pdu), &mut broken));
+        let done =
+            done.map(|task| task.finish(pdu.itt, End::of_data_in(&pdu), &self.params, &mut broken));
         // RFC 7143 §11.7.3: status with sense data cannot ride in a Data-In.
         if done.is_some() && pdu.status == CHECK_CONDITION {
             let rule = "CHECK CONDITION in a Data-In";
@@ -195,7 +205,7 @@ impl Initiator {
             let rule = "sense data is shorter than its length";
             broken.push(Violation::Data { itt: pdu.itt, rule });
         }
-        let done = task.finish(pdu.itt, end, &mut broken);
+        let done = task.finish(pdu.itt, end, &self.params, &mut broken);
         events.extend(broken.into_iter().map(Event::Violation));
         events.push(Event::CommandDone(done));
     }
@@ -286,6 +296,7 @@ impl Initiator {
         }
         let text = core::mem::take(received);
         self.pending.remove(&itt);
+        self.take_declared(itt);
         let pairs = parse_pairs(&text)
             .map(|pair| pair.map(|(key, value)| (key.to_owned(), value.to_owned())))
             .collect::<Result<_, _>>();
@@ -296,6 +307,9 @@ impl Initiator {
     }
 
     fn handle_managed(&mut self, pdu: TaskManagementResponse, events: &mut Vec<Event>) {
+        if self.take_reassigned(&pdu, events) {
+            return;
+        }
         let Some(Pending::TaskManagement(request)) = self.pending.get(&pdu.itt) else {
             let unmatched = TargetPdu::TaskManagementResponse(pdu);
             return events.push(Event::Unmatched(unmatched, Vec::new()));
@@ -321,10 +335,13 @@ impl Initiator {
         });
     }
 
-    fn handle_logout(&mut self, pdu: LogoutResponse, events: &mut Vec<Event>) {
-        let Some(Pending::Logout { closes }) = self.pending.get(&pdu.itt) else {
+    pub(crate) fn handle_logout(&mut self, pdu: LogoutResponse, events: &mut Vec<Event>) {
+        let Some(Pending::Logout { closes, of }) = self.pending.get(&pdu.itt) else {
             return events.push(Event::Unmatched(TargetPdu::LogoutResponse(pdu), Vec::new()));
         };
+        if !closes {
+            self.logged_out.push((*of, pdu.response));
+        }
         if *closes && pdu.response == LogoutResponseCode::Closed {
             self.pending.clear();
             self.state = State::Closed;
@@ -335,7 +352,7 @@ impl Initiator {
     }
 
     /// A request that has no SCSI response to come is over with its rejection; whether a command is, the target says.
-    fn handle_reject(&mut self, reject: Reject, data: &[u8], events: &mut Vec<Event>) {
+    pub(crate) fn handle_reject(&mut self, reject: Reject, data: &[u8], events: &mut Vec<Event>) {
         let header = data.first_chunk::<BHS_BYTES>().map(|bytes| Bhs(*bytes));
         if let Some(itt) = header.map(|bhs| bhs.itt())
             && !matches!(self.pending.get(&itt), Some(Pending::Command(_)))
@@ -373,7 +390,7 @@ fn ends_connection(events: &[Event]) -> bool {
 }
 
 /// What a PDU's StatSN is.
-enum Status {
+pub(crate) enum Status {
     /// Without meaning.
     None,
     /// The next, not counted.
@@ -382,7 +399,7 @@ enum Status {
     Counts(SerialNumber),
 }
 
-fn numbers(pdu: &TargetPdu) -> (Status, SerialNumber, SerialNumber) {
+pub(crate) fn numbers(pdu: &TargetPdu) -> (Status, SerialNumber, SerialNumber) {
     macro_rules! counted {
         ($pdu:ident) => {
             (
@@ -414,6 +431,6 @@ fn numbers(pdu: &TargetPdu) -> (Status, SerialNumber, SerialNumber) {
     }
 }
 
-const CHECK_CONDITION: u8 = 0x02;
+pub(crate) const CHECK_CONDITION: u8 = 0x02;
 const MAX_TEXT_ROUNDS: u32 = 100_000;
 const MAX_TEXT_BYTES: usize = 1 << 26;

@@ -1,17 +1,18 @@
 //! The initiator as its caller sees it: requests in, bytes out.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use iscsi_wire::text::TextWriter;
 use iscsi_wire::{
-    Cid, InitiatorPdu, Itt, LogoutReason, LogoutRequest, Lun64, NopOut, ScsiCommand, SerialNumber,
-    TaskAttribute, TaskManagementFunction, TaskManagementRequest, TextRequest, Tsih, Ttt,
-    push_bidirectional_read_length, push_extended_cdb,
+    Cid, InitiatorPdu, Itt, LogoutReason, LogoutRequest, LogoutResponseCode, Lun64, NopOut,
+    ScsiCommand, SerialNumber, TaskAttribute, TaskManagementFunction, TaskManagementRequest,
+    TextRequest, Tsih, Ttt, push_bidirectional_read_length, push_extended_cdb,
 };
 
 use crate::framing::Framer;
 use crate::login::Login;
-
+use crate::recovery::Recovery;
 use crate::task::Task;
 use crate::transmit::Outgoing;
 use crate::{Config, Params};
@@ -64,6 +65,14 @@ pub struct Initiator {
     pub(crate) held: VecDeque<Outgoing>,
     /// Functions that were complete, for the other connections of the session.
     pub(crate) managed: Vec<TaskManagementRequest>,
+    /// Other connections that were logged out by this one.
+    pub(crate) logged_out: Vec<(Cid, LogoutResponseCode)>,
+    /// There at ErrorRecoveryLevel 1 and above.
+    pub(crate) recovery: Option<Box<Recovery>>,
+    /// As it was told last.
+    pub(crate) now: Duration,
+    /// A MaxRecvDataSegmentLength that is being declared, in bytes.
+    pub(crate) declares: Option<(Itt, u32)>,
     pub(crate) out: Vec<u8>,
 }
 
@@ -94,9 +103,17 @@ pub(crate) enum Pending {
         rounds: u32,
     },
     Ping(Vec<u8>),
-    /// Whether this connection is closed by it.
+    /// A ping of recovery's own.
+    Probe,
+    /// Whether this connection is closed by it, and which it names.
     Logout {
         closes: bool,
+        of: Cid,
+    },
+    /// A command of a lost connection that is to go on over this one.
+    Reassign {
+        itt: Itt,
+        task: Box<Task>,
     },
 }
 
@@ -124,6 +141,10 @@ impl Initiator {
             pending: BTreeMap::new(),
             held: VecDeque::new(),
             managed: Vec::new(),
+            logged_out: Vec::new(),
+            recovery: None,
+            now: Duration::ZERO,
+            declares: None,
             out: Vec::new(),
         }
     }
@@ -184,6 +205,7 @@ impl Initiator {
             if write { expected } else { 0 },
             if read { reads } else { 0 },
         );
+        task.is_immediate = request.delivery == Delivery::Immediate;
         let unsolicited = task.plan_first_burst(&self.config, &self.params);
         let immediate_data = task.out_bytes(0, unsolicited.immediate_bytes);
         let command = ScsiCommand {
@@ -342,7 +364,8 @@ impl Initiator {
             ..LogoutRequest::default()
         };
         let closes = reason == LogoutReason::CloseSession || cid == self.config.cid;
-        self.pending.insert(itt, Pending::Logout { closes });
+        self.pending
+            .insert(itt, Pending::Logout { closes, of: cid });
         self.queue_bare(InitiatorPdu::LogoutRequest(request), delivery);
         itt
     }
@@ -396,7 +419,12 @@ impl Initiator {
 
     /// Tags of requests without their answer, those held back included.
     pub fn outstanding(&self) -> impl Iterator<Item = Itt> {
-        self.pending.keys().copied()
+        let all = self.pending.iter();
+        all.filter_map(|(itt, pending)| match pending {
+            Pending::Probe => None,
+            Pending::Reassign { itt, .. } => Some(*itt),
+            _ => Some(*itt),
+        })
     }
 
     /// How many requests the closed window holds back.

@@ -6,6 +6,7 @@ use iscsi_wire::{
 };
 
 use crate::end::End;
+use crate::recovery::Incoming;
 use crate::session::length_of;
 use crate::{CommandDone, Config, Params, Residual, Violation};
 
@@ -14,21 +15,24 @@ pub(crate) struct Task {
     pub(crate) lun: Lun64,
     /// Known once the command has left.
     pub(crate) cmd_sn: Option<SerialNumber>,
+    pub(crate) is_immediate: bool,
     out: Vec<u8>,
-    out_expected: u32,
+    pub(crate) out_expected: u32,
     /// Data-Out bytes sent or asked for, contiguous from 0 where sequences come in order.
-    out_sent: u32,
+    pub(crate) out_sent: u32,
     first_burst: FirstBurst,
     waiting_r2ts: u64,
-    in_expected: u32,
-    in_received: u32,
+    pub(crate) in_expected: u32,
+    pub(crate) in_received: u32,
     data_in_pdus: u32,
-    input: Vec<u8>,
+    pub(crate) input: Vec<u8>,
     /// Bytes of the Data-In sequence in progress.
     burst_bytes: u32,
     next_in_offset: u32,
     /// Next DataSN or R2TSN: they share one numbering (RFC 7143 §11.7.5).
     next_sn: u32,
+    /// Takes the place of the numbering above at ErrorRecoveryLevel 1 and above.
+    pub(crate) incoming: Option<Box<Incoming>>,
 }
 
 /// What goes out before any R2T.
@@ -43,6 +47,7 @@ impl Task {
         Self {
             lun,
             cmd_sn: None,
+            is_immediate: false,
             out,
             out_expected: 0,
             out_sent: 0,
@@ -58,6 +63,7 @@ impl Task {
             burst_bytes: 0,
             next_in_offset: 0,
             next_sn: 0,
+            incoming: None,
         }
     }
 
@@ -276,7 +282,13 @@ impl Task {
     }
 
     /// Checks the end against what moved, and gives what the caller wants to know.
-    pub(crate) fn finish(self, itt: Itt, end: End, broken: &mut Vec<Violation>) -> CommandDone {
+    pub(crate) fn finish(
+        self,
+        itt: Itt,
+        end: End,
+        params: &Params,
+        broken: &mut Vec<Violation>,
+    ) -> CommandDone {
         if self.burst_bytes > 0 {
             broken.push(Violation::Data {
                 itt,
@@ -284,6 +296,11 @@ impl Task {
             });
         }
         let good = end.response == u8::from(ResponseCode::CommandCompleted) && end.status == GOOD;
+        match self.incoming.as_deref() {
+            Some(_) if good && !self.has_all_data() => return CommandDone::of_lost_data(itt),
+            Some(incoming) if !incoming.lost => incoming.check_sequences(itt, params, broken),
+            _ => {}
+        }
         let writes = self.out_expected > 0;
         let read_told = if writes {
             end.read_residual
@@ -345,7 +362,13 @@ impl Task {
     /// RFC 7143 §11.4.8: ExpDataSN counts the command's Data-In PDUs, and no R2T.
     pub(crate) fn check_exp_data_sn(&self, response: &ScsiResponse, broken: &mut Vec<Violation>) {
         let completed = response.response == ResponseCode::CommandCompleted;
-        let expected = if completed { self.data_in_pdus } else { 0 };
+        let came = match &self.incoming {
+            // What a target counts that has sent some of them anew is not said.
+            Some(incoming) if incoming.restarted || incoming.lost => response.exp_data_sn,
+            Some(incoming) => incoming.data().0,
+            None => self.data_in_pdus,
+        };
+        let expected = if completed { came } else { 0 };
         if response.exp_data_sn != expected {
             broken.push(Violation::Data {
                 itt: response.itt,

@@ -1,6 +1,8 @@
 //! What leaves: requests in the order of the window, their numbers, and the data that follows them.
 
-use iscsi_wire::{Bhs, DataOut, InitiatorPdu, ReadyToTransfer, ScsiCommand};
+use iscsi_wire::{
+    Bhs, DataOut, InitiatorPdu, ReadyToTransfer, ScsiCommand, TaskManagementFunction,
+};
 
 use crate::framing;
 use crate::session::{Delivery, Initiator, Pending};
@@ -92,11 +94,13 @@ impl Initiator {
 
     fn send(&mut self, mut outgoing: Outgoing) {
         self.stamp(&mut outgoing.pdu);
-        let Outgoing { pdu, ahs, data } = outgoing;
-        framing::append(&mut self.out, &pdu.emit(), &ahs, &data, self.framer.digests);
-        match pdu {
+        self.append(&outgoing);
+        self.remember_sent(&outgoing);
+        match outgoing.pdu {
             InitiatorPdu::ScsiCommand(command) => self.send_unsolicited(&command),
-            InitiatorPdu::TaskManagementRequest(request) => {
+            InitiatorPdu::TaskManagementRequest(request)
+                if request.function != TaskManagementFunction::TaskReassign =>
+            {
                 self.pending
                     .insert(request.itt, Pending::TaskManagement(request));
             }
@@ -104,11 +108,21 @@ impl Initiator {
         }
     }
 
-    fn send_unsolicited(&mut self, command: &ScsiCommand) {
+    /// Appends a request as it stands.
+    pub(crate) fn append(&mut self, outgoing: &Outgoing) {
+        let Outgoing { pdu, ahs, data } = outgoing;
+        framing::append(&mut self.out, &pdu.emit(), ahs, data, self.framer.digests);
+    }
+
+    pub(crate) fn send_unsolicited(&mut self, command: &ScsiCommand) {
+        let numbered = self.recovery.is_some();
         let Some(Pending::Command(task)) = self.pending.get_mut(&command.itt) else {
             return;
         };
         task.cmd_sn = Some(command.cmd_sn);
+        if numbered {
+            task.incoming.get_or_insert_default();
+        }
         let pdus = task.first_burst(command, self.params.max_send_data_segment_length);
         let pdus = self.scatter(pdus);
         for (pdu, data) in pdus {
@@ -138,23 +152,32 @@ impl Initiator {
         scattered
     }
 
-    fn stamp(&self, pdu: &mut InitiatorPdu) {
-        let (cmd_sn, exp_stat_sn) = (self.numbers.cmd_sn, self.exp_stat_sn);
-        macro_rules! both {
-            ($pdu:ident) => {{
-                $pdu.cmd_sn = cmd_sn;
-                $pdu.exp_stat_sn = exp_stat_sn;
-            }};
-        }
+    /// Sets ExpStatSN alone.
+    pub(crate) const fn acknowledge_in(&self, pdu: &mut InitiatorPdu) {
+        let exp_stat_sn = self.exp_stat_sn;
         match pdu {
-            InitiatorPdu::NopOut(pdu) => both!(pdu),
-            InitiatorPdu::ScsiCommand(pdu) => both!(pdu),
-            InitiatorPdu::TaskManagementRequest(pdu) => both!(pdu),
-            InitiatorPdu::LoginRequest(pdu) => both!(pdu),
-            InitiatorPdu::TextRequest(pdu) => both!(pdu),
-            InitiatorPdu::LogoutRequest(pdu) => both!(pdu),
+            InitiatorPdu::NopOut(pdu) => pdu.exp_stat_sn = exp_stat_sn,
+            InitiatorPdu::ScsiCommand(pdu) => pdu.exp_stat_sn = exp_stat_sn,
+            InitiatorPdu::TaskManagementRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
+            InitiatorPdu::LoginRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
+            InitiatorPdu::TextRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
+            InitiatorPdu::LogoutRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
             InitiatorPdu::DataOut(pdu) => pdu.exp_stat_sn = exp_stat_sn,
             InitiatorPdu::SnackRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
+        }
+    }
+
+    fn stamp(&self, pdu: &mut InitiatorPdu) {
+        self.acknowledge_in(pdu);
+        let cmd_sn = self.numbers.cmd_sn;
+        match pdu {
+            InitiatorPdu::NopOut(pdu) => pdu.cmd_sn = cmd_sn,
+            InitiatorPdu::ScsiCommand(pdu) => pdu.cmd_sn = cmd_sn,
+            InitiatorPdu::TaskManagementRequest(pdu) => pdu.cmd_sn = cmd_sn,
+            InitiatorPdu::LoginRequest(pdu) => pdu.cmd_sn = cmd_sn,
+            InitiatorPdu::TextRequest(pdu) => pdu.cmd_sn = cmd_sn,
+            InitiatorPdu::LogoutRequest(pdu) => pdu.cmd_sn = cmd_sn,
+            InitiatorPdu::DataOut(_) | InitiatorPdu::SnackRequest(_) => {}
         }
     }
 }

@@ -299,7 +299,10 @@ fn command_of(event: Event) -> Result<Option<CommandDone>> {
         | Event::TaskManaged { .. }
         | Event::TextDone { .. }
         | Event::Ponged { .. }
-        | Event::Pinged { .. } => Ok(None),
+        | Event::Pinged { .. }
+        // Both are of ErrorRecoveryLevel 2, which is not asked for.
+        | Event::Reassigned { .. }
+        | Event::Lost { .. } => Ok(None),
     }
 }
 

@@ -8,9 +8,9 @@ use iscsi_wire::{
 use super::*;
 use crate::{Request, Residual};
 
-const LUN: Lun64 = Lun64(0);
-const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub(super) const LUN: Lun64 = Lun64(0);
+pub(super) const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub(super) const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// A session without unsolicited data, with segments of 1024 and bursts of 4096 bytes.
 fn solicited() -> Initiator {
@@ -20,17 +20,17 @@ fn solicited() -> Initiator {
     )
 }
 
-fn pattern(bytes: usize) -> Vec<u8> {
+pub(super) fn pattern(bytes: usize) -> Vec<u8> {
     (0..bytes)
         .map(|at| u8::try_from(at % 251).expect("below 251"))
         .collect()
 }
 
 /// TTT, DataSN, offset, bytes and F of a Data-Out.
-type Shape = (Ttt, u32, u32, u32, bool);
+pub(super) type Shape = (Ttt, u32, u32, u32, bool);
 
 /// The Data-Out PDUs in the output, and their payload.
-fn data_out(initiator: &mut Initiator) -> (Vec<Shape>, Vec<u8>) {
+pub(super) fn data_out(initiator: &mut Initiator) -> (Vec<Shape>, Vec<u8>) {
     let mut shapes = Vec::new();
     let mut payload = Vec::new();
     for (pdu, data) in sent(initiator) {
@@ -50,7 +50,13 @@ fn data_out(initiator: &mut Initiator) -> (Vec<Shape>, Vec<u8>) {
     (shapes, payload)
 }
 
-fn r2t(initiator: &Initiator, itt: Itt, r2t_sn: u32, offset: u32, bytes: u32) -> ReadyToTransfer {
+pub(super) fn r2t(
+    initiator: &Initiator,
+    itt: Itt,
+    r2t_sn: u32,
+    offset: u32,
+    bytes: u32,
+) -> ReadyToTransfer {
     ReadyToTransfer {
         itt,
         ttt: Ttt(0x100 + r2t_sn),
@@ -64,7 +70,13 @@ fn r2t(initiator: &Initiator, itt: Itt, r2t_sn: u32, offset: u32, bytes: u32) ->
     }
 }
 
-fn data_in(initiator: &Initiator, itt: Itt, data_sn: u32, offset: u32, bytes: u32) -> DataIn {
+pub(super) fn data_in(
+    initiator: &Initiator,
+    itt: Itt,
+    data_sn: u32,
+    offset: u32,
+    bytes: u32,
+) -> DataIn {
     DataIn {
         data_segment_length: bytes,
         itt,
@@ -78,7 +90,7 @@ fn data_in(initiator: &Initiator, itt: Itt, data_sn: u32, offset: u32, bytes: u3
     }
 }
 
-fn response(initiator: &Initiator, itt: Itt, exp_data_sn: u32) -> ScsiResponse {
+pub(super) fn response(initiator: &Initiator, itt: Itt, exp_data_sn: u32) -> ScsiResponse {
     ScsiResponse {
         itt,
         stat_sn: initiator.exp_stat_sn,
@@ -90,7 +102,7 @@ fn response(initiator: &Initiator, itt: Itt, exp_data_sn: u32) -> ScsiResponse {
 }
 
 /// The target sends a Data-In with bytes of the pattern.
-fn receive_data(initiator: &mut Initiator, pdu: DataIn) -> Vec<Event> {
+pub(super) fn receive_data(initiator: &mut Initiator, pdu: DataIn) -> Vec<Event> {
     let (start, bytes) = (pdu.buffer_offset as usize, pdu.data_segment_length as usize);
     let data = pattern(start + bytes).split_off(start);
     receive(initiator, TargetPdu::DataIn(pdu), &data)

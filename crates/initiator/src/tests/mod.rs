@@ -3,13 +3,15 @@
 mod data;
 mod exchanges;
 mod login;
+mod reassign;
+mod recovery;
 
 use iscsi_wire::text::parse_pairs;
 use iscsi_wire::{
     InitiatorPdu, Isid, Itt, LoginResponse, SerialNumber, Stage, TargetPdu, Tsih, push_extended_cdb,
 };
 
-use crate::framing::{Digests, Framer, append};
+use crate::framing::{Digests, Found, Framer, append};
 use crate::session::State;
 use crate::{Config, Event, Initiator, Violation};
 
@@ -24,7 +26,10 @@ fn sent(initiator: &mut Initiator) -> Vec<(InitiatorPdu, Vec<u8>)> {
     framer.digests = initiator.framer.digests;
     framer.push(&initiator.take_output());
     let mut pdus = Vec::new();
-    while let Some(frame) = framer.next().expect("digests are right") {
+    while let Some(found) = framer.next().expect("digests are right") {
+        let Found::Pdu(frame) = found else {
+            panic!("{found:?}");
+        };
         let pdu = InitiatorPdu::parse(&frame.bhs).expect("header is well-formed");
         pdus.push((pdu, frame.data));
     }

@@ -1,10 +1,12 @@
 //! The project's own chores.
 //!
-//!     cargo xtask test            what a person runs: installs what the tests need, then runs every test
-//!     cargo xtask ci [PART...]    what CI runs: every part, or the named ones
-//!     cargo xtask tidy            the rules of the house alone
-//!     cargo xtask bench [...]     instructions per command, against their budget; `--record` writes it anew
-//!     cargo xtask setup           only installs what the black-box tests need
+//! ```text
+//! cargo xtask test            what a person runs: installs what the tests need, then runs every test
+//! cargo xtask ci [PART...]    what CI runs: every part, or the named ones
+//! cargo xtask tidy            the rules of the house alone
+//! cargo xtask bench [...]     instructions per command, against their budget; `--record` writes it anew
+//! cargo xtask setup           only installs what the black-box tests need
+//! ```
 //!
 //! Each part is one row of [`part::PARTS`].
 

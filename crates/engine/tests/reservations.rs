@@ -60,7 +60,7 @@ fn keys(client: &mut Client) -> Vec<u64> {
     keys
 }
 
-/// A write of which only half of what the initiator sends unasked has been sent.
+/// A write that the target has begun and asked data for, of which only half has been sent.
 struct SlowWrite {
     client: Client,
     itt: Itt,
@@ -76,7 +76,13 @@ impl SlowWrite {
         let itt = client
             .initiator
             .command(wire_lun(0), &write10(lba, SLOW), data, 0);
-        let mut bytes = client.initiator.take_output();
+        client.flush();
+        let mut bytes = Vec::new();
+        // The answer to its R2T: the command is the unit's by then, however slow the worker is.
+        while bytes.is_empty() {
+            assert!(client.hear(), "the connection stays open");
+            bytes = client.initiator.take_output();
+        }
         let rest = bytes.split_off(bytes.len() / 2);
         client
             .stream

@@ -138,7 +138,7 @@ struct Header {
 }
 
 impl Deframer {
-    /// Takes what has come. Ask [`Self::next`] until it has no more before the next call.
+    /// Takes what has come. Ask [`Self::next_message`] until it has no more before the next call.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }

@@ -1,6 +1,6 @@
 //! The iSNS client's sockets: a thread that keeps a name server (RFC 4171) told of the tree, while `isns.server` names one.
 //!
-//! Decides what is told ([`told`]); how that is said and when is the crate `isns`'s.
+//! Decides what is told (`told`); how that is said and when is the crate `isns`'s.
 
 mod monitor;
 mod stream;

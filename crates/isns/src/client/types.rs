@@ -31,7 +31,7 @@ impl Default for ClientConfig {
 /// What the owner of a client has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Connect to the server; then [`Client::connected`] or [`Client::disconnected`].
+    /// Connect to the server; then [`super::Client::connected`] or [`super::Client::disconnected`].
     Connect,
     /// Send these bytes on the connection.
     Send(Vec<u8>),

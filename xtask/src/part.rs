@@ -157,7 +157,14 @@ fn test() -> Result<Report> {
 
 fn doc() -> Result<Report> {
     let mut build = cargo();
-    build.args(["doc", "--workspace", "--no-deps", "--locked", "--quiet", "--keep-going"]);
+    build.args([
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--locked",
+        "--quiet",
+        "--keep-going",
+    ]);
     run(build.env("RUSTDOCFLAGS", "-D warnings"))?;
     counted(
         cargo().args(["test", "--doc", "--workspace", "--locked"]),

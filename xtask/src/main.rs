@@ -4,6 +4,7 @@
 //! cargo xtask test            what a person runs: installs what the tests need, then runs every test
 //! cargo xtask ci [PART...]    what CI runs: every part, or the named ones
 //! cargo xtask tidy            the rules of the house alone
+//! cargo xtask conformance     writes docs/conformance.md anew
 //! cargo xtask bench [...]     instructions per command, against their budget; `--record` writes it anew
 //! cargo xtask setup           only installs what the black-box tests need
 //! ```
@@ -11,12 +12,13 @@
 //! Each part is one row of [`part::PARTS`].
 
 mod command;
+mod conformance;
 mod count;
 mod part;
 mod setup;
 mod tidy;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -46,6 +48,9 @@ fn run(arguments: &[String]) -> Result<bool> {
         "ci" => named(rest)?,
         "test" if rest.is_empty() => PARTS.iter().filter(|part| part.is_test).collect(),
         "tidy" if rest.is_empty() => named(&["tidy".to_owned()])?,
+        "conformance" if rest.is_empty() => {
+            return conformance::run(Path::new("."), conformance::Mode::Write).map(|()| true);
+        }
         "bench" => return part::run_bench(rest).map(|()| true),
         "setup" if rest.is_empty() => {
             let tools = setup::interop_tools(&part::target_folder()?)?;
@@ -74,10 +79,10 @@ fn named(names: &[String]) -> Result<Vec<&'static Part>> {
 
 fn usage() -> String {
     let mut text =
-        "usage: cargo xtask test | tidy | setup | bench [OPTIONS] | ci [PART...]\nparts:\n"
+        "usage: cargo xtask test | tidy | conformance | setup | bench [OPTIONS] | ci [PART...]\nparts:\n"
             .to_owned();
     for part in PARTS {
-        text.push_str(&format!("  {:8} {}\n", part.name, part.about));
+        text.push_str(&format!("  {:11} {}\n", part.name, part.about));
     }
     text
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{answers, output_of, run, run_watched};
 use crate::count::Count;
-use crate::{say, setup, tidy};
+use crate::{conformance, say, setup, tidy};
 
 /// One part of CI.
 #[derive(Debug)]
@@ -41,6 +41,12 @@ pub(crate) static PARTS: &[Part] = &[
         about: "arrows, sizes and bans of the house",
         is_test: false,
         run: run_tidy,
+    },
+    Part {
+        name: "conformance",
+        about: "docs/conformance.md names places and tests that exist",
+        is_test: false,
+        run: run_conformance,
     },
     Part {
         name: "lint",
@@ -108,7 +114,7 @@ pub(crate) fn run_all(parts: &[&Part]) -> bool {
             }
         };
         lines.push(format!(
-            "{:8} {:4} s  {told}",
+            "{:11} {:4} s  {told}",
             part.name,
             began.elapsed().as_secs()
         ));
@@ -138,6 +144,11 @@ fn fmt() -> Result<Report> {
 
 fn run_tidy() -> Result<Report> {
     tidy::run(Path::new("."))?;
+    Ok(Report::default())
+}
+
+fn run_conformance() -> Result<Report> {
+    conformance::run(Path::new("."), conformance::Mode::Check)?;
     Ok(Report::default())
 }
 

@@ -4,7 +4,7 @@ mod arrows;
 mod bans;
 mod clippy;
 mod sizes;
-mod source;
+pub(crate) mod source;
 
 use std::path::Path;
 
@@ -21,11 +21,7 @@ const FOLDERS: &[&str] = &["crates", "xtask", "tests"];
 /// # Errors
 /// A rule is broken, or a file cannot be read.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let mut sources = Vec::new();
-    for folder in FOLDERS {
-        collect(root, &root.join(folder), &mut sources)?;
-    }
-    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    let sources = sources(root)?;
     let mut breaches = Vec::new();
     let mut warnings = Vec::new();
     for source in &sources {
@@ -51,6 +47,19 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     } else {
         bail!("{} breaches", breaches.len())
     }
+}
+
+/// Every Rust file, by its path.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn sources(root: &Path) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for folder in FOLDERS {
+        collect(root, &root.join(folder), &mut sources)?;
+    }
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(sources)
 }
 
 fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) -> Result<()> {

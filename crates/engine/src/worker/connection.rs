@@ -258,7 +258,8 @@ impl SessionLink {
     fn may_be_continued(&self, reason: EndReason) -> bool {
         let params = self.proto.params();
         let lost = match reason {
-            EndReason::Protocol(why) => why != DropReason::LoggedOut,
+            // RFC 7143 §7.7: a format error is for session recovery, which begins with a new login.
+            EndReason::Protocol(why) => !matches!(why, DropReason::LoggedOut | DropReason::Format),
             EndReason::Closed | EndReason::Stalled => true,
             _ => false,
         };

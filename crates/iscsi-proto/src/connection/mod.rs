@@ -8,6 +8,7 @@ mod reply;
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use iscsi_wire::keys::Key;
 use iscsi_wire::{Cid, Itt, Lun64, SerialNumber, Ttt};
 
 pub(crate) use receive::{HeaderStep, Purpose, Receive, Segment, Stage};
@@ -48,6 +49,7 @@ pub(crate) struct Connection {
     pub(crate) immediate: u16,
 
     pub(crate) text: TextExchange,
+    pub(crate) negotiation: TextNegotiation,
     /// It is going to be closed by a logout that the engine has not answered.
     pub(crate) logging_out: bool,
     pub(crate) ping: Option<Ping>,
@@ -80,6 +82,15 @@ pub(crate) enum TextExchange {
         answer: Vec<u8>,
         at: usize,
     },
+}
+
+/// What the requests of a text exchange have negotiated: without effect until its end (RFC 7143 §6.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TextNegotiation {
+    /// The keys that have come.
+    pub(crate) keys: Vec<Key>,
+    /// The MaxRecvDataSegmentLength declared.
+    pub(crate) max_recv_data_segment_length: Option<u32>,
 }
 
 /// What the answer to a text request copies from it.
@@ -128,6 +139,7 @@ impl Connection {
             immediate_management: 0,
             immediate: 0,
             text: TextExchange::Idle,
+            negotiation: TextNegotiation::default(),
             logging_out: false,
             ping: None,
             last_heard: now,

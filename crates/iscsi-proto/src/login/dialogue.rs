@@ -66,8 +66,8 @@ impl Opened {
 
 impl Dialogue {
     /// What the target says of itself, in its first answer.
-    // RFC 7143 §13.9: the first Login Response of the leading connection, once the target is known, tells the portal
-    // group the connection came in through. A discovery session has no target.
+    // RFC 7143 §6.3.1, §13.9: the first Login Response to a whole text tells the portal group that the connection came in
+    // through, on every connection of a session. A discovery session has no target.
     pub(super) fn introduce(&mut self, answers: &mut TextWriter<'_>) {
         let first = !core::mem::replace(&mut self.introduced, true);
         if !first || self.identity.session_type == SessionType::Discovery {
@@ -76,10 +76,8 @@ impl Dialogue {
         if let Some(alias) = &self.target_alias {
             answers.push(Key::TargetAlias.name(), alias);
         }
-        if self.identity.tsih == Tsih(0) {
-            let tag = self.portal_group_tag.into();
-            answers.push_number(Key::TargetPortalGroupTag.name(), tag);
-        }
+        let tag = self.portal_group_tag.into();
+        answers.push_number(Key::TargetPortalGroupTag.name(), tag);
     }
 
     /// Answers a request in the operational stage.

@@ -90,16 +90,31 @@ impl LoginError {
             Self::AuthenticationRequired | Self::NoCommonMethod => {
                 LoginStatus::AUTHENTICATION_FAILURE
             }
-            Self::Chap(ChapError::Denied(refusal)) | Self::Denied(refusal) => refused(refusal),
-            Self::Chap(ChapError::UnusableAnswer) | Self::NothingToRedirect => {
-                LoginStatus::TARGET_ERROR
-            }
-            Self::Chap(_) => LoginStatus::AUTHENTICATION_FAILURE,
+            Self::Chap(error) => chap_status(error),
+            Self::Denied(refusal) => refused(refusal),
+            Self::NothingToRedirect => LoginStatus::TARGET_ERROR,
             Self::NoAnswer => LoginStatus::SERVICE_UNAVAILABLE,
             // A refusal cannot succeed, whatever its owner says.
             Self::Refused(status) if status.is_success() => LoginStatus::TARGET_ERROR,
             Self::Refused(status) => status,
         })
+    }
+}
+
+// RFC 7143 §9.2: keys that are not as the step has them are the initiator's error, or a parameter that is missing; what
+// they prove, or fail to, is a matter of authentication.
+const fn chap_status(error: ChapError) -> LoginStatus {
+    match error {
+        ChapError::MissingKey(_) => LoginStatus::MISSING_PARAMETER,
+        ChapError::OutOfTurn | ChapError::Malformed(_) => LoginStatus::INITIATOR_ERROR,
+        ChapError::NoCommonAlgorithm
+        | ChapError::WrongResponseLength
+        | ChapError::MutualNotAllowed
+        | ChapError::MutualMissing
+        | ChapError::ReflectedChallenge
+        | ChapError::Redirected => LoginStatus::AUTHENTICATION_FAILURE,
+        ChapError::Denied(refusal) => refused(refusal),
+        ChapError::UnusableAnswer => LoginStatus::TARGET_ERROR,
     }
 }
 

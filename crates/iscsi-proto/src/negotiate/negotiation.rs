@@ -199,6 +199,8 @@ impl Negotiation {
             Key::DefaultTime2Wait => ours.default_time2wait.into(),
             Key::DefaultTime2Retain => ours.default_time2retain.into(),
             Key::MaxOutstandingR2T => ours.max_outstanding_r2t.into(),
+            // RFC 7143 §7.4.1: 0 in a discovery session.
+            Key::ErrorRecoveryLevel if self.discovery => 0,
             Key::ErrorRecoveryLevel => ours.error_recovery_level.into(),
             Key::IscsiProtocolLevel => ours.iscsi_protocol_level.into(),
             _ => 0,

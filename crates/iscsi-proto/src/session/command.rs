@@ -43,12 +43,8 @@ impl Session {
         let flaw = self.flaw(&command);
         let task = self.tasks.insert(self.new_task(c, &command, slot));
         if !command.immediate {
-            let held = if flaw.is_some() {
-                HeldRequest::Nothing
-            } else {
-                HeldRequest::Command(task)
-            };
-            self.window.accept(command.cmd_sn, held);
+            self.window
+                .accept(command.cmd_sn, HeldRequest::Command(task));
         }
         if let Some(flaw) = flaw {
             self.skip_segment(c, bhs);
@@ -119,7 +115,8 @@ impl Session {
             expected_data_transfer_length: edtl,
             decision: Decision::Pending,
             unsolicited: Unsolicited {
-                open: command.write && !command.r#final,
+                // What was not agreed on is not expected.
+                open: command.write && !command.r#final && !self.params.initial_r2t,
                 limit,
                 data_sn: 0,
             },
@@ -212,8 +209,10 @@ impl Session {
         })
     }
 
-    /// Ends a command: its status follows the Data-In that has been queued. What Data-Out still comes for it is dropped
-    /// and counted.
+    /// Ends a command: its status follows the Data-In that has been queued. What Data-Out still comes for it is dropped.
+    ///
+    /// The status waits for the end of the sequences that are under way to it (RFC 7143 §11.4.2), and for its command to
+    /// be acknowledged, where that came ahead of a gap (§4.2.2.1).
     ///
     /// # Panics
     /// Where the task's last window of Data-In does not follow the one before it: the engine's own mistake.
@@ -231,8 +230,6 @@ impl Session {
         let sense = &outcome.sense[..outcome.sense.len().min(MAX_SENSE_BYTES)];
         let residual =
             Residual::between(outcome.transfer_bytes, record.expected_data_transfer_length);
-        record.unsolicited.open = false;
-        record.r2ts.clear();
         let sense = (!sense.is_empty()).then(|| Box::from(sense));
         let Some(connection) = self.connections.get_mut(c) else {
             return;
@@ -245,11 +242,34 @@ impl Session {
             residual,
             sense,
         });
-        // One that ended before its turn is not delivered any more.
-        if !self.window.held().is_empty() {
-            self.window.forget(task);
+        self.queue_answer(task);
+    }
+
+    /// Whether the status of a command that was completed may leave.
+    pub(super) fn may_answer(&self, id: TaskId) -> bool {
+        let closed = self.tasks.get(id).is_some_and(Task::sequences_closed);
+        // RFC 7143 §11.4.2: a status waits for the F bit of the last sequence that is expected. RFC 7143 §4.2.2.1: it does
+        // not leave before its command is acknowledged, which the PDU that has it may do.
+        closed && !self.window.holds_ahead(id)
+    }
+
+    /// Has the status of a command leave in its turn, where it may.
+    pub(super) fn queue_answer(&mut self, id: TaskId) {
+        if self.may_answer(id) {
+            self.queue(id);
         }
-        self.queue(task);
+    }
+
+    /// Has a status leave although Data-Out is under way to its command: the initiator has asked for the command's end,
+    /// and need not go on with its data.
+    pub(super) fn answer_at_once(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(id)
+            && task.completion.is_some()
+        {
+            task.unsolicited.open = false;
+            task.r2ts.clear();
+            self.queue_answer(id);
+        }
     }
 
     /// Forgets an aborted task: no status is sent. Data-Out that is still under way for it is dropped and counted, and

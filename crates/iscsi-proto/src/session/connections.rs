@@ -312,6 +312,19 @@ mod tests {
         assert_eq!(there, [(0, 3), (1, 1), (2, 2)]);
     }
 
+    /// RFC 7143 §6.3.4: so that its only connection can be reinstated.
+    #[test]
+    fn join_of_the_only_cid_has_room_where_one_connection_was_negotiated() {
+        let mut session = session(NegotiatedParams::default());
+        let Some((_, cid)) = session.connections().next() else {
+            panic!("it has one")
+        };
+        assert!(session.has_room_for(cid) && !session.has_room_for(Cid(cid.0 + 1)));
+        session.disconnect(C0);
+        session.forget_connection(C0);
+        assert_eq!(session.join(&of(cid.0), Duration::ZERO), Ok(C0));
+    }
+
     #[test]
     fn join_where_more_was_negotiated_than_there_are_places_ends_at_the_places() {
         let mut session = session(NegotiatedParams {

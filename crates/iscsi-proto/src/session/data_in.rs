@@ -57,7 +57,7 @@ impl Session {
                     return false;
                 }
                 left = left.saturating_sub(sent);
-            } else if task.completion.is_some() {
+            } else if task.completion.is_some() && self.may_answer(id) {
                 self.send_response(id, out);
                 return false;
             } else {
@@ -75,9 +75,11 @@ impl Session {
             return (0, true);
         };
         let max_burst = self.params.max_burst_length;
+        // RFC 7143 §11.7.7: whole words, unless F is set.
         let longest = connection
             .max_send_data_segment_length
-            .min(MAX_DATA_IN_BYTES);
+            .min(MAX_DATA_IN_BYTES)
+            & !3;
         let bytes = (task.available - task.sent)
             .min(longest)
             .min(max_burst - task.burst);

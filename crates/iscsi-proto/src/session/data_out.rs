@@ -34,7 +34,7 @@ impl Session {
         let Some((id, task)) = found.and_then(|id| Some((id, self.tasks.get_mut(id)?))) else {
             return self.late(c, bhs);
         };
-        if task.completion.is_some() {
+        if task.completion.is_some() && task.sequences_closed() {
             return self.late(c, bhs);
         }
         // RFC 7143 §4.2.5: the data of a command comes over the connection that brought the command.
@@ -53,7 +53,7 @@ impl Session {
         None
     }
 
-    /// Data-Out for a task that is over, as it comes after an abort or an early status.
+    /// Data-Out for a task that is over, as it comes after an abort.
     fn late(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
         self.counters.late_data_pdus += 1;
         self.counters.late_data_bytes += u64::from(bhs.data_segment_length());
@@ -94,6 +94,12 @@ impl Session {
         }
         if r#final {
             task.close_sequence(ttt, first_burst);
+        }
+        if task.completion.is_some() {
+            self.counters.late_data_pdus += 1;
+            self.counters.late_data_bytes += u64::from(bhs.data_segment_length());
+            self.queue_answer(id);
+            return None;
         }
         if let Some(fault) = task.fault {
             if !task.sequences_closed() || core::mem::replace(&mut task.fault_told, true) {

@@ -8,7 +8,8 @@
 
 use iscsi_wire::SerialNumber;
 
-use super::{ConnectionIndex, Session};
+use super::window::HeldRequest;
+use super::{ConnectionIndex, Session, TaskId};
 use crate::connection::{Connection, Reply};
 
 /// A response that waits.
@@ -92,13 +93,23 @@ impl Session {
 
     /// Whether the status of a task that was completed as this number or before has yet to be sent.
     pub(super) fn has_unsent(&self, connection: &Connection, completion: u64) -> bool {
-        connection.ready.iter().any(|id| {
-            let task = self
-                .tasks
-                .get(*id)
-                .and_then(|task| task.completion.as_ref());
-            task.is_some_and(|done| done.number <= completion)
-        })
+        let unsent = |id: &TaskId| {
+            let task = self.tasks.get(*id);
+            let done = task.and_then(|task| task.completion.as_ref());
+            done.is_some_and(|done| done.number <= completion)
+        };
+        // Those behind a gap wait for it, and so does what comes after them.
+        let mut held = self.window.held().iter();
+        connection.ready.iter().any(unsent)
+            || held.any(|held| match &held.request {
+                HeldRequest::Command(id) => {
+                    self.connection_of(*id)
+                        .and_then(|c| self.connection(c))
+                        .is_some_and(|of| of.cid == connection.cid)
+                        && unsent(id)
+                }
+                _ => false,
+            })
     }
 
     /// Whether a ping has to ask a connection for what a response waits for; not while one is under way.

@@ -6,7 +6,9 @@ use iscsi_wire::{Bhs, RejectReason, SerialNumber, SnackRequest, opcode};
 
 use super::task::{Decision, RequestSlot};
 use super::window::{Arrival, HeldRequest};
-use super::{ConnectionIndex, DropReason, Event, ReceivePlan, Received, Session, SessionType};
+use super::{
+    ConnectionIndex, DropReason, Event, ReceivePlan, Received, Session, SessionType, TaskId,
+};
 use crate::connection::{Connection, Ending, HeaderStep, Purpose, Segment, Stage};
 
 /// How a request goes on after its I bit and CmdSN have been judged.
@@ -121,6 +123,11 @@ impl Session {
         while let Some(request) = self.window.take_due() {
             let event = match request {
                 HeldRequest::Nothing => None,
+                // One that ended before its turn is not delivered any more.
+                HeldRequest::Command(task) if self.is_completed(task) => {
+                    self.queue_answer(task);
+                    None
+                }
                 HeldRequest::Command(task) => Some(Event::Deliver { task }),
                 HeldRequest::Management(c, request) => {
                     self.manage(c, &request, RequestSlot::Numbered)
@@ -142,6 +149,11 @@ impl Session {
             self.untold_ends = false;
         }
         None
+    }
+
+    fn is_completed(&self, task: TaskId) -> bool {
+        let task = self.tasks.get(task);
+        task.is_some_and(|task| task.completion.is_some())
     }
 
     /// Takes one step: a header, a run of payload, or the end of a segment.

@@ -18,7 +18,7 @@ use iscsi_wire::{
 use super::input::Admission;
 use super::task::RequestSlot;
 use super::window::HeldRequest;
-use super::{ConnectionIndex, Event, Session, TmfEvent, TmfHandle, TmfReference};
+use super::{ConnectionIndex, Event, Session, TaskId, TmfEvent, TmfHandle, TmfReference};
 use crate::connection::Reply;
 
 /// A request that the engine has not answered.
@@ -78,6 +78,10 @@ impl Session {
             slot,
             several: ends_several(request.function),
         });
+        if ends_several(request.function) {
+            let all: Vec<TaskId> = self.tasks.iter().map(|(id, _)| id).collect();
+            all.into_iter().for_each(|id| self.answer_at_once(id));
+        }
         let refused = match request.function {
             // RFC 7143 §11.6.1: reassignment is for ErrorRecoveryLevel 2.
             TaskManagementFunction::TaskReassign => {
@@ -113,7 +117,12 @@ impl Session {
         match task {
             Some((id, task)) if task.completion.is_none() => TmfReference::Task(id),
             // Its status leaves before the response does.
-            Some(_) => TmfReference::NotFound,
+            Some((id, _)) => {
+                if aborts {
+                    self.answer_at_once(id);
+                }
+                TmfReference::NotFound
+            }
             // RFC 7143 §11.6.1: a task that is not known, but whose CmdSN is in the window and before that of the
             // request, counts as received; the answer is "Function complete". Else the task does not exist.
             None if aborts && self.window.plug(request.ref_cmd_sn, request.cmd_sn) => {

@@ -10,7 +10,7 @@ use iscsi_wire::{Itt, NopIn, Ttt};
 use crate::login::SessionType;
 
 use super::{ConnectionIndex, Session, Transmit};
-use crate::connection::{Connection, StatSnUse};
+use crate::connection::{Connection, Reply, StatSnUse};
 
 impl Session {
     /// Appends ready PDUs to `out`, until they are `budget_bytes` long on the wire or nothing is left; the last PDU may
@@ -51,8 +51,19 @@ impl Session {
     #[must_use]
     pub fn has_output(&self, c: ConnectionIndex) -> bool {
         let connection = self.connection(c);
-        connection.is_some_and(|c| c.has_output() || self.has_window_news(c))
+        connection.is_some_and(|c| self.is_ready(c) || self.has_window_news(c))
             || self.wants_acknowledgement(c)
+    }
+
+    /// Whether a task or an answer may be sent. An answer that waits for the status of a command behind a gap may not.
+    fn is_ready(&self, connection: &Connection) -> bool {
+        let first = connection.replies.front();
+        !connection.ready.is_empty() || first.is_some_and(|first| !self.waits(connection, first))
+    }
+
+    // RFC 7143 §11.6.1 and §11.15: a status that was decided before a task management or logout response leaves before it.
+    fn waits(&self, connection: &Connection, reply: &Reply) -> bool {
+        reply.after_completion > 0 && self.has_unsent(connection, reply.after_completion)
     }
 
     /// RFC 7143 §11.4.11: a MaxCmdSN that has grown, as by an abort, and that no PDU under way tells, is told by a
@@ -101,9 +112,7 @@ impl Session {
         let Some(first) = connection.replies.front() else {
             return false;
         };
-        // RFC 7143 §11.6.1 and §11.15: a status that was decided before a task management or logout response leaves
-        // before it.
-        if first.after_completion > 0 && self.has_unsent(connection, first.after_completion) {
+        if self.waits(connection, first) {
             return false;
         }
         let Some(connection) = self.connections.get_mut(c) else {

@@ -47,10 +47,19 @@ impl Session {
         None
     }
 
-    /// RFC 7143 §7.7: a format error ends the connection. The Reject tells the peer which header it was.
+    /// RFC 7143 §7.7: a format error ends all connections of the session. The Reject tells the peer which header it was.
     pub(super) fn format_error(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
         let full = self.reject(c, RejectReason::InvalidPduField, bhs);
-        full.or_else(|| self.end_connection(c, DropReason::Format, true))
+        let event = full.or_else(|| self.end_connection(c, DropReason::Format, true));
+        for (_, connection) in self.connections.iter_mut() {
+            connection.ending.get_or_insert(Ending {
+                reason: DropReason::Format,
+                flush: false,
+                told: false,
+            });
+        }
+        self.untold_ends = true;
+        event
     }
 
     pub(super) fn malformed(

@@ -7,13 +7,15 @@
 use iscsi_wire::keys::{Key, lookup};
 use iscsi_wire::number::parse_number;
 use iscsi_wire::text::{TextError, TextWriter, parse_pairs};
-use iscsi_wire::{Bhs, IscsiName, RejectReason, TextRequest, TextResponse, Ttt};
+use iscsi_wire::{Bhs, IscsiName, RejectReason, SerialNumber, TextRequest, TextResponse, Ttt};
 
 use super::input::Admission;
 use super::task::RequestSlot;
 use super::window::{Arrival, HeldRequest};
 use super::{ConnectionIndex, Event, SendTargets, Session, SessionType, TextHandle};
-use crate::connection::{Connection, Purpose, Reply, TextExchange, TextRequestTags};
+use crate::connection::{
+    Connection, Purpose, Reply, TextExchange, TextNegotiation, TextRequestTags,
+};
 
 /// What a peer's text asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,7 +23,6 @@ struct Asked {
     /// Answers to keys that need one.
     answer: Vec<u8>,
     targets: Option<SendTargets>,
-    max_recv_data_segment_length: Option<u32>,
 }
 
 /// Why text cannot be answered.
@@ -55,14 +56,47 @@ impl Session {
                 return self.refuse(c, RejectReason::LongOperationReject, bhs);
             }
         }
-        let slot = match self.admit(c, bhs, RequestSlot::Immediate, HeldRequest::Nothing) {
-            Admission::Now(slot) => slot,
-            // Text has no order towards commands: it is answered as it comes.
-            Admission::Later => RequestSlot::Numbered,
-            Admission::Refused(event) => return event,
-        };
+        if request.immediate {
+            return match self.admit(c, bhs, RequestSlot::Immediate, HeldRequest::Nothing) {
+                Admission::Refused(event) => event,
+                Admission::Now(slot) => self.await_text(c, bhs, slot),
+                Admission::Later => None,
+            };
+        }
+        if ignored {
+            self.counters.ignored_requests += 1;
+            self.skip_segment(c, bhs);
+            return None;
+        }
+        // RFC 7143 §7.3: the CmdSN of a request that is rejected is not received, so it counts when the text is read.
+        self.await_text(c, bhs, RequestSlot::None)
+    }
+
+    fn await_text(&mut self, c: ConnectionIndex, bhs: &Bhs, slot: RequestSlot) -> Option<Event> {
         self.begin_segment(c, bhs, Purpose::Text { slot }, 0);
         None
+    }
+
+    /// Counts a request that is going to be answered as received: its allowance. `None` where another of its CmdSN has
+    /// come meanwhile.
+    fn count_text(
+        &mut self,
+        c: ConnectionIndex,
+        slot: RequestSlot,
+        bhs: &Bhs,
+        cmd_sn: SerialNumber,
+    ) -> Option<RequestSlot> {
+        if bhs.immediate() {
+            return Some(slot);
+        }
+        if self.window.classify(cmd_sn) == Arrival::Ignored {
+            self.counters.ignored_requests += 1;
+            self.forget_text(c);
+            return None;
+        }
+        self.window.accept(cmd_sn, HeldRequest::Nothing);
+        // Text has no order towards commands: it is answered as it comes.
+        Some(RequestSlot::Numbered)
     }
 
     /// Whether a request goes on with the exchange of this connection.
@@ -81,6 +115,7 @@ impl Session {
             return;
         };
         connection.collected.clear();
+        connection.negotiation = TextNegotiation::default();
         if let TextExchange::Asked { request, .. } = core::mem::take(&mut connection.text) {
             // Its answer never leaves, and its place is free.
             self.free_slot(c, request.slot);
@@ -95,74 +130,50 @@ impl Session {
         bhs: &Bhs,
     ) -> Option<Event> {
         let request = TextRequest::parse(bhs).ok()?;
-        let tags = TextRequestTags {
-            itt: request.itt,
-            lun: request.lun,
-            ttt: request.ttt,
-            r#final: request.r#final,
-            slot,
-        };
+        let wrong = |session: &mut Self| session.refuse_text(c, slot, bhs);
         // RFC 7143 §11.10.2: C and F are not set together.
         if request.r#continue && request.r#final {
-            return self.refuse_text(c, slot, RejectReason::ProtocolError, bhs);
+            return wrong(self);
         }
-        let empty = request.data_segment_length == 0;
-        match core::mem::take(&mut self.connection_mut(c)?.text) {
+        let empty = request.data_segment_length == 0 && !request.r#continue;
+        let (answer, at) = match core::mem::take(&mut self.connection_mut(c)?.text) {
             // RFC 7143 §6.2: while our text goes on, the initiator's requests are empty.
-            TextExchange::Sending { answer, at, .. } if empty && !request.r#continue => {
-                self.send_text(c, tags, answer, at);
-                None
-            }
-            TextExchange::Sending { .. } => {
-                self.refuse_text(c, slot, RejectReason::ProtocolError, bhs)
-            }
-            _ if request.r#continue => {
-                let going_on = TextRequestTags {
-                    r#final: false,
-                    ..tags
-                };
-                self.send_text(c, going_on, Vec::new(), 0);
-                None
-            }
-            _ => self.answer_text(c, tags, bhs),
-        }
+            TextExchange::Sending { answer, at, .. } if empty => (answer, at),
+            TextExchange::Sending { .. } => return wrong(self),
+            _ if request.r#continue => (Vec::new(), 0),
+            _ => return self.answer_text(c, &request, slot, bhs),
+        };
+        let slot = self.count_text(c, slot, bhs, request.cmd_sn)?;
+        self.send_text(c, tags_of(&request, slot), answer, at);
+        None
     }
 
-    fn refuse_text(
-        &mut self,
-        c: ConnectionIndex,
-        slot: RequestSlot,
-        reason: RejectReason,
-        bhs: &Bhs,
-    ) -> Option<Event> {
+    /// RFC 7143 §6.4, §11.17.1: text that breaks a rule is rejected as a protocol error, and its exchange with it.
+    fn refuse_text(&mut self, c: ConnectionIndex, slot: RequestSlot, bhs: &Bhs) -> Option<Event> {
         self.forget_text(c);
         self.free_slot(c, slot);
-        self.reject(c, reason, bhs)
+        self.reject(c, RejectReason::ProtocolError, bhs)
     }
 
     /// All that the initiator has to say in this round has come.
     fn answer_text(
         &mut self,
         c: ConnectionIndex,
-        tags: TextRequestTags,
+        request: &TextRequest,
+        slot: RequestSlot,
         bhs: &Bhs,
     ) -> Option<Event> {
         let discovery = self.kind == SessionType::Discovery;
         let connection = self.connection_mut(c)?;
         let text = core::mem::take(&mut connection.collected);
-        let Asked {
-            answer,
-            targets,
-            max_recv_data_segment_length,
-        } = match read(&text, discovery) {
+        let Asked { answer, targets } = match read(&text, discovery, &mut connection.negotiation) {
             Ok(asked) => asked,
             Err(TextProblem::Malformed | TextProblem::Repeated) => {
-                return self.refuse_text(c, tags.slot, RejectReason::ProtocolError, bhs);
+                return self.refuse_text(c, slot, bhs);
             }
         };
-        if let Some(bytes) = max_recv_data_segment_length {
-            connection.max_send_data_segment_length = bytes;
-        }
+        let slot = self.count_text(c, slot, bhs, request.cmd_sn)?;
+        let tags = tags_of(request, slot);
         let Some(which) = targets else {
             self.send_text(c, tags, answer, 0);
             return None;
@@ -229,6 +240,13 @@ impl Session {
         let Some(connection) = self.connection_mut(c) else {
             return;
         };
+        if r#final {
+            // RFC 7143 §6.2: what was negotiated takes effect when the negotiation ends, all of it at once.
+            let agreed = core::mem::take(&mut connection.negotiation);
+            if let Some(bytes) = agreed.max_recv_data_segment_length {
+                connection.max_send_data_segment_length = bytes;
+            }
+        }
         connection.replies.push_back(Reply {
             data,
             ..Reply::new(response.emit(), slot)
@@ -249,18 +267,32 @@ impl Session {
     }
 }
 
+fn tags_of(request: &TextRequest, slot: RequestSlot) -> TextRequestTags {
+    TextRequestTags {
+        itt: request.itt,
+        lun: request.lun,
+        ttt: request.ttt,
+        r#final: request.r#final,
+        slot,
+    }
+}
+
 /// Reads the pairs of one round and answers what can be answered here.
-fn read(text: &[u8], discovery: bool) -> Result<Asked, TextProblem> {
+fn read(
+    text: &[u8],
+    discovery: bool,
+    negotiation: &mut TextNegotiation,
+) -> Result<Asked, TextProblem> {
     let mut asked = Asked::default();
-    let mut seen: Vec<Key> = Vec::new();
     for pair in parse_pairs(text) {
         let (name, value) = pair.map_err(|_: TextError| TextProblem::Malformed)?;
         let key = lookup(name).map(|row| row.key);
         if let Some(key) = key {
-            if seen.contains(&key) {
+            // RFC 7143 §6.4: once in a whole exchange.
+            if negotiation.keys.contains(&key) {
                 return Err(TextProblem::Repeated);
             }
-            seen.push(key);
+            negotiation.keys.push(key);
         }
         let answer = match key {
             Some(Key::SendTargets) => {
@@ -276,7 +308,7 @@ fn read(text: &[u8], discovery: bool) -> Result<Asked, TextProblem> {
                 // RFC 7143 §13.12: 512 to 2^24 - 1, declared and not answered.
                 let legal =
                     bytes.filter(|n| (512..=iscsi_wire::MAX_DATA_SEGMENT_BYTES).contains(n));
-                asked.max_recv_data_segment_length = legal;
+                negotiation.max_recv_data_segment_length = legal;
                 if legal.is_some() {
                     None
                 } else {
@@ -359,10 +391,11 @@ mod tests {
             ("", true, Ok(("", None))),
         ];
         for (text, discovery, expected) in table {
-            let result = read(text.as_bytes(), discovery).map(|asked| {
-                let answer = String::from_utf8(asked.answer).unwrap();
-                (answer, asked.targets)
-            });
+            let result =
+                read(text.as_bytes(), discovery, &mut TextNegotiation::default()).map(|asked| {
+                    let answer = String::from_utf8(asked.answer).unwrap();
+                    (answer, asked.targets)
+                });
             let expected = expected.map(|(answer, targets)| (answer.to_owned(), targets));
             assert_eq!(result, expected, "{text}");
         }
@@ -370,8 +403,10 @@ mod tests {
 
     #[test]
     fn read_max_recv_data_segment_length_takes_a_legal_number_without_an_answer() {
-        let asked = read(b"MaxRecvDataSegmentLength=0x1000\0", false).unwrap();
-        assert_eq!(asked.max_recv_data_segment_length, Some(4096));
+        let mut negotiation = TextNegotiation::default();
+        let text = b"MaxRecvDataSegmentLength=0x1000\0";
+        let asked = read(text, false, &mut negotiation).unwrap();
+        assert_eq!(negotiation.max_recv_data_segment_length, Some(4096));
         assert!(asked.answer.is_empty());
     }
 }

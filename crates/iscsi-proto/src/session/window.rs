@@ -179,6 +179,14 @@ impl CommandWindow {
             .then(|| self.held.remove(0).request)
     }
 
+    /// Whether a command stands behind a gap, and is not acknowledged.
+    pub(crate) fn holds_ahead(&self, task: TaskId) -> bool {
+        let ahead = |held: &Held| !held.cmd_sn.lt(self.exp_cmd_sn);
+        let held = self.held.iter().filter(|held| ahead(held));
+        held.map(|held| held.request)
+            .any(|request| request == HeldRequest::Command(task))
+    }
+
     /// A held command ended before its turn: its number stays received.
     pub(crate) fn forget(&mut self, task: TaskId) {
         for held in &mut self.held {

@@ -361,3 +361,22 @@ fn leading_only_keys_on_a_later_connection_end_the_login() {
         assert_eq!(!response.header.status.is_success(), ends, "{pair}");
     }
 }
+
+/// Also where the target's own level is higher.
+#[test]
+fn discovery_answers_error_recovery_level_zero_whatever_is_offered() {
+    let initiator = format!("InitiatorName={INITIATOR}");
+    for ours in 0..=2 {
+        let mut bench = Bench::open();
+        let params = OfferedParams {
+            error_recovery_level: ours,
+            ..OfferedParams::default()
+        };
+        bench.target = Ok(TargetOffer { params, ..offer() });
+        let pairs = [&initiator, "SessionType=Discovery", "ErrorRecoveryLevel=2"];
+        let response = bench.send(request(OPERATIONAL, Some(FULL_FEATURE)), &pairs);
+        assert_eq!(response.value("ErrorRecoveryLevel"), "0", "{ours}");
+        let params = bench.established.expect("a session").params;
+        assert_eq!(params.error_recovery_level, 0);
+    }
+}

@@ -298,7 +298,7 @@ fn operational_stage_in_several_requests_declares_once() {
 }
 
 #[test]
-fn later_connection_of_a_session_keeps_its_tsih_and_gets_no_group_tag() {
+fn later_connection_of_a_session_keeps_its_tsih_and_is_told_the_group_tag() {
     let mut bench = Bench::open();
     let names = names();
     let joining = LoginRequest {
@@ -308,6 +308,7 @@ fn later_connection_of_a_session_keeps_its_tsih_and_gets_no_group_tag() {
     let response = bench.send(joining, &named(&names, &["HeaderDigest=CRC32C"]));
     let expected = [
         "TargetAlias=a disk",
+        "TargetPortalGroupTag=7",
         "HeaderDigest=CRC32C",
         "MaxRecvDataSegmentLength=262144",
     ];

@@ -6,7 +6,7 @@ use iscsi_wire::{BHS_BYTES, Cid, Itt, Lun64, MAX_DATA_SEGMENT_BYTES, SerialNumbe
 
 use super::ImageError;
 use super::codec::{Reader, Writer};
-use crate::connection::{Connection, Ping, Receive, TextExchange};
+use crate::connection::{Connection, Ping, Receive, TextExchange, TextNegotiation};
 use crate::login::SessionType;
 use crate::negotiate::{NegotiatedParams, TaskReporting};
 use crate::session::ranges::{MAX_RUNS, Ranges};
@@ -258,6 +258,7 @@ impl Reader<'_> {
             immediate_management: self.u16()?,
             immediate: self.u16()?,
             text: TextExchange::Idle,
+            negotiation: TextNegotiation::default(),
             logging_out: false,
             ping: if self.flag()? {
                 Some(Ping {

@@ -491,3 +491,23 @@ fn response_does_not_wait_for_a_connection_that_is_lost() {
     many.target.close(many.at[&1]);
     assert_eq!(many.run_on(&[LEAD]).len(), 1);
 }
+
+#[test]
+fn malformed_header_on_one_connection_ends_all() {
+    let mut many = Many::new(3, &[]);
+    let neither = iscsi_wire::ScsiCommand {
+        itt: Itt(1),
+        ..Default::default()
+    };
+    let c = many.at[&1];
+    let bytes = neither.emit().0;
+    many.target.receive_on(c, &bytes, Way::Staging(usize::MAX));
+    let ended = many.target.events.iter().filter_map(|event| match event {
+        TargetEvent::ConnectionDone { c, reason, .. } => Some((*c, *reason)),
+        _ => None,
+    });
+    let mut ended: Vec<_> = ended.collect();
+    ended.sort_unstable_by_key(|(c, _)| *c);
+    let all = [0, 1, 2].map(|c| (ConnectionIndex(c), DropReason::Format));
+    assert_eq!(ended, all);
+}

@@ -1,11 +1,12 @@
 //! What Data-Out and the data of commands may not do, and what comes of it.
 
 use iscsi_wire::{
-    DataOut, InitiatorPdu, Itt, RejectReason, ScsiCommand, SerialNumber, TargetPdu, Ttt,
+    DataOut, InitiatorPdu, Itt, RejectReason, ScsiCommand, SerialNumber, TargetPdu,
+    TaskManagementFunction, TaskManagementRequest, TaskManagementResponseCode, Ttt,
 };
 
 use super::golden::{command, exchange, read, wire};
-use super::target::{CHECK_CONDITION, HANG, Target, WRITE, Way};
+use super::target::{CHECK_CONDITION, HANG, REFUSE, Target, WRITE, Way};
 use crate::negotiate::NegotiatedParams;
 use crate::session::fixture::{C0, session};
 use crate::session::{DataFault, Event, TransportSense};
@@ -702,5 +703,87 @@ fn data_in_any_order_that_breaks_a_rule_ends_its_command() {
         ));
         let expected = Some(codes(TransportSense::Data(fault)));
         assert_eq!(sense_of(&answers), expected, "{what}");
+    }
+}
+
+/// A write that is refused at its header, with data under way.
+fn refused(r#final: bool) -> (InitiatorPdu, &'static [u8]) {
+    let refused = ScsiCommand {
+        r#final,
+        cdb: command(1, REFUSE).cdb,
+        ..write(1)
+    };
+    (InitiatorPdu::ScsiCommand(refused), &BYTES[..512])
+}
+
+#[test]
+fn status_of_a_failed_write_waits_for_the_end_of_its_sequences() {
+    let refusal = |answer: &[(TargetPdu, Vec<u8>)]| match answer {
+        [(TargetPdu::ScsiResponse(response), _)] => response.status == CHECK_CONDITION,
+        _ => panic!("{answer:?}"),
+    };
+    // Unsolicited data, whether it comes in order or not.
+    for (offset, last) in [(512, 768), (768, 768)] {
+        let mut target = Target::new(session(params()));
+        assert_eq!(exchange(&mut target, &[refused(false)]), []);
+        let part = data_out(Ttt::RESERVED, 0, offset, 256, false);
+        assert_eq!(exchange(&mut target, &[pdu(part)]), []);
+        let part = data_out(Ttt::RESERVED, 1, last, 256, true);
+        assert!(refusal(&exchange(&mut target, &[pdu(part)])));
+        let counters = target.session.counters();
+        assert_eq!((counters.late_data_bytes, counters.data_faults), (512, 0));
+    }
+    // What was asked for.
+    let (mut target, [first, second]) = with_r2ts();
+    let task = target.open()[0];
+    target.fail(task, &[]);
+    assert_eq!(super::golden::unwire(&target.send()), []);
+    let one = data_out(first, 0, 1024, 2048, true);
+    assert_eq!(exchange(&mut target, &[pdu(one)]), []);
+    let two = data_out(second, 0, 3072, 1024, true);
+    assert!(refusal(&exchange(&mut target, &[pdu(two)])));
+    // With all of its data in the command, at once.
+    let mut target = Target::new(session(params()));
+    assert!(refusal(&exchange(&mut target, &[refused(true)])));
+}
+
+/// Whoever aborts a command need not go on with its data: the status that waited for that leaves before the response.
+#[test]
+fn abort_of_a_failed_write_lets_its_status_leave_without_its_data() {
+    for (function, response) in [
+        (
+            TaskManagementFunction::AbortTask,
+            TaskManagementResponseCode::TaskDoesNotExist,
+        ),
+        (
+            TaskManagementFunction::LogicalUnitReset,
+            TaskManagementResponseCode::FunctionComplete,
+        ),
+    ] {
+        let (mut target, [first, _]) = with_r2ts();
+        let task = target.open()[0];
+        target.fail(task, &[]);
+        let request = TaskManagementRequest {
+            immediate: true,
+            function,
+            itt: Itt(9),
+            referenced_task_tag: Itt(1),
+            cmd_sn: SerialNumber(2),
+            ref_cmd_sn: SerialNumber(1),
+            ..TaskManagementRequest::default()
+        };
+        let request = InitiatorPdu::TaskManagementRequest(request);
+        let answer = exchange(&mut target, &[(request, &[])]);
+        let [
+            (TargetPdu::ScsiResponse(_), _),
+            (TargetPdu::TaskManagementResponse(done), _),
+        ] = &answer[..]
+        else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(done.response, response);
+        let late = data_out(first, 0, 1024, 2048, true);
+        assert_eq!(exchange(&mut target, &[pdu(late)]), []);
+        assert_eq!(target.session.counters().late_data_pdus, 1);
     }
 }

@@ -257,6 +257,12 @@ proptest! {
             target.abort(task);
         }
         target.send();
+        // What is left waits for data, or for a gap to close.
+        let waiting: Vec<_> = target.session.outstanding_tasks().collect();
+        for task in waiting {
+            target.abort(task);
+        }
+        target.send();
         prop_assert!(!target.session.has_output(C0));
         prop_assert_eq!(target.session.outstanding_tasks().count(), 0);
     }

@@ -771,3 +771,93 @@ fn budget_bounds_what_is_gathered_to_one_pdu_past_it() {
     );
     assert_eq!(out.wire_bytes(), 0);
 }
+
+#[test]
+fn status_of_a_command_ahead_of_a_gap_waits_for_its_acknowledgement() {
+    let mut target = target();
+    let flawed = ScsiCommand {
+        read: true,
+        write: true,
+        ..command(3, NOTHING)
+    };
+    assert_eq!(
+        exchange(&mut target, &[scsi(command(2, HANG)), scsi(flawed)]),
+        []
+    );
+    let task = target.open()[0];
+    target.fail(task, &[]);
+    assert_eq!(unwire(&target.send()), []);
+    let answer = exchange(&mut target, &[scsi(command(1, NOTHING))]);
+    let told = answer.iter().map(|(pdu, _)| match pdu {
+        TargetPdu::ScsiResponse(response) => (response.itt.0, response.exp_cmd_sn.0),
+        other => panic!("{other:?}"),
+    });
+    let mut told: Vec<_> = told.collect();
+    told.sort_unstable();
+    assert_eq!(told, [(1, 4), (2, 4), (3, 4)]);
+}
+
+/// An abort is answered behind the status of a command that ended ahead of a gap, and so once the gap has closed.
+#[test]
+fn abort_of_a_command_that_ended_ahead_of_a_gap_is_answered_behind_its_status() {
+    let mut target = target();
+    exchange(&mut target, &[scsi(command(2, HANG))]);
+    let task = target.open()[0];
+    target.fail(task, &[]);
+    let abort = TaskManagementRequest {
+        referenced_task_tag: Itt(2),
+        ref_cmd_sn: SerialNumber(2),
+        cmd_sn: SerialNumber(3),
+        ..tmf(1, TaskManagementFunction::AbortTask)
+    };
+    let abort = InitiatorPdu::TaskManagementRequest(abort);
+    assert_eq!(exchange(&mut target, &[(abort, &[])]), []);
+    let answer = exchange(&mut target, &[scsi(command(1, NOTHING))]);
+    let kinds: Vec<u8> = answer.iter().map(|(pdu, _)| pdu.emit().opcode()).collect();
+    assert_eq!(kinds, [0x21, 0x21, 0x22]);
+    let Some((TargetPdu::TaskManagementResponse(response), _)) = answer.last() else {
+        panic!("{answer:?}")
+    };
+    let none = TaskManagementResponseCode::TaskDoesNotExist;
+    assert_eq!(response.response, none);
+}
+
+#[test]
+fn data_in_without_f_is_whole_words_whatever_the_initiator_takes() {
+    for most in 512..520 {
+        let params = NegotiatedParams {
+            max_send_data_segment_length: most,
+            ..NegotiatedParams::default()
+        };
+        let mut target = Target::new(session(params));
+        let answer = exchange(&mut target, &[scsi(read(1, 1700))]);
+        let mut bytes = 0;
+        for (pdu, data) in &answer {
+            let TargetPdu::DataIn(header) = pdu else {
+                panic!("{pdu:?}")
+            };
+            assert!(header.r#final || data.len() % 4 == 0, "{most}: {header:?}");
+            assert!(data.len() <= most as usize);
+            bytes += data.len();
+        }
+        assert_eq!(bytes, 1700);
+    }
+}
+
+#[test]
+fn discovery_session_is_neither_pinged_nor_told_of_the_window() {
+    let limits = SessionLimits {
+        nop_interval: Some(Duration::from_secs(10)),
+        ..limits()
+    };
+    let mut told = established(SessionType::Discovery, NegotiatedParams::default());
+    // The login told a closed window.
+    told.max_cmd_sn = SerialNumber(0);
+    let mut target = Target::new(Session::new(&told, limits, Duration::ZERO));
+    assert_eq!(target.session.poll_timeout(), None);
+    let later = Duration::from_secs(1000);
+    assert_eq!(target.session.handle_timeout(later), None);
+    assert_eq!(unwire(&target.send()), []);
+    target.session.resize_window(100);
+    assert_eq!(unwire(&target.send()), []);
+}

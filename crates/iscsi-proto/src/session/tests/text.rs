@@ -249,3 +249,77 @@ fn answers_that_are_not_read_bound_further_questions() {
     assert_eq!(lengths, [3000, 3000, 48]);
     assert_eq!(reason(&answer[2..]), RejectReason::LongOperationReject);
 }
+
+#[test]
+fn key_that_comes_again_later_in_an_exchange_is_a_protocol_error() {
+    let mut target = target();
+    let declared = b"MaxRecvDataSegmentLength=600\0";
+    let open = TextRequest {
+        r#final: false,
+        ..text(1, Ttt::RESERVED)
+    };
+    let (_, _, ttt, _) = response(&ask(&mut target, open, declared));
+    let answer = ask(&mut target, text(2, ttt), declared);
+    assert_eq!(reason(&answer), RejectReason::ProtocolError);
+    // In an exchange of its own it is another negotiation.
+    let (r#final, ..) = response(&ask(&mut target, text(2, Ttt::RESERVED), declared));
+    let (again, ..) = response(&ask(&mut target, text(3, Ttt::RESERVED), declared));
+    assert!(r#final && again);
+}
+
+#[test]
+fn declaration_of_an_exchange_that_fails_has_no_effect() {
+    let lengths = |target: &mut Target, number| -> Vec<usize> {
+        let read = super::golden::read(number, 1000);
+        exchange(target, &[(InitiatorPdu::ScsiCommand(read), &[])])
+            .iter()
+            .map(|(_, data)| data.len())
+            .collect()
+    };
+    let mut target = target();
+    let open = TextRequest {
+        r#final: false,
+        ..text(1, Ttt::RESERVED)
+    };
+    let (_, _, ttt, _) = response(&ask(&mut target, open, b"MaxRecvDataSegmentLength=600\0"));
+    assert_eq!(lengths(&mut target, 2), [512, 488], "it is not over");
+    let answer = ask(&mut target, text(3, ttt), b"no pair\0");
+    assert_eq!(reason(&answer), RejectReason::ProtocolError);
+    assert_eq!(lengths(&mut target, 3), [512, 488]);
+    // One that ends well in its second round takes effect there.
+    let open = TextRequest {
+        r#final: false,
+        ..text(4, Ttt::RESERVED)
+    };
+    let (_, _, ttt, _) = response(&ask(&mut target, open, b"MaxRecvDataSegmentLength=600\0"));
+    response(&ask(&mut target, text(5, ttt), b""));
+    assert_eq!(lengths(&mut target, 6), [600, 400]);
+}
+
+#[test]
+fn text_that_is_rejected_leaves_its_cmd_sn_to_come_again() {
+    let both = TextRequest {
+        r#continue: true,
+        ..text(1, Ttt::RESERVED)
+    };
+    let plain = text(1, Ttt::RESERVED);
+    for (request, data) in [
+        (both, &b"a=b\0"[..]),
+        (plain, b"SendTargets="),
+        (plain, b"SendTargets=\0SendTargets=\0"),
+        (text(1, Ttt(9)), b""),
+    ] {
+        let mut target = target();
+        let answer = ask(&mut target, request, data);
+        let [(TargetPdu::Reject(reject), _)] = &answer[..] else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(reject.exp_cmd_sn, SerialNumber(1), "{data:?}");
+        let answer = ask(&mut target, plain, b"");
+        let [(TargetPdu::TextResponse(pdu), _)] = &answer[..] else {
+            panic!("{answer:?}")
+        };
+        let numbers = (pdu.exp_cmd_sn, pdu.max_cmd_sn);
+        assert_eq!(numbers, (SerialNumber(2), SerialNumber(9)), "{data:?}");
+    }
+}

@@ -1,6 +1,7 @@
 #![allow(clippy::cast_possible_truncation)]
 
 mod keys;
+mod other_systems;
 mod policy;
 mod random;
 mod stages;

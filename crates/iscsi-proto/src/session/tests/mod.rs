@@ -6,6 +6,7 @@
 
 mod connections;
 mod data_rules;
+mod first_io;
 mod golden;
 mod pair;
 mod random;

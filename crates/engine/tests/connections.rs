@@ -368,3 +368,24 @@ fn drain_asks_for_logout_on_every_connection() {
         },
     );
 }
+
+/// RFC 7143 §9.2: all connections of a session authenticate alike.
+#[test]
+fn join_that_proves_nothing_is_refused_where_its_session_has_proved_itself() {
+    let asks = [
+        ("authentication", "chap"),
+        ("chap.user", "host"),
+        ("chap.secret", "0123456789abcdef"),
+    ];
+    let target = || changed(&target("4"), &[set(group(), &asks)]);
+    on_each_driver_with(2, target, |portal, engine| {
+        let proves = support::chap("0123456789abcdef");
+        let mut many = Many::login(portal, config().with_chap(proves));
+        assert_eq!(many.join(Cid(1)), Ok(()));
+        // From now on nobody is asked, and nobody proves anything.
+        support::apply(engine, &[set(group(), &[("authentication", "none")])]);
+        assert_eq!(many.join(Cid(2)), Err(LoginStatus::AUTHENTICATION_FAILURE));
+        many.write(Cid(1), 0, &pattern(3, 4096));
+        assert_eq!(engine.sessions()[0].connections, 2);
+    });
+}

@@ -26,6 +26,12 @@ impl LoginLink {
         };
         if let Some(joins) = &self.joins {
             let session = joins.session;
+            // RFC 7143 §9.2: all connections of a session authenticate alike, also where a rule leaves them the choice or has
+            // changed.
+            let record = cx.shared.directory.find(session.session());
+            if record.is_some_and(|of| of.authenticated_as != request.authenticated_as) {
+                return self.refuse(&Why::OTHER_IDENTITY, &request.identity, cx);
+            }
             return self.join(request.identity.tsih, session, cx);
         }
         if self.is_redirected(&request.identity, Proof::Given, cx) {

@@ -44,6 +44,11 @@ impl Why {
         rule: "max_connections",
         text: "the session has as many connections as it may",
     };
+    pub(super) const OTHER_IDENTITY: Self = Self {
+        status: LoginStatus::AUTHENTICATION_FAILURE,
+        rule: "other_identity",
+        text: "it proved another identity than the session that it asks to join, or none",
+    };
     pub(super) const NO_TARGET: Self = Self {
         status: LoginStatus::MISSING_PARAMETER,
         rule: "no_target_name",

@@ -50,6 +50,8 @@ pub(super) struct Connection {
     /// When a Data-Out sequence that was asked for has to have made progress.
     pub(super) progress: Duration,
     pub(super) ending: Option<ConnectionEnding>,
+    /// Its tasks are kept for another connection when it closes.
+    pub(super) keeps_tasks: bool,
 }
 
 /// How far the end of a connection has come.
@@ -109,6 +111,7 @@ impl Connection {
             pins: Vec::new(),
             progress: now,
             ending: None,
+            keeps_tasks: false,
         }
     }
 
@@ -219,8 +222,15 @@ impl SessionLink {
         let others = self.connections.iter();
         let goes_on = |one: &super::connection::Connection| one.c != c && one.ending.is_none();
         let next = others.filter(|one| goes_on(one)).map(|one| one.c).next();
-        let logged_out = matches!(reason, EndReason::Protocol(DropReason::LoggedOut));
+        let logged_out = matches!(
+            reason,
+            EndReason::Protocol(DropReason::LoggedOut | DropReason::LoggedOutForRecovery)
+        );
         let session_ends = self.ending.is_some();
+        let keeps_tasks = !session_ends && self.keeps_tasks(reason);
+        if let Some(connection) = self.connections.get_mut(c) {
+            connection.keeps_tasks = keeps_tasks;
+        }
         match next {
             Some(_) if session_ends || logged_out => {}
             Some(next) => {
@@ -234,7 +244,7 @@ impl SessionLink {
             None if session_ends => {}
             None if self.may_be_continued(reason) => {
                 self.log_connection_end(c, reason);
-                let wait = self.retained_for();
+                let wait = self.proto.retained_for();
                 let until = cx.now.saturating_add(wait);
                 self.waits_until = Some(until);
                 self.want_timer(until, cx);
@@ -246,32 +256,27 @@ impl SessionLink {
         }
     }
 
-    /// RFC 7143 §13.15, §13.16: for how long a session without a connection is kept.
-    fn retained_for(&self) -> Duration {
-        let params = self.proto.params();
-        let seconds = u64::from(params.default_time2wait) + u64::from(params.default_time2retain);
-        Duration::from_secs(seconds)
-    }
-
     /// Whether the session is kept for a while when its last connection ends like this. A session that has one connection
-    /// and no more has nothing that could be continued, since its tasks end with it: its initiator logs in anew.
+    /// and no more, and whose tasks end with it, has nothing that could be continued: its initiator logs in anew.
     fn may_be_continued(&self, reason: EndReason) -> bool {
         let params = self.proto.params();
         let lost = match reason {
             // RFC 7143 §7.7: a format error is for session recovery, which begins with a new login.
-            EndReason::Protocol(why) => !matches!(why, DropReason::LoggedOut | DropReason::Format),
-            EndReason::Closed | EndReason::Stalled => true,
+            EndReason::Protocol(DropReason::Format) => false,
+            // RFC 7143 §6.3.5: not closed while another connection waits for its cleanup, or a task for its reassignment.
+            EndReason::Protocol(DropReason::LoggedOut) => self.proto.waits_for_recovery(),
+            EndReason::Protocol(_) | EndReason::Closed | EndReason::Stalled => true,
             _ => false,
         };
         // RFC 7143 §13.16: 0 says that the state is discarded at once.
-        lost && params.max_connections > 1
+        lost && (params.max_connections > 1 || self.proto.recovers_connections())
             && params.default_time2retain > 0
             && !self.logging_out
             && !self.discovery
             && !self.asked_to_log_out
     }
 
-    /// Closes a connection's socket and aborts its tasks.
+    /// Closes a connection's socket and aborts its tasks, but for those that are kept for another connection.
     pub(super) fn close_connection(&mut self, c: ConnectionIndex, units: &mut Units, cx: &mut Cx) {
         let Some(connection) = self.connections.get_mut(c) else {
             return;
@@ -280,12 +285,17 @@ impl SessionLink {
             return;
         }
         connection.ending = Some(ConnectionEnding::Closed);
+        let keeps_tasks = connection.keeps_tasks && self.ending.is_none();
         cx.driver.close_socket(connection.socket);
-        if guard(|| self.proto.disconnect(c)).is_err() {
-            self.poisoned = true;
-        }
-        for id in self.tasks_on(LogoutScope::Connection(c)) {
-            self.abort(id, units, cx);
+        let (proto, now) = (&mut self.proto, cx.now);
+        if keeps_tasks {
+            let ended = guard(|| proto.lose_connection(c, now));
+            self.end_tasks(ended, units, cx);
+            self.arm_timer(cx);
+        } else {
+            self.poisoned |= guard(|| proto.disconnect(c)).is_err();
+            let tasks = self.tasks_on(LogoutScope::Connection(c));
+            self.clear_tasks(tasks, units, cx);
         }
         self.look_at_connection(c, units, cx);
         self.look_at_end(units, cx);
@@ -300,7 +310,7 @@ impl SessionLink {
         self.tasks.iter().enumerate().filter_map(covered).collect()
     }
 
-    /// Lets go of a closed connection, once nothing is left of it.
+    /// Lets go of a closed connection, once nothing is left of it but tasks that are kept for another.
     pub(super) fn look_at_connection(
         &mut self,
         c: ConnectionIndex,
@@ -311,14 +321,22 @@ impl SessionLink {
             return;
         };
         let busy = connection.receiving || connection.sending.is_some();
-        if !connection.is_closed() || busy || !self.tasks_on(LogoutScope::Connection(c)).is_empty()
-        {
+        let lost = self.proto.is_lost(c);
+        let waits = |task: &super::task::Task| task.connection == c && (!lost || task.aborting);
+        let waits = self.tasks.iter().flatten().any(waits);
+        if !connection.is_closed() || busy || waits {
             return;
         }
         self.release_pins(c, units, cx);
-        if guard(|| self.proto.forget_connection(c)).is_err() {
-            self.poisoned = true;
-        }
+        let proto = &mut self.proto;
+        let let_go = guard(|| {
+            if lost {
+                proto.release_connection(c);
+            } else {
+                proto.forget_connection(c);
+            }
+        });
+        self.poisoned |= let_go.is_err();
         let Some(gone) = self.connections.remove(c) else {
             return;
         };
@@ -326,6 +344,7 @@ impl SessionLink {
             cx.link_news.push(LinkNews::Gone(gone.key));
         }
         self.count_connections();
+        self.look_at_logouts(cx);
         self.let_in(units, cx);
     }
 
@@ -372,6 +391,13 @@ impl SessionLink {
     }
 
     fn replace_connection(&mut self, c: ConnectionIndex, units: &mut Units, cx: &mut Cx) {
+        let keeps_tasks = self.keeps_tasks(EndReason::Replaced);
+        let Some(connection) = self.connections.get_mut(c) else {
+            return;
+        };
+        if connection.ending.is_none() {
+            connection.keeps_tasks = keeps_tasks;
+        }
         self.log_connection_end(c, EndReason::Replaced);
         self.close_connection(c, units, cx);
     }
@@ -382,6 +408,10 @@ impl SessionLink {
             && let Some(at) = self.next_to_let_in()
         {
             let mut joining = self.joining.swap_remove(at);
+            let established = &joining.established;
+            if let Some(lost) = self.proto.find_connection(established.identity.cid) {
+                self.reinstate(lost, established.first_exp_stat_sn, units, cx);
+            }
             let joined = guard(|| self.proto.join(&joining.established, cx.now));
             let Ok(Ok(c)) = joined else {
                 cx.link_news.push(LinkNews::TurnedAway(Box::new(joining)));
@@ -401,8 +431,12 @@ impl SessionLink {
     }
 
     fn next_to_let_in(&self) -> Option<usize> {
-        let taken = |one: &Joining| self.proto.find_connection(one.established.identity.cid);
-        self.joining.iter().position(|one| taken(one).is_none())
+        // One that was lost is in nobody's way once the driver has nothing of it.
+        let is_taken = |one: &Joining| {
+            let same = self.proto.find_connection(one.established.identity.cid);
+            same.is_some_and(|c| self.connections.get(c).is_some() || !self.proto.is_lost(c))
+        };
+        self.joining.iter().position(|one| !is_taken(one))
     }
 
     /// Those that wait for a place and have waited too long, or may not wait any more.

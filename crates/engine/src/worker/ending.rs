@@ -44,7 +44,9 @@ impl EndReason {
     /// For people.
     fn text(self) -> &'static str {
         match self {
-            Self::Protocol(DropReason::LoggedOut) => "logged out",
+            Self::Protocol(DropReason::LoggedOut | DropReason::LoggedOutForRecovery) => {
+                "logged out"
+            }
             Self::Protocol(_) => "the initiator broke the protocol",
             Self::Closed => "the connection was closed",
             Self::Replaced => "a newer login of the same nexus took its place",
@@ -80,6 +82,13 @@ impl SessionLink {
         for c in self.connections.places() {
             self.end_connection(c, reason, flush, units, cx);
         }
+        for id in self.tasks_on(LogoutScope::Session) {
+            let c = self.task(id).map(|task| task.connection);
+            // Those that wait for another connection wait no more.
+            if c.is_some_and(|c| self.connections.get(c).is_none()) {
+                self.abort(id, units, cx);
+            }
+        }
         self.look_at_end(units, cx);
     }
 
@@ -87,7 +96,8 @@ impl SessionLink {
         self.end_reason = reason.text();
         let (initiator, peer) = (&self.initiator, self.place.peer);
         match reason {
-            EndReason::Protocol(DropReason::LoggedOut) | EndReason::Drained => {
+            EndReason::Protocol(DropReason::LoggedOut | DropReason::LoggedOutForRecovery)
+            | EndReason::Drained => {
                 tracing::debug!(session = self.id.0, %initiator, %peer, ?reason, "session ended");
             }
             _ => {
@@ -240,33 +250,50 @@ impl SessionLink {
     pub(super) fn logout_asked(
         &mut self,
         handle: LogoutHandle,
-        scope: LogoutScope,
+        (scope, carrier): (LogoutScope, ConnectionIndex),
         units: &mut Units,
         cx: &mut Cx,
     ) {
+        if let LogoutScope::Recovery(c) = scope {
+            self.removal_asked(handle, c, carrier, units, cx);
+            return self.look_at_logouts(cx);
+        }
         self.logouts.push((handle, scope));
         self.logging_out |= scope == LogoutScope::Session;
-        for id in self.tasks_on(scope) {
-            self.abort(id, units, cx);
-        }
+        let tasks = self.tasks_on(scope);
+        self.clear_tasks(tasks, units, cx);
         self.look_at_logouts(cx);
     }
 
     pub(super) fn look_at_logouts(&mut self, cx: &mut Cx) {
         let mut at = 0;
         while let Some((handle, scope)) = self.logouts.get(at).copied() {
-            let mut left = self.tasks.iter().flatten();
-            let open = |task: &super::task::Task| {
-                scope.covers(task.connection) && !matches!(task.state, State::Answered)
-            };
-            if left.any(open) {
+            if self.logout_waits(scope) {
                 at += 1;
                 continue;
             }
             self.logouts.swap_remove(at);
+            if let LogoutScope::Recovery(c) = scope {
+                self.end_allegiance(c, cx);
+            }
             self.proto
                 .complete_logout(handle, LogoutResponseCode::Closed);
             self.mark_dirty(cx);
+        }
+    }
+
+    /// Whether something of what a logout covers has to end first.
+    fn logout_waits(&self, scope: LogoutScope) -> bool {
+        let mut left = self.tasks.iter().flatten();
+        let open = |task: &super::task::Task| {
+            scope.covers(task.connection) && !matches!(task.state, State::Answered)
+        };
+        match scope {
+            LogoutScope::Recovery(c) if self.proto.recovers_connections() => {
+                self.is_leaving_connection(c)
+            }
+            LogoutScope::Connection(c) if self.is_leaving_connection(c) => true,
+            _ => left.any(open),
         }
     }
 

@@ -4,6 +4,7 @@
 //! moves, answers are gathered, and everything is submitted at once. Nothing here waits but the driver.
 
 mod accept;
+mod allegiance;
 mod change;
 mod connection;
 mod control;

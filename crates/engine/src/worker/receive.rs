@@ -128,7 +128,13 @@ impl SessionLink {
             Event::DataFault { task, fault } => self.data_fault(task, fault, units, cx),
             Event::TaskManagement(tmf) => self.task_management(&tmf, units, cx),
             Event::SendTargets { handle, which } => self.send_targets(handle, &which, cx),
-            Event::Logout { handle, scope } => self.logout_asked(handle, scope, units, cx),
+            Event::Logout {
+                handle,
+                scope,
+                carrier,
+            } => self.logout_asked(handle, (scope, carrier), units, cx),
+            Event::Reassigned { task, connection } => self.reassigned(task, connection, cx),
+            Event::TasksExpired { tasks } => self.expired(tasks, units, cx),
             Event::ConnectionDone { c, reason, flush } => {
                 self.end_connection(c, EndReason::Protocol(reason), flush, units, cx);
             }

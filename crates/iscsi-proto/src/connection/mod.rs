@@ -55,6 +55,12 @@ pub(crate) struct Connection {
     pub(crate) ping: Option<Ping>,
     pub(crate) last_heard: Duration,
     pub(crate) ending: Option<Ending>,
+    /// Nothing is sent for its tasks any more: they wait for a new allegiance, or for their end.
+    pub(crate) suspended: bool,
+    /// It is lost and has not been logged out; it is forgotten with its tasks then.
+    pub(crate) retained_until: Option<Duration>,
+    /// The owner has nothing of it any more: its place may be another's as soon as the session forgets it.
+    pub(crate) released: bool,
     /// The MaxCmdSN of the last PDU sent, that of the login before the first.
     pub(crate) told_max_cmd_sn: SerialNumber,
     /// A PDU has been sent.
@@ -144,6 +150,9 @@ impl Connection {
             ping: None,
             last_heard: now,
             ending: None,
+            suspended: false,
+            retained_until: None,
+            released: false,
             told_max_cmd_sn: established.max_cmd_sn,
             spoke: false,
         }

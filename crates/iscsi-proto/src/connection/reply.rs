@@ -1,6 +1,6 @@
 //! PDUs that answer no SCSI command, from the moment they are decided until they are sent.
 
-use iscsi_wire::{Bhs, SerialNumber, opcode};
+use iscsi_wire::{Bhs, Itt, SerialNumber, opcode};
 
 use crate::session::task::RequestSlot;
 
@@ -40,6 +40,16 @@ impl Reply {
 
     pub(crate) const fn is_reject(&self) -> bool {
         self.bhs.opcode() == opcode::REJECT
+    }
+
+    /// The tag of the task management request, the text request or the logout that it answers.
+    pub(crate) fn answered_tag(&self) -> Option<Itt> {
+        let answers = matches!(
+            self.bhs.opcode(),
+            opcode::TASK_MANAGEMENT_RESPONSE | opcode::TEXT_RESPONSE | opcode::LOGOUT_RESPONSE
+        );
+        let [.., a, b, c, d] = *self.bhs.0.first_chunk::<20>()?;
+        answers.then(|| Itt(u32::from_be_bytes([a, b, c, d])))
     }
 
     /// Puts in the numbers: every PDU that a target sends has the three at the same places (RFC 7143 §11.4 to §11.19).

@@ -186,6 +186,7 @@ impl Login {
         let text = &committing.text;
         let words = self.outbound.last_words(request, tsih, text);
         let window = self.outbound.window(request);
+        let first_exp_stat_sn = self.headers.first.unwrap_or_default().exp_stat_sn;
         let CommitRequest {
             identity,
             portal_group_tag,
@@ -202,6 +203,7 @@ impl Login {
             params,
             exp_cmd_sn: window.exp_cmd_sn,
             max_cmd_sn: window.max_cmd_sn,
+            first_exp_stat_sn,
             stat_sn: words.stat_sn,
             final_response: words.final_response,
             refusal: words.refusal,

@@ -146,6 +146,9 @@ pub struct Established {
     /// MaxCmdSN as the final response tells it: a window of one, or that of the session which the connection joins. The
     /// session's own never lies before it.
     pub max_cmd_sn: SerialNumber,
+    /// ExpStatSN of the first Login Request: in one that restarts a connection, that of the connection before (RFC 7143
+    /// §11.12.9).
+    pub first_exp_stat_sn: SerialNumber,
     /// StatSN of the next response: the final Login Response has the one before.
     pub stat_sn: SerialNumber,
     /// The final Login Response, to be sent before anything else.

@@ -231,11 +231,11 @@ impl Session {
         let residual =
             Residual::between(outcome.transfer_bytes, record.expected_data_transfer_length);
         let sense = (!sense.is_empty()).then(|| Box::from(sense));
-        let Some(connection) = self.connections.get_mut(c) else {
-            return;
-        };
-        connection.completions += 1;
-        let number = connection.completions;
+        // One that waits for a connection is numbered when it has found one.
+        let number = self.connections.get_mut(c).map_or(0, |connection| {
+            connection.completions += 1;
+            connection.completions
+        });
         record.completion = Some(Completion {
             number,
             status: outcome.status,
@@ -290,9 +290,10 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
-        if !core::mem::replace(&mut task.queued, true)
-            && let Some(connection) = self.connections.get_mut(task.connection)
-        {
+        let Some(connection) = self.connections.get_mut(task.connection) else {
+            return;
+        };
+        if !connection.suspended && !core::mem::replace(&mut task.queued, true) {
             connection.ready.push_back(id);
         }
     }

@@ -79,6 +79,11 @@ impl Connections {
         self.places.iter().flatten().count()
     }
 
+    /// Whether all places are taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= usize::from(MAX_CONNECTIONS)
+    }
+
     /// Takes a connection in at the lowest free place. `None` where none is free.
     pub(crate) fn insert(&mut self, connection: Connection) -> Option<ConnectionIndex> {
         let at = match self.places.iter().position(Option::is_none) {
@@ -150,11 +155,19 @@ impl Session {
     pub fn has_room_for(&self, cid: Cid) -> bool {
         // RFC 7143 §6.3.4: reinstatement puts a connection in another's place.
         self.find_connection(cid).is_some()
-            || self.connections.len() < usize::from(self.most_connections())
+            || self.connections_in_use() < usize::from(self.most_connections())
+    }
+
+    /// Those that are not lost.
+    fn connections_in_use(&self) -> usize {
+        let all = self.connections.iter();
+        all.filter(|(_, one)| one.retained_until.is_none()).count()
     }
 
     fn most_connections(&self) -> u16 {
-        self.params.max_connections.clamp(1, MAX_CONNECTIONS)
+        // RFC 7143 §6.3.4: at ErrorRecoveryLevel 2 a second connection MUST be possible, to clean up the first.
+        let least = if self.allegiance.is_some() { 2 } else { 1 };
+        self.params.max_connections.clamp(least, MAX_CONNECTIONS)
     }
 
     /// Adds the connection of a login with this session's TSIH: its digests and segment lengths are its own, all else
@@ -170,7 +183,10 @@ impl Session {
         if self.find_connection(established.identity.cid).is_some() {
             return Err(JoinError::CidInUse);
         }
-        if self.connections.len() >= usize::from(self.most_connections()) {
+        if self.connections_in_use() >= usize::from(self.most_connections()) {
+            return Err(JoinError::TooMany);
+        }
+        if self.connections.is_full() && !self.evict_lost() {
             return Err(JoinError::TooMany);
         }
         let connection = Connection::new(established, now);
@@ -230,10 +246,11 @@ impl Session {
             self.free_slot(c, slot);
         }
         self.look_at_fences();
+        let suspended = self.connections.get(c).is_some_and(|one| one.suspended);
         let internal: Vec<TaskId> = self
             .tasks
             .iter()
-            .filter(|(_, task)| task.connection == c && task.internal)
+            .filter(|(_, task)| task.connection == c && task.internal && !suspended)
             .map(|(id, _)| id)
             .collect();
         for id in internal {
@@ -243,21 +260,25 @@ impl Session {
 
     /// RFC 7143 §11.14: what a connection brought before its turn, and what is therefore not acknowledged, is discarded
     /// with it. The numbers are missing from then on; the initiator sends them again, over another connection.
-    fn discard_unacknowledged(&mut self, c: ConnectionIndex) {
+    /// The commands among it are returned.
+    pub(super) fn discard_unacknowledged(&mut self, c: ConnectionIndex) -> Vec<TaskId> {
         let tasks = &mut self.tasks;
         let of_it = |request: &HeldRequest| match request {
             HeldRequest::Nothing => false,
             HeldRequest::Command(id) => tasks.get(*id).is_some_and(|task| task.connection == c),
             HeldRequest::Management(of, _) | HeldRequest::Logout(of, _) => *of == c,
         };
+        let mut commands = Vec::new();
         for request in self.window.discard(of_it) {
             if let HeldRequest::Command(id) = request
                 && let Some(task) = self.tasks.get_mut(id)
             {
                 // Its number was never received: there is nothing to give back.
                 task.slot = RequestSlot::None;
+                commands.push(id);
             }
         }
+        commands
     }
 
     /// Gives the place of a connection that is disconnected to another. Tasks that are still its own go with it.

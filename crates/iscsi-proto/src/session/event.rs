@@ -26,6 +26,11 @@ impl TaskId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionIndex(pub u8);
 
+impl ConnectionIndex {
+    /// No connection: what a task has that waits for a new allegiance.
+    pub const NONE: Self = Self(u8::MAX);
+}
+
 /// Names one task management request until it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TmfHandle(pub u32);
@@ -142,12 +147,28 @@ pub enum Event {
         which: SendTargets,
     },
     /// The initiator wants to close the session or a connection of it. Commands of these that are still unanswered are
-    /// the engine's to end (abandon) before it answers.
+    /// the engine's to end (abandon) before it answers; those of a connection that is removed for recovery are suspended,
+    /// see [`Session::suspend_tasks`](super::Session::suspend_tasks).
     Logout {
         /// For [`Session::complete_logout`](super::Session::complete_logout).
         handle: LogoutHandle,
         /// What is to be closed.
         scope: LogoutScope,
+        /// The connection that asked, and that the answer goes over.
+        carrier: ConnectionIndex,
+    },
+    /// A task that had lost its connection goes on over this one (RFC 7143 §7.2.2).
+    Reassigned {
+        /// The task.
+        task: TaskId,
+        /// Its connection from now on.
+        connection: ConnectionIndex,
+    },
+    /// Nobody has asked for these tasks in their time after their connection was lost: they are the engine's to end and
+    /// to abandon (RFC 7143 §7.6).
+    TasksExpired {
+        /// The tasks. None of them can be reassigned any more.
+        tasks: Vec<TaskId>,
     },
     /// The connection is over. Told once; input after it is swallowed. The engine closes it, and says so with
     /// [`Session::disconnect`](super::Session::disconnect).
@@ -288,6 +309,8 @@ pub enum LogoutScope {
     Session,
     /// One connection, which need not be the one that asked.
     Connection(ConnectionIndex),
+    /// One connection, which need not be the one that asked; its tasks wait for another.
+    Recovery(ConnectionIndex),
 }
 
 impl LogoutScope {
@@ -296,7 +319,7 @@ impl LogoutScope {
     pub fn covers(self, c: ConnectionIndex) -> bool {
         match self {
             Self::Session => true,
-            Self::Connection(named) => named == c,
+            Self::Connection(named) | Self::Recovery(named) => named == c,
         }
     }
 }
@@ -306,6 +329,8 @@ impl LogoutScope {
 pub enum DropReason {
     /// Logged out.
     LoggedOut,
+    /// Logged out; its tasks wait for another connection.
+    LoggedOutForRecovery,
     /// Closed by its owner.
     Closed,
     /// The peer was silent past its ping.

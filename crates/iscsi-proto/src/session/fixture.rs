@@ -63,6 +63,7 @@ pub(crate) fn established(kind: SessionType, params: NegotiatedParams) -> Establ
         params,
         exp_cmd_sn: SerialNumber(1),
         max_cmd_sn: SerialNumber(8),
+        first_exp_stat_sn: SerialNumber(0),
         stat_sn: SerialNumber(1),
         final_response: Vec::new(),
         refusal: Vec::new(),

@@ -120,6 +120,9 @@ impl Session {
     /// What needs no input: commands whose turn has come, whichever connection brought them, and ends of connections. To
     /// be called until `None` after answers, where no call of `handle_received` follows.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.poll_adopted() {
+            return Some(event);
+        }
         while let Some(request) = self.window.take_due() {
             let event = match request {
                 HeldRequest::Nothing => None,
@@ -231,9 +234,10 @@ impl Session {
     }
 
     fn handle_header(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
-        let connection = self.connection_mut(c)?;
         let exp_stat_sn = u32::from_be_bytes([bhs.0[28], bhs.0[29], bhs.0[30], bhs.0[31]]);
-        connection.acknowledge(SerialNumber(exp_stat_sn));
+        let of = self.acknowledged_by(c, bhs);
+        self.connection_mut(of)?
+            .acknowledge(SerialNumber(exp_stat_sn));
         if !self.fenced.is_empty() {
             self.look_at_fences();
         }

@@ -2,7 +2,7 @@
 
 use iscsi_wire::{
     AsyncEvent, AsyncMessage, Bhs, Cid, Itt, LogoutReason, LogoutRequest, LogoutResponse,
-    LogoutResponseCode, RejectReason,
+    LogoutResponseCode, RejectReason, opcode,
 };
 
 use super::input::Admission;
@@ -16,7 +16,7 @@ use crate::connection::{Ending, Reply};
 pub(super) struct PendingLogout {
     handle: LogoutHandle,
     scope: LogoutScope,
-    itt: Itt,
+    pub(super) itt: Itt,
     pub(super) slot: RequestSlot,
     /// Which connection asked, while it is there.
     pub(super) carrier: Option<ConnectionIndex>,
@@ -58,6 +58,20 @@ impl Session {
         }
     }
 
+    /// Whose statuses the ExpStatSN of a PDU acknowledges. RFC 7143 §11.14.4: that of a Logout Request those of the connection
+    /// it names.
+    pub(super) fn acknowledged_by(&self, c: ConnectionIndex, bhs: &Bhs) -> ConnectionIndex {
+        if bhs.opcode() != opcode::LOGOUT_REQUEST {
+            return c;
+        }
+        match LogoutRequest::parse(bhs) {
+            Ok(request) if request.reason != LogoutReason::CloseSession => {
+                self.find_connection(request.cid).unwrap_or(c)
+            }
+            _ => c,
+        }
+    }
+
     /// A logout in its turn.
     pub(super) fn log_out(
         &mut self,
@@ -69,9 +83,12 @@ impl Session {
         let named = self.find_connection(cid);
         let scope = match (reason, named) {
             (LogoutReason::CloseSession, _) => Ok(LogoutScope::Session),
-            // RFC 7143 §11.14.1: recovery is for ErrorRecoveryLevel 2.
-            (LogoutReason::RemoveConnectionForRecovery, _) => {
+            // RFC 7143 §11.15.1: recovery is for ErrorRecoveryLevel 2.
+            (LogoutReason::RemoveConnectionForRecovery, _) if self.allegiance.is_none() => {
                 Err(LogoutResponseCode::RecoveryNotSupported)
+            }
+            (LogoutReason::RemoveConnectionForRecovery, Some(named)) => {
+                Ok(LogoutScope::Recovery(named))
             }
             (_, Some(named)) => Ok(LogoutScope::Connection(named)),
             (_, None) => Err(LogoutResponseCode::CidNotFound),
@@ -94,7 +111,11 @@ impl Session {
             slot,
             carrier: Some(c),
         });
-        Some(Event::Logout { handle, scope })
+        Some(Event::Logout {
+            handle,
+            scope,
+            carrier: c,
+        })
     }
 
     /// Answers a logout. The response leaves after the status of every command that was completed before. Where it says
@@ -117,13 +138,22 @@ impl Session {
             }
             connection.logging_out = false;
             if response == LogoutResponseCode::Closed && connection.ending.is_none() {
+                let reason = match scope {
+                    LogoutScope::Recovery(_) => DropReason::LoggedOutForRecovery,
+                    _ => DropReason::LoggedOut,
+                };
                 connection.ending = Some(Ending {
-                    reason: DropReason::LoggedOut,
+                    reason,
                     flush: true,
                     told: false,
                 });
                 self.untold_ends = true;
             }
+        }
+        if let LogoutScope::Connection(c) | LogoutScope::Recovery(c) = scope
+            && response == LogoutResponseCode::Closed
+        {
+            self.forget_lost(c);
         }
         if let Some(carrier) = carrier {
             self.answer_logout(carrier, itt, slot, response);

@@ -26,7 +26,7 @@ use crate::connection::Reply;
 pub(super) struct Pending {
     handle: TmfHandle,
     pub(super) connection: ConnectionIndex,
-    itt: Itt,
+    pub(super) itt: Itt,
     pub(super) slot: RequestSlot,
     /// It may end several tasks, and its response waits for what other connections have sent.
     several: bool,
@@ -83,9 +83,19 @@ impl Session {
             all.into_iter().for_each(|id| self.answer_at_once(id));
         }
         let refused = match request.function {
-            // RFC 7143 §11.6.1: reassignment is for ErrorRecoveryLevel 2.
-            TaskManagementFunction::TaskReassign => {
-                TaskManagementResponseCode::TaskAllegianceReassignmentNotSupported
+            TaskManagementFunction::TaskReassign => match self.task_reassign(c, request) {
+                Ok(task) => {
+                    self.answer_first(handle, TaskManagementResponseCode::FunctionComplete);
+                    let connection = c;
+                    return Some(Event::Reassigned { task, connection });
+                }
+                Err(refused) => refused,
+            },
+            // RFC 7143 §11.5.1, RFC 7144 §6.3: neither is for a task management request.
+            TaskManagementFunction::AbortTask | TaskManagementFunction::QueryTask
+                if self.is_other_management(request) =>
+            {
+                TaskManagementResponseCode::FunctionRejected
             }
             TaskManagementFunction::Other(_) => TaskManagementResponseCode::FunctionNotSupported,
             function if self.params.iscsi_protocol_level < first_level_of(function) => {
@@ -96,7 +106,7 @@ impl Session {
                     handle,
                     function,
                     lun: request.lun,
-                    referenced: self.referenced(request),
+                    referenced: self.referenced(c, request),
                     immediate: request.immediate,
                     cmd_sn: request.cmd_sn,
                 }));
@@ -106,13 +116,23 @@ impl Session {
         None
     }
 
-    fn referenced(&mut self, request: &TaskManagementRequest) -> TmfReference {
+    /// Whether it names a task management request other than itself.
+    fn is_other_management(&self, request: &TaskManagementRequest) -> bool {
+        let tag = request.referenced_task_tag;
+        let mut others = self.management.iter().map(|pending| pending.itt);
+        tag != request.itt && others.any(|itt| itt == tag)
+    }
+
+    fn referenced(&mut self, c: ConnectionIndex, request: &TaskManagementRequest) -> TmfReference {
         let aborts = match request.function {
             TaskManagementFunction::AbortTask => true,
             TaskManagementFunction::QueryTask => false,
             _ => return TmfReference::None,
         };
         let found = self.tasks.find(request.referenced_task_tag);
+        if let Some(id) = found {
+            self.adopt(c, id);
+        }
         let task = found.and_then(|id| Some((id, self.tasks.get(id)?)));
         match task {
             Some((id, task)) if task.completion.is_none() => TmfReference::Task(id),
@@ -142,6 +162,16 @@ impl Session {
         self.complete_query(handle, response, [0; 3]);
     }
 
+    /// Answers with a response that goes before all else that waits to be sent on its connection.
+    fn answer_first(&mut self, handle: TmfHandle, response: TaskManagementResponseCode) {
+        let Some((c, reply, _)) = self.take_management(handle, response, [0; 3]) else {
+            return;
+        };
+        if let Some(connection) = self.connection_mut(c) {
+            connection.replies.push_front(reply);
+        }
+    }
+
     /// The same, with what a query has found: SAM-5's additional response information (RFC 7144).
     pub fn complete_query(
         &mut self,
@@ -149,15 +179,32 @@ impl Session {
         response: TaskManagementResponseCode,
         additional_response_information: [u8; 3],
     ) {
-        let Some(at) = self
-            .management
-            .iter()
-            .position(|pending| pending.handle == handle)
-        else {
+        let taken = self.take_management(handle, response, additional_response_information);
+        let Some((c, mut reply, several)) = taken else {
             return;
         };
+        let Some(connection) = self.connection_mut(c) else {
+            return;
+        };
+        reply.after_completion = connection.completions;
+        if several {
+            self.fence(c, reply);
+        } else {
+            connection.replies.push_back(reply);
+        }
+    }
+
+    /// The response to a request, which is answered with it; its connection; and whether it may have ended several tasks.
+    fn take_management(
+        &mut self,
+        handle: TmfHandle,
+        response: TaskManagementResponseCode,
+        additional_response_information: [u8; 3],
+    ) -> Option<(ConnectionIndex, Reply, bool)> {
+        let mut pending = self.management.iter();
+        let at = pending.position(|pending| pending.handle == handle)?;
         let Pending {
-            connection: c,
+            connection,
             itt,
             slot,
             several,
@@ -169,18 +216,7 @@ impl Session {
             itt,
             ..TaskManagementResponse::default()
         };
-        let Some(connection) = self.connection_mut(c) else {
-            return;
-        };
-        let reply = Reply {
-            after_completion: connection.completions,
-            ..Reply::new(response.emit(), slot)
-        };
-        if several {
-            self.fence(c, reply);
-        } else {
-            connection.replies.push_back(reply);
-        }
+        Some((connection, Reply::new(response.emit(), slot), several))
     }
 }
 

@@ -32,6 +32,7 @@
 //!
 //! Payload (it is named as task, offset, bytes), CDBs, logical units, clocks, sockets.
 
+mod allegiance;
 mod command;
 mod connections;
 mod counters;
@@ -77,6 +78,7 @@ pub use transmit::{Piece, Transmit};
 use crate::connection::Connection;
 use crate::login::{Established, SessionType};
 use crate::negotiate::NegotiatedParams;
+use allegiance::Allegiance;
 use connections::Connections;
 use slab::TaskSlab;
 use task::RequestSlot;
@@ -103,6 +105,8 @@ pub struct Session {
     next_ttt: Ttt,
     next_handle: u32,
     counters: SessionCounters,
+    /// Tasks without a connection, where ErrorRecoveryLevel 2 was agreed on.
+    allegiance: Option<Box<Allegiance>>,
 }
 
 impl Session {
@@ -121,6 +125,7 @@ impl Session {
         let told = u16::try_from(told).unwrap_or(0);
         let width = u32::from(limits.window.max(told));
         let window = CommandWindow::new(exp_cmd_sn, width);
+        let allegiance = Allegiance::at_level(params.error_recovery_level);
         let mut connections = Connections::default();
         connections.insert(Connection::new(established, now));
         Self {
@@ -137,6 +142,7 @@ impl Session {
             next_ttt: Ttt(1),
             next_handle: 1,
             counters: SessionCounters::default(),
+            allegiance,
         }
     }
 
@@ -245,8 +251,13 @@ impl Session {
         if !self.window.held().is_empty() {
             self.window.forget(id);
         }
-        if let Some(connection) = self.connection_mut(c) {
-            connection.disown(id);
+        match self.connection_mut(c) {
+            Some(connection) => connection.disown(id),
+            None => {
+                if let Some(allegiance) = &mut self.allegiance {
+                    allegiance.forget(id);
+                }
+            }
         }
     }
 }

@@ -18,12 +18,16 @@ impl Session {
         let connections = self.connections.iter();
         connections
             .filter_map(|(_, connection)| self.due(connection))
+            .chain(self.recovery_ends())
             .min()
     }
 
     /// Lets time act: pings peers that are silent, and ends the connection of one that stays so.
     pub fn handle_timeout(&mut self, now: Duration) -> Option<Event> {
         if let Some(event) = self.poll_event() {
+            return Some(event);
+        }
+        if let Some(event) = self.expire(now) {
             return Some(event);
         }
         loop {

@@ -15,6 +15,8 @@ pub enum UnitAttention {
     NexusLoss,
     /// COMMANDS CLEARED BY ANOTHER INITIATOR: CLEAR TASK SET of another nexus.
     CommandsCleared,
+    /// SOME COMMANDS CLEARED BY ISCSI PROTOCOL EVENT: a connection of the nexus ended with commands (RFC 7143 §11.14.5).
+    CommandsClearedByProtocol,
     /// NOT READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED: the store was away and is there again.
     MediumMayHaveChanged,
     /// LOG PARAMETERS CHANGED by another nexus.
@@ -53,6 +55,7 @@ impl UnitAttention {
             Self::BusDeviceReset => (0x29, 0x03),
             Self::NexusLoss => (0x29, 0x07),
             Self::CommandsCleared => (0x2f, 0x00),
+            Self::CommandsClearedByProtocol => (0x47, 0x7f),
             Self::MediumMayHaveChanged => (0x28, 0x00),
             Self::LogParametersChanged => (0x2a, 0x02),
             Self::ModeParametersChanged => (0x2a, 0x01),
@@ -259,6 +262,7 @@ mod tests {
         assert_eq!(BusDeviceReset.additional_sense(), (0x29, 0x03));
         assert_eq!(NexusLoss.additional_sense(), (0x29, 0x07));
         assert_eq!(CommandsCleared.additional_sense(), (0x2f, 0x00));
+        assert_eq!(CommandsClearedByProtocol.additional_sense(), (0x47, 0x7f));
         assert_eq!(MediumMayHaveChanged.additional_sense(), (0x28, 0x00));
         assert_eq!(ModeParametersChanged.additional_sense(), (0x2a, 0x01));
         assert_eq!(ReservationsReleased.additional_sense(), (0x2a, 0x04));

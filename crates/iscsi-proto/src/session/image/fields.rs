@@ -270,6 +270,9 @@ impl Reader<'_> {
             },
             last_heard: self.duration()?,
             ending: None,
+            suspended: false,
+            retained_until: None,
+            released: false,
             told_max_cmd_sn: SerialNumber(self.u32()?),
             spoke: self.flag()?,
         })

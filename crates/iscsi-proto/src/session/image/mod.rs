@@ -12,6 +12,7 @@ use core::fmt;
 use iscsi_wire::{SerialNumber, Ttt};
 
 use self::codec::{Reader, Writer};
+use super::allegiance::Allegiance;
 use super::connections::Connections;
 use super::window::{CommandWindow, HeldRequest};
 use super::{ConnectionIndex, MAX_CONNECTIONS, Session, TaskSlab};
@@ -71,7 +72,9 @@ impl Session {
             .all(|(_, c)| quiet(c) && !self.has_window_news(c));
         let answered =
             self.management.is_empty() && self.logouts.is_empty() && self.fenced.is_empty();
-        patient && waiting && quiet && answered && !self.untold_ends
+        // A session that has lost a connection is carried over when its initiator has come back.
+        let whole = !self.waits_for_recovery();
+        patient && waiting && quiet && answered && whole && !self.untold_ends
     }
 
     /// The session as bytes. Only one [at rest](Self::is_at_rest) comes back as it was.
@@ -127,6 +130,7 @@ impl Session {
             .filter(|_| width <= MAX_WINDOW && debt <= MAX_WINDOW)
             .ok_or(ImageError::Invalid("window"))?;
         let mut session = Self {
+            allegiance: Allegiance::at_level(params.error_recovery_level),
             kind,
             limits,
             window,

@@ -4,6 +4,7 @@
     reason = "tests count in small numbers"
 )]
 
+mod allegiance;
 mod connections;
 mod data_rules;
 mod first_io;

@@ -7,8 +7,8 @@ use iscsi_wire::{Crc32c, LogoutResponseCode, TaskManagementResponseCode, pad};
 
 use crate::session::fixture::C0;
 use crate::session::{
-    CommandEvent, ConnectionIndex, Event, Outcome, Piece, ReceivePlan, Session, TaskId,
-    TmfReference, Transmit,
+    CommandEvent, ConnectionIndex, Event, LogoutHandle, LogoutScope, Outcome, Piece, ReceivePlan,
+    Session, TaskId, TmfReference, Transmit,
 };
 
 /// Reads `edtl` bytes of the disk at the offset in CDB bytes 2 to 5.
@@ -182,7 +182,12 @@ impl Target {
                 let targets = self.targets.clone();
                 self.session.answer_send_targets(handle, &targets);
             }
-            Event::Logout { handle, scope } if !self.withhold => {
+            Event::Logout {
+                handle,
+                scope: LogoutScope::Recovery(c),
+                carrier,
+            } if !self.withhold => self.remove_for_recovery(handle, c, carrier),
+            Event::Logout { handle, scope, .. } if !self.withhold => {
                 for task in self.open() {
                     let c = self.session.connection_of(task).expect("it is open");
                     if scope.covers(c) {
@@ -195,8 +200,60 @@ impl Target {
             Event::TaskManagement(_)
             | Event::SendTargets { .. }
             | Event::Logout { .. }
+            | Event::Reassigned { .. }
             | Event::ConnectionDone { .. } => {}
+            Event::TasksExpired { tasks } => self.abort_all(tasks),
         }
+    }
+
+    fn remove_for_recovery(
+        &mut self,
+        handle: LogoutHandle,
+        c: ConnectionIndex,
+        carrier: ConnectionIndex,
+    ) {
+        if c == carrier {
+            let ended = self.session.suspend_tasks(c);
+            self.abort_all(ended);
+        } else if !self.session.is_lost(c) {
+            self.lose(c);
+        }
+        self.session.end_allegiance(c, self.now);
+        self.session
+            .complete_logout(handle, LogoutResponseCode::Closed);
+    }
+
+    fn abort_all(&mut self, tasks: Vec<TaskId>) {
+        for task in tasks {
+            self.abort(task);
+        }
+    }
+
+    /// A connection is lost: tasks that outlive it are kept.
+    pub(super) fn lose(&mut self, c: ConnectionIndex) {
+        let ended = self.session.lose_connection(c, self.now);
+        self.abort_all(ended);
+        self.session.release_connection(c);
+        self.check_image();
+    }
+
+    /// Lets time act, up to what `now` is.
+    pub(super) fn time_out(&mut self) {
+        while let Some(event) = self.session.handle_timeout(self.now) {
+            self.handle(event, &[]);
+        }
+    }
+
+    /// What needs no input.
+    pub(super) fn poll(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            self.handle(event, &[]);
+        }
+    }
+
+    /// What has not ended.
+    pub(super) fn tasks(&self) -> usize {
+        self.work.len()
     }
 
     /// Tasks without a status.

@@ -28,7 +28,8 @@ pub use explain::{ExplainLun, ExplainOutcome, ExplainQuery, ExplainStep, Explana
 pub use problem::{Problem, ProblemDocument, ProblemItem};
 pub use record::{AuditEntry, ExportFormat, HistoryEntry, Refusal};
 pub use session::{
-    Session, SessionAuthentication, SessionConnection, SessionCounters, SessionKind, SessionState,
+    ConnectionState, Session, SessionAuthentication, SessionConnection, SessionCounters,
+    SessionKind, SessionState,
 };
 pub use status::Status;
 pub use tree::{AttributeMap, Object, SECRET_MARK, TreeAnswer};

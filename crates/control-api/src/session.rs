@@ -58,6 +58,23 @@ pub struct SessionConnection {
     pub peer: String,
     /// The portal that it was accepted through, as configured.
     pub portal: String,
+    /// Where it is in its life.
+    #[serde(default)]
+    pub state: ConnectionState,
+}
+
+/// RFC 7143 §8.1.3, §8.2: where a connection is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// It serves.
+    #[default]
+    FullFeature,
+    /// Its last answers are sent, then it closes.
+    Closing,
+    /// It is lost, and kept with its tasks for the initiator to recover them (ErrorRecoveryLevel 2).
+    Lost,
 }
 
 /// RFC 7143 §4.3: what a session is for.

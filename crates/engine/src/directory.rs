@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use iscsi_proto::login::{Established, SessionType};
 use iscsi_proto::negotiate::NegotiatedParams;
-use iscsi_wire::{IscsiName, Isid, Tsih};
+use iscsi_wire::{Cid, IscsiName, Isid, Tsih};
 use model::ObjectId;
 
 use crate::shared::{Place, SessionId, WorkerId};
@@ -60,8 +60,8 @@ pub(crate) struct Record {
     /// Since the start of the process.
     pub(crate) since: Duration,
     pub(crate) luns: AtomicUsize,
-    /// Connections that it has.
-    pub(crate) connections: AtomicUsize,
+    /// Connections that it has. Written where one comes or goes.
+    connections: std::sync::Mutex<Vec<ConnectionInfo>>,
     pub(crate) draining: AtomicBool,
     pub(crate) counters: SessionCounters,
 }
@@ -92,11 +92,40 @@ impl Record {
             params: established.params.clone(),
             since,
             luns: AtomicUsize::new(0),
-            connections: AtomicUsize::new(1),
+            connections: std::sync::Mutex::new(vec![ConnectionInfo {
+                cid: identity.cid,
+                local: established.portal,
+                peer: established.peer,
+                state: ConnectionState::FullFeature,
+            }]),
             draining: AtomicBool::new(false),
             counters: SessionCounters::default(),
         }
     }
+}
+
+/// One connection of a session at one moment, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// RFC 7143 §11.12.7.
+    pub cid: Cid,
+    /// Our end of the connection.
+    pub local: SocketAddr,
+    /// The initiator's end.
+    pub peer: SocketAddr,
+    /// Where it is in its life.
+    pub state: ConnectionState,
+}
+
+/// Where a connection is in its life (RFC 7143 §8.1.3, §8.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// It serves.
+    FullFeature,
+    /// Its last answers are sent, then it closes.
+    Closing,
+    /// It is lost, and kept with its tasks for the initiator to recover them.
+    Lost,
 }
 
 /// A session at one moment, for people.
@@ -128,8 +157,8 @@ pub struct SessionInfo {
     pub age: Duration,
     /// LUNs that it sees.
     pub luns: usize,
-    /// Connections that it has.
-    pub connections: usize,
+    /// Connections that it has, and that it has lost and may recover, by their CIDs.
+    pub connections: Vec<ConnectionInfo>,
     /// It is asked to log out.
     pub draining: bool,
     /// Commands begun.
@@ -140,7 +169,29 @@ pub struct SessionInfo {
     pub written_bytes: u64,
 }
 
+impl SessionInfo {
+    /// How many connections it has that are not lost.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        let lost = |one: &&ConnectionInfo| one.state == ConnectionState::Lost;
+        self.connections.iter().filter(|one| !lost(one)).count()
+    }
+}
+
 impl Record {
+    /// Its connections as they are now.
+    pub(crate) fn connections(&self) -> Vec<ConnectionInfo> {
+        let connections = self.connections.lock();
+        connections.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has everybody see these connections.
+    pub(crate) fn publish_connections(&self, mut now: Vec<ConnectionInfo>) {
+        now.sort_unstable_by_key(|one| one.cid.0);
+        let connections = self.connections.lock();
+        *connections.unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
     pub(crate) fn info(&self, now: Duration) -> SessionInfo {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SessionInfo {
@@ -157,7 +208,7 @@ impl Record {
             params: self.params.clone(),
             age: now.saturating_sub(self.since),
             luns: self.luns.load(Ordering::Relaxed),
-            connections: self.connections.load(Ordering::Relaxed),
+            connections: self.connections(),
             draining: self.draining.load(Ordering::Relaxed),
             commands: value(&self.counters.commands),
             read_bytes: value(&self.counters.read_bytes),

@@ -27,7 +27,7 @@ pub use config::{EngineConfig, StartError};
 pub use control::{ApplyError, Missing, Release, Remnant, SessionEffect, TouchedSession};
 pub use counters::Counters;
 pub use credentials::Helpers;
-pub use directory::SessionInfo;
+pub use directory::{ConnectionInfo, ConnectionState, SessionInfo};
 pub use drain::Left;
 pub use engine::{Engine, UnitReport};
 pub use observe::{Observer, RefusedLogin};

@@ -50,7 +50,7 @@ fn connections_accepted_anywhere_are_one_session_and_see_each_others_writes() {
     on_each(|portal, engine| {
         let mut many = session(portal, 4);
         assert_eq!(engine.sessions().len(), 1);
-        assert_eq!(engine.sessions()[0].connections, 4);
+        assert_eq!(engine.sessions()[0].connected(), 4);
         for cid in 0..4u16 {
             many.write(
                 Cid(cid),
@@ -156,7 +156,7 @@ fn join_with_the_cid_of_a_connection_takes_its_place_and_the_nexus_stays() {
                 }
                 assert_eq!(engine.sessions().len(), 1);
                 assert_eq!(engine.sessions()[0].id, before);
-                assert_eq!(engine.sessions()[0].connections, usize::from(connections));
+                assert_eq!(engine.sessions()[0].connected(), usize::from(connections));
                 let mut other = Client::login_as(portal, "iqn.2026-11.org.example:other");
                 assert_eq!(other.run(0, &read10(0, 512), &[], 512).status, 0x18);
             },
@@ -183,7 +183,7 @@ fn logout_of_one_connection_by_another_closes_that_one_only() {
         many.wait_closed(Cid(1));
         many.write(LEAD, 0, &pattern(4, 4096));
         assert_eq!(many.read(Cid(2), 0, 4096), pattern(4, 4096));
-        assert_eq!(engine.sessions()[0].connections, 2);
+        assert_eq!(engine.sessions()[0].connected(), 2);
         // Its own, then the last one: the session ends with it.
         for cid in [LEAD, Cid(2)] {
             many.peer.on(cid, |one| {
@@ -273,7 +273,7 @@ fn session_that_lost_every_connection_is_continued_within_its_time() {
         many.cut(LEAD);
         many.cut(Cid(1));
         let start = Instant::now();
-        while engine.sessions().first().is_none_or(|s| s.connections > 0) {
+        while engine.sessions().first().is_none_or(|s| s.connected() > 0) {
             assert!(start.elapsed() < PATIENCE, "the loss is not seen");
         }
         assert_eq!(many.join(Cid(5)), Ok(()));

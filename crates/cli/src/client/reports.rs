@@ -1,8 +1,8 @@
 //! Lists and reports of the daemon as text: the same in commands and in the shell.
 
 use control_api::{
-    AttributeInfo, ExplainOutcome, Explanation, HistoryEntry, Refusal, Session,
-    SessionAuthentication, SessionKind, SessionState, Status,
+    AttributeInfo, ConnectionState, ExplainOutcome, Explanation, HistoryEntry, Refusal, Session,
+    SessionAuthentication, SessionConnection, SessionKind, SessionState, Status,
 };
 use serde_json::Value;
 
@@ -31,9 +31,7 @@ pub(crate) fn sessions(sessions: &[Session]) -> String {
             session.initiator.clone(),
             target_of(session),
             session.tpg.to_string(),
-            first
-                .map(|connection| connection.peer.clone())
-                .unwrap_or_default(),
+            from(session),
             first
                 .map(|connection| connection.portal.clone())
                 .unwrap_or_default(),
@@ -81,8 +79,16 @@ pub(crate) fn session_details(sessions: &[Session]) -> String {
         ));
         for connection in &session.connections {
             lines.push(format!(
-                "    connection {}: from {} to {} (portal {})",
-                connection.cid, connection.peer, connection.local, connection.portal
+                "    connection {}: from {} to {} (portal {}){}",
+                connection.cid,
+                connection.peer,
+                connection.local,
+                connection.portal,
+                match connection.state {
+                    ConnectionState::FullFeature => "",
+                    ConnectionState::Closing => ", closing",
+                    ConnectionState::Lost => ", lost and kept for recovery",
+                }
             ));
         }
         let counters = &session.counters;
@@ -96,6 +102,20 @@ pub(crate) fn session_details(sessions: &[Session]) -> String {
         lines.extend(keys.map(|(key, value)| format!("    {key}={value}")));
     }
     or_else(text_of(&lines), "no sessions")
+}
+
+/// Where its first connection comes from, and how many more it has.
+fn from(session: &Session) -> String {
+    let mut connections = session.connections.iter();
+    let serves = |one: &&SessionConnection| one.state == ConnectionState::FullFeature;
+    let (Some(first), others) = (connections.find(serves), connections.filter(serves).count())
+    else {
+        return "-".to_owned();
+    };
+    match others {
+        0 => first.peer.clone(),
+        more => format!("{} +{more}", first.peer),
+    }
 }
 
 fn target_of(session: &Session) -> String {

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use control_api::{ExplainLun, ExplainStep, SessionConnection, SessionCounters};
+use control_api::{ConnectionState, ExplainLun, ExplainStep, SessionConnection, SessionCounters};
 
 use super::*;
 
@@ -20,6 +20,7 @@ fn session(id: u64, kind: SessionKind) -> Session {
             local: "10.0.0.1:3260".to_owned(),
             peer: "10.0.0.2:50000".to_owned(),
             portal: "0.0.0.0:3260".to_owned(),
+            state: ConnectionState::FullFeature,
         }],
         parameters: BTreeMap::from([("InitialR2T".to_owned(), "No".to_owned())]),
         authentication: SessionAuthentication::ChapMutual,
@@ -51,6 +52,39 @@ fn sessions_are_aligned_lines_with_the_first_connection() {
     );
     assert!(lines[2].contains("(discovery)"));
     assert_eq!(sessions(&[]), "no sessions\n");
+}
+
+#[test]
+fn sessions_of_several_connections_tell_how_many_serve() {
+    let mut many = session(3, SessionKind::Normal);
+    let states = [
+        ConnectionState::Lost,
+        ConnectionState::FullFeature,
+        ConnectionState::FullFeature,
+        ConnectionState::Closing,
+    ];
+    let first = many.connections[0].clone();
+    let connections = states.into_iter().zip(0u16..).map(|(state, cid)| {
+        let peer = format!("10.0.0.2:5000{cid}");
+        SessionConnection {
+            cid,
+            peer,
+            state,
+            ..first.clone()
+        }
+    });
+    many.connections = connections.collect();
+    assert!(sessions(&[many.clone()]).contains("  10.0.0.2:50001 +1  "));
+    let details = session_details(&[many.clone()]);
+    for line in [
+        "    connection 0: from 10.0.0.2:50000 to 10.0.0.1:3260 (portal 0.0.0.0:3260), lost and kept for recovery\n",
+        "    connection 1: from 10.0.0.2:50001 to 10.0.0.1:3260 (portal 0.0.0.0:3260)\n",
+        "    connection 3: from 10.0.0.2:50003 to 10.0.0.1:3260 (portal 0.0.0.0:3260), closing\n",
+    ] {
+        assert!(details.contains(line), "{details}");
+    }
+    many.connections.truncate(1);
+    assert!(sessions(&[many]).contains("  -  "));
 }
 
 #[test]

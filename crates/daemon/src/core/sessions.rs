@@ -3,18 +3,35 @@
 use std::collections::BTreeMap;
 
 use control_api::{
-    Session, SessionAuthentication, SessionConnection, SessionCounters, SessionKind, SessionState,
+    ConnectionState, Session, SessionAuthentication, SessionConnection, SessionCounters,
+    SessionKind, SessionState,
 };
-use engine::SessionInfo;
+use engine::{ConnectionInfo, SessionInfo};
 use model::Tree;
 
-/// One session, with the portal that serves it.
+/// One session, with the portals that serve it.
 pub(super) fn session_of(tree: &Tree, info: &SessionInfo) -> Session {
     let group = info
         .target
         .as_ref()
         .and_then(|target| tree.group(target, info.tag));
-    let portal = group.and_then(|group| model::serving_portal(group, info.local));
+    let connection = |one: &ConnectionInfo| {
+        let portal = group.and_then(|group| model::serving_portal(group, one.local));
+        SessionConnection {
+            cid: one.cid.0,
+            local: one.local.to_string(),
+            peer: one.peer.to_string(),
+            portal: portal.map_or_else(
+                || one.local.to_string(),
+                |portal| portal.address.to_string(),
+            ),
+            state: match one.state {
+                engine::ConnectionState::FullFeature => ConnectionState::FullFeature,
+                engine::ConnectionState::Closing => ConnectionState::Closing,
+                engine::ConnectionState::Lost => ConnectionState::Lost,
+            },
+        }
+    };
     Session {
         id: info.id.0,
         initiator: info.initiator.to_string(),
@@ -38,15 +55,7 @@ pub(super) fn session_of(tree: &Tree, info: &SessionInfo) -> Session {
             SessionKind::Discovery
         },
         worker: usize::from(info.worker),
-        connections: vec![SessionConnection {
-            cid: 0,
-            local: info.local.to_string(),
-            peer: info.peer.to_string(),
-            portal: portal.map_or_else(
-                || info.local.to_string(),
-                |portal| portal.address.to_string(),
-            ),
-        }],
+        connections: info.connections.iter().map(connection).collect(),
         parameters: parameters(info),
         authentication: match info.authenticated_as {
             Some(_) => SessionAuthentication::Chap,

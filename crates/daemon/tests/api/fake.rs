@@ -6,10 +6,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 use control_api::{
-    AttributeInfo, AuditEntry, Change, Effect, EffectAction, Event, ExplainLun, ExplainOutcome,
-    ExplainQuery, ExplainStep, Explanation, ExportFormat, HistoryEntry, Object, Outcome, Problem,
-    ProblemItem, Refusal, Rollback, Session, SessionAuthentication, SessionConnection,
-    SessionCounters, SessionKind, SessionState, Status, Terms, Transaction, TreeAnswer,
+    AttributeInfo, AuditEntry, Change, ConnectionState, Effect, EffectAction, Event, ExplainLun,
+    ExplainOutcome, ExplainQuery, ExplainStep, Explanation, ExportFormat, HistoryEntry, Object,
+    Outcome, Problem, ProblemItem, Refusal, Rollback, Session, SessionAuthentication,
+    SessionConnection, SessionCounters, SessionKind, SessionState, Status, Terms, Transaction,
+    TreeAnswer,
 };
 use daemon::control::{Caller, Control};
 use serde_json::json;
@@ -195,6 +196,7 @@ pub(crate) fn session(id: u64) -> Session {
             local: "[::1]:3260".to_owned(),
             peer: "[::1]:40000".to_owned(),
             portal: "[::]:3260".to_owned(),
+            state: ConnectionState::FullFeature,
         }],
         parameters: [("MaxBurstLength".to_owned(), "262144".to_owned())].into(),
         authentication: SessionAuthentication::ChapMutual,

@@ -69,6 +69,17 @@ impl SessionLink {
         }
     }
 
+    /// What waits for data of a connection that is lost holds no memory that all tasks of the worker share.
+    pub(super) fn lend_nothing(&mut self, c: ConnectionIndex, cx: &mut Cx) {
+        for task in self.tasks.iter_mut().flatten() {
+            let waits = task.connection == c && matches!(task.state, State::DataOut { .. });
+            if waits && std::mem::take(&mut task.emergency) {
+                task.scratch = None;
+                cx.emergency = false;
+            }
+        }
+    }
+
     /// Whether a logout of this connection has to wait: for the driver, or for a task that ends with it.
     pub(super) fn is_leaving_connection(&self, c: ConnectionIndex) -> bool {
         let connection = self.connections.get(c);
@@ -88,6 +99,7 @@ impl SessionLink {
         if guard(|| self.proto.end_allegiance(c, now)).is_err() {
             self.poisoned = true;
         }
+        self.publish_connections();
         self.arm_timer(cx);
     }
 
@@ -131,6 +143,7 @@ impl SessionLink {
         for c in self.connections.places() {
             self.look_at_connection(c, units, cx);
         }
+        self.publish_connections();
     }
 
     /// Aborts tasks because of an event of the protocol, and has their logical units say so.

@@ -21,6 +21,7 @@ use super::ending::{EndReason, FLUSH_TIMEOUT};
 use super::session::{Ending, SessionLink};
 use super::task::Placing;
 use super::unit::Units;
+use crate::directory::{ConnectionInfo, ConnectionState};
 use crate::panics::guard;
 use crate::shared::{Admitted, JoinRefused, UnitIndex};
 use crate::slots::Key;
@@ -33,6 +34,7 @@ pub(super) struct Connection {
     /// The link that the driver's completions for it name.
     pub(super) key: Key,
     pub(super) socket: SocketId,
+    pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
     pub(super) data_digest: bool,
     /// A receive is with the driver.
@@ -101,6 +103,7 @@ impl Connection {
             cid: established.identity.cid,
             key,
             socket,
+            local: established.portal,
             peer: established.peer,
             data_digest: established.params.data_digest,
             receiving: false,
@@ -291,6 +294,8 @@ impl SessionLink {
         if keeps_tasks {
             let ended = guard(|| proto.lose_connection(c, now));
             self.end_tasks(ended, units, cx);
+            self.lend_nothing(c, cx);
+            self.publish_connections();
             self.arm_timer(cx);
         } else {
             self.poisoned |= guard(|| proto.disconnect(c)).is_err();
@@ -343,7 +348,7 @@ impl SessionLink {
         if gone.key != self.key {
             cx.link_news.push(LinkNews::Gone(gone.key));
         }
-        self.count_connections();
+        self.publish_connections();
         self.look_at_logouts(cx);
         self.let_in(units, cx);
     }
@@ -422,7 +427,7 @@ impl SessionLink {
             let connection = Connection::new(c, key, socket, &mut joining.established, cx.now);
             self.connections.insert(connection);
             self.waits_until = None;
-            self.count_connections();
+            self.publish_connections();
             self.mark_dirty(cx);
             self.arm_timer(cx);
             self.handle_unread(c, &joining.unread, units, cx);
@@ -453,10 +458,31 @@ impl SessionLink {
         }
     }
 
-    fn count_connections(&self) {
-        let count = self.connections.open().count();
-        let to = &self.record.connections;
-        to.store(count, std::sync::atomic::Ordering::Relaxed);
+    /// Shows the connections as they are now to whoever lists sessions.
+    pub(super) fn publish_connections(&self) {
+        let before = self.record.connections();
+        let shown = self.proto.connections().filter_map(|(c, cid)| {
+            let known = before.iter().find(|one| one.cid == cid).copied();
+            let lost = self.proto.is_lost(c);
+            let open = self.connections.open().find(|one| one.c == c);
+            match (open, known) {
+                (Some(open), _) => Some(ConnectionInfo {
+                    cid,
+                    local: open.local,
+                    peer: open.peer,
+                    state: match open.ending {
+                        None => ConnectionState::FullFeature,
+                        Some(_) => ConnectionState::Closing,
+                    },
+                }),
+                (None, Some(known)) if lost => Some(ConnectionInfo {
+                    state: ConnectionState::Lost,
+                    ..known
+                }),
+                _ => None,
+            }
+        });
+        self.record.publish_connections(shown.collect());
     }
 
     fn log_connection_end(&self, c: ConnectionIndex, reason: EndReason) {

@@ -28,6 +28,12 @@ impl SessionLink {
         for c in self.connections.places() {
             self.flush_connection(c, units, cx);
         }
+        if self.proto.recovers_connections() {
+            // What has been sent may be what something waited for.
+            while let Some(event) = self.proto.poll_event() {
+                self.event(event, &[], units, cx);
+            }
+        }
     }
 
     /// Sends what is ready on a connection, unless a send is under way: then its completion comes here again.

@@ -12,7 +12,7 @@ use iscsi_wire::keys::Key;
 use iscsi_wire::{Cid, Itt, Lun64, SerialNumber, Ttt};
 
 pub(crate) use receive::{HeaderStep, Purpose, Receive, Segment, Stage};
-pub(crate) use reply::{Reply, StatSnUse};
+pub(crate) use reply::{Reassignment, Reply, StatSnUse};
 
 use crate::login::Established;
 use crate::session::{DropReason, TaskId, TextHandle};

@@ -2,6 +2,7 @@
 
 use iscsi_wire::{Bhs, Itt, SerialNumber, opcode};
 
+use crate::session::TaskId;
 use crate::session::task::RequestSlot;
 
 /// A PDU whose sequence numbers are put in as it is sent.
@@ -14,6 +15,16 @@ pub(crate) struct Reply {
     pub(crate) slot: RequestSlot,
     /// Kept back until every task that was completed as this number or before has sent its status; 0 waits for none.
     pub(crate) after_completion: u64,
+    /// The task that goes on over this connection as soon as this has been sent.
+    pub(crate) reassigns: Option<Reassignment>,
+}
+
+/// A task that is to go on over another connection, and from where (RFC 7143 §11.5.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reassignment {
+    pub(crate) task: TaskId,
+    /// The initiator has what lies before this DataSN or R2TSN; 0 says nothing new.
+    pub(crate) exp_data_sn: u32,
 }
 
 /// What a PDU does with StatSN.
@@ -35,6 +46,7 @@ impl Reply {
             stat_sn: StatSnUse::Advance,
             slot,
             after_completion: 0,
+            reassigns: None,
         }
     }
 

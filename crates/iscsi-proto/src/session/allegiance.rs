@@ -30,7 +30,7 @@ use iscsi_wire::{Itt, SerialNumber, TaskManagementRequest, TaskManagementRespons
 use super::ranges::Ranges;
 use super::task::{RequestSlot, Task};
 use super::{ConnectionIndex, Event, Session, TaskId};
-use crate::connection::{Connection, Reply, TextExchange};
+use crate::connection::{Connection, Reassignment, Reply, TextExchange};
 
 /// Requests other than commands that ended with their connection, and are still known to have been such.
 const KEPT_TAGS: usize = 64;
@@ -42,7 +42,7 @@ pub(super) struct Allegiance {
     waiting: Vec<Waiting>,
     /// Task management requests, text exchanges and logouts that ended with their connection.
     tags: VecDeque<Itt>,
-    /// Tasks that were given a connection by something else than a TASK REASSIGN; the engine has yet to be told.
+    /// Tasks that have found a connection; the engine has yet to be told.
     untold: VecDeque<(TaskId, ConnectionIndex)>,
 }
 
@@ -51,6 +51,8 @@ pub(super) struct Allegiance {
 struct Waiting {
     task: TaskId,
     until: Duration,
+    /// It has been asked for over this connection, and the answer has yet to be sent.
+    promised: Option<ConnectionIndex>,
 }
 
 impl Allegiance {
@@ -59,8 +61,15 @@ impl Allegiance {
         (error_recovery_level >= 2).then(Box::default)
     }
 
-    fn is_waiting(&self, task: TaskId) -> bool {
-        self.waiting.iter().any(|one| one.task == task)
+    fn waiting(&mut self, task: TaskId) -> Option<&mut Waiting> {
+        self.waiting.iter_mut().find(|one| one.task == task)
+    }
+
+    /// A connection is closed: what it was to take over waits on.
+    pub(super) fn break_promises(&mut self, c: ConnectionIndex) {
+        for one in &mut self.waiting {
+            one.promised.take_if(|promised| *promised == c);
+        }
     }
 
     fn remember(&mut self, tag: Itt) {
@@ -148,7 +157,11 @@ impl Session {
             }
         }
         if let Some(allegiance) = &mut self.allegiance {
-            let waiting = tasks.into_iter().map(|task| Waiting { task, until });
+            let waiting = tasks.into_iter().map(|task| Waiting {
+                task,
+                until,
+                promised: None,
+            });
             allegiance.waiting.extend(waiting);
         }
         self.forget_lost(c);
@@ -222,34 +235,46 @@ impl Session {
         }
     }
 
-    /// TASK REASSIGN (RFC 7143 §7.2.2, §11.5.1).
+    /// TASK REASSIGN (RFC 7143 §7.2.2, §11.5.1): what is to be done with the answer, or why nothing is.
     pub(super) fn task_reassign(
         &mut self,
         c: ConnectionIndex,
         request: &TaskManagementRequest,
-    ) -> Result<TaskId, TaskManagementResponseCode> {
-        let Some(allegiance) = &self.allegiance else {
+    ) -> Result<Reassignment, TaskManagementResponseCode> {
+        let tag = request.referenced_task_tag;
+        let is_request = self.is_request(tag);
+        let found = self.tasks.find(tag);
+        let allegiant = found.and_then(|id| self.connection_of(id));
+        let Some(allegiance) = &mut self.allegiance else {
             // RFC 7143 §7.2.2: the answer where it was not agreed on.
             return Err(TaskManagementResponseCode::TaskAllegianceReassignmentNotSupported);
         };
-        let tag = request.referenced_task_tag;
-        let is_request = self.is_request(tag) || allegiance.tags.contains(&tag);
-        let found = self.tasks.find(tag);
-        let task = found.and_then(|id| Some((id, self.tasks.get(id)?)));
-        match task {
-            // RFC 7143 §11.5.1: it MUST be issued as an immediate command.
-            _ if !request.immediate => Err(TaskManagementResponseCode::FunctionRejected),
-            Some((id, _)) if allegiance.is_waiting(id) => {
-                self.reassign(c, id, request.exp_data_sn);
-                Ok(id)
-            }
-            // RFC 7143 §7.2.2: the connection it was allegiant to has not been logged out for recovery.
-            Some((_, task)) if task.connection != ConnectionIndex::NONE => {
-                Err(TaskManagementResponseCode::TaskStillAllegiant)
-            }
+        // RFC 7143 §11.5.1: it MUST be issued as an immediate command.
+        if !request.immediate {
+            return Err(TaskManagementResponseCode::FunctionRejected);
+        }
+        let Some(id) = found else {
             // RFC 7143 §11.5.1: a task management request, a text negotiation or a logout is not reassigned.
-            None if is_request => Err(TaskManagementResponseCode::FunctionRejected),
-            _ => Err(TaskManagementResponseCode::TaskDoesNotExist),
+            return Err(if is_request || allegiance.tags.contains(&tag) {
+                TaskManagementResponseCode::FunctionRejected
+            } else {
+                TaskManagementResponseCode::TaskDoesNotExist
+            });
+        };
+        match allegiance.waiting(id) {
+            Some(waiting) if waiting.promised.is_none() => {
+                waiting.promised = Some(c);
+                Ok(Reassignment {
+                    task: id,
+                    exp_data_sn: request.exp_data_sn,
+                })
+            }
+            // Its time is over, and it is about to end.
+            None if allegiant == Some(ConnectionIndex::NONE) => {
+                Err(TaskManagementResponseCode::TaskDoesNotExist)
+            }
+            // RFC 7143 §7.2.2: the connection that it is or was allegiant to has not been logged out for recovery.
+            _ => Err(TaskManagementResponseCode::TaskStillAllegiant),
         }
     }
 
@@ -263,16 +288,9 @@ impl Session {
 
     /// RFC 7143 §11.5.1, RFC 7144 §6.3: an ABORT TASK or QUERY TASK over another connection establishes a new allegiance.
     pub(super) fn adopt(&mut self, c: ConnectionIndex, id: TaskId) {
-        let waits = self
-            .allegiance
-            .as_ref()
-            .is_some_and(|one| one.is_waiting(id));
-        if waits {
-            self.reassign(c, id, 0);
-            if let Some(allegiance) = &mut self.allegiance {
-                allegiance.untold.push_back((id, c));
-            }
-        }
+        let exp_data_sn = 0;
+        let task = id;
+        self.reassign(c, Reassignment { task, exp_data_sn });
     }
 
     /// What the engine has not been told of tasks that found a connection.
@@ -281,10 +299,20 @@ impl Session {
         Some(Event::Reassigned { task, connection })
     }
 
-    fn reassign(&mut self, c: ConnectionIndex, id: TaskId, exp_data_sn: u32) {
-        if let Some(allegiance) = &mut self.allegiance {
-            allegiance.waiting.retain(|one| one.task != id);
-        }
+    /// Has a task that waits for a connection go on over this one.
+    pub(super) fn reassign(&mut self, c: ConnectionIndex, reassignment: Reassignment) {
+        let Reassignment {
+            task: id,
+            exp_data_sn,
+        } = reassignment;
+        let Some(allegiance) = &mut self.allegiance else {
+            return;
+        };
+        let Some(at) = allegiance.waiting.iter().position(|one| one.task == id) else {
+            return;
+        };
+        allegiance.waiting.swap_remove(at);
+        allegiance.untold.push_back((id, c));
         let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
@@ -307,12 +335,9 @@ impl Session {
         let allegiance = self.allegiance.as_ref()?;
         let lost = self.connections.iter();
         let lost = lost.filter_map(|(_, one)| one.retained_until);
-        allegiance
-            .waiting
-            .iter()
-            .map(|one| one.until)
-            .chain(lost)
-            .min()
+        let waiting = allegiance.waiting.iter();
+        let waiting = waiting.filter(|one| one.promised.is_none());
+        waiting.map(|one| one.until).chain(lost).min()
     }
 
     /// RFC 7143 §7.6 b and c: whom nobody has asked for in time.
@@ -320,7 +345,7 @@ impl Session {
         self.recovery_ends().filter(|at| *at <= now)?;
         let mut tasks = Vec::new();
         if let Some(allegiance) = &mut self.allegiance {
-            let over = |one: &mut Waiting| one.until <= now;
+            let over = |one: &mut Waiting| one.until <= now && one.promised.is_none();
             tasks.extend(allegiance.waiting.extract_if(.., over).map(|one| one.task));
         }
         let over = |one: &Connection| one.retained_until.is_some_and(|at| at <= now);

@@ -242,6 +242,9 @@ impl Session {
             }
         }
         self.discard_unacknowledged(c);
+        if let Some(allegiance) = &mut self.allegiance {
+            allegiance.break_promises(c);
+        }
         for slot in unanswered {
             self.free_slot(c, slot);
         }

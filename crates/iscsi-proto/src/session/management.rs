@@ -19,7 +19,7 @@ use super::input::Admission;
 use super::task::RequestSlot;
 use super::window::HeldRequest;
 use super::{ConnectionIndex, Event, Session, TaskId, TmfEvent, TmfHandle, TmfReference};
-use crate::connection::Reply;
+use crate::connection::{Reassignment, Reply};
 
 /// A request that the engine has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +84,9 @@ impl Session {
         }
         let refused = match request.function {
             TaskManagementFunction::TaskReassign => match self.task_reassign(c, request) {
-                Ok(task) => {
-                    self.answer_first(handle, TaskManagementResponseCode::FunctionComplete);
-                    let connection = c;
-                    return Some(Event::Reassigned { task, connection });
+                Ok(reassignment) => {
+                    self.answer_reassignment(handle, reassignment);
+                    return None;
                 }
                 Err(refused) => refused,
             },
@@ -162,13 +161,15 @@ impl Session {
         self.complete_query(handle, response, [0; 3]);
     }
 
-    /// Answers with a response that goes before all else that waits to be sent on its connection.
-    fn answer_first(&mut self, handle: TmfHandle, response: TaskManagementResponseCode) {
-        let Some((c, reply, _)) = self.take_management(handle, response, [0; 3]) else {
+    /// Answers a TASK REASSIGN that can be done, and is once the answer has been sent.
+    fn answer_reassignment(&mut self, handle: TmfHandle, reassignment: Reassignment) {
+        let complete = TaskManagementResponseCode::FunctionComplete;
+        let Some((c, mut reply, _)) = self.take_management(handle, complete, [0; 3]) else {
             return;
         };
+        reply.reassigns = Some(reassignment);
         if let Some(connection) = self.connection_mut(c) {
-            connection.replies.push_front(reply);
+            connection.replies.push_back(reply);
         }
     }
 

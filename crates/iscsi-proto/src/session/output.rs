@@ -131,10 +131,15 @@ impl Session {
             }
         }
         let (header_digest, data_digest) = (connection.header_digest, connection.data_digest);
+        let reassigns = reply.reassigns.take();
         self.free_slot(c, reply.slot);
         reply.number(stat_sn, self.window.exp_cmd_sn(), self.window.max_cmd_sn());
         out.push_header(&reply.bhs, header_digest);
         out.push_data(&reply.data, data_digest);
+        if let Some(reassignment) = reassigns {
+            // RFC 7143 §11.6: it becomes effective only after the response.
+            self.reassign(c, reassignment);
+        }
         true
     }
 

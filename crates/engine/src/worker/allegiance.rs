@@ -158,7 +158,8 @@ impl SessionLink {
                 }
                 continue;
             };
-            let open = !task.aborting && !matches!(task.state, State::Answered);
+            let (c, answered) = (task.connection, matches!(task.state, State::Answered));
+            let open = !task.aborting && !answered;
             let unit = units.find(task.unit).filter(|unit| !unit.offline);
             if let Some(nexus) = unit.and_then(|unit| unit.shard.nexus_mut(nexus))
                 && open
@@ -167,7 +168,11 @@ impl SessionLink {
                 // RFC 7143 §11.14.5: the next command of the nexus is told.
                 nexus.establish(UnitAttention::CommandsClearedByProtocol);
             }
-            self.abort(id, units, cx);
+            if answered && self.connections.get(c).is_none() {
+                self.drop_answered(id, units, cx);
+            } else {
+                self.abort(id, units, cx);
+            }
         }
     }
 }

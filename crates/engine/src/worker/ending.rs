@@ -115,13 +115,13 @@ impl SessionLink {
         }
         let (c, answered) = (task.connection, matches!(task.state, State::Answered));
         if answered {
-            // Its status may be on the way: only the end of the connection takes that back.
-            if self.connections.get(c).is_none_or(Connection::is_closed) {
-                if guard(|| self.proto.abandon(id)).is_err() {
-                    self.poisoned = true;
-                }
-                self.forget(id, cx);
-                self.task_gone(id, units, cx);
+            // Its status may be on the way, or wait for another connection: only an end takes that back.
+            let over = match self.connections.get(c) {
+                Some(connection) => connection.is_closed() && !connection.keeps_tasks,
+                None => self.ending.is_some(),
+            };
+            if over {
+                self.drop_answered(id, units, cx);
             }
             return;
         }
@@ -134,6 +134,15 @@ impl SessionLink {
                 .cancel(super::cx::token(super::cx::Kind::Store, op)),
             None => self.finish_abort(id, units, cx),
         }
+    }
+
+    /// A task's status goes nowhere any more.
+    pub(super) fn drop_answered(&mut self, id: TaskId, units: &mut Units, cx: &mut Cx) {
+        if guard(|| self.proto.abandon(id)).is_err() {
+            self.poisoned = true;
+        }
+        self.forget(id, cx);
+        self.task_gone(id, units, cx);
     }
 
     /// An aborted task has left the backstore.

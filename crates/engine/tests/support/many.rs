@@ -87,6 +87,12 @@ impl Many {
         self.peer.forget(cid);
     }
 
+    /// The same, and what was outstanding on it waits to be recovered.
+    pub fn lose(&mut self, cid: Cid) {
+        self.streams.remove(&cid.0);
+        self.peer.lose(cid);
+    }
+
     /// Sends what there is and reads each socket once.
     pub fn turn(&mut self) {
         let cids: Vec<u16> = self.streams.keys().copied().collect();
@@ -108,7 +114,7 @@ impl Many {
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 _ => {
                     self.closed.push(Cid(cid));
-                    self.cut(Cid(cid));
+                    self.lose(Cid(cid));
                 }
             }
         }

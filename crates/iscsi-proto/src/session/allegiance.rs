@@ -79,6 +79,12 @@ impl Allegiance {
         self.tags.push_back(tag);
     }
 
+    pub(super) fn release_idle_memory(&mut self) {
+        self.waiting.shrink_to_fit();
+        self.tags.shrink_to_fit();
+        self.untold.shrink_to_fit();
+    }
+
     /// A task is over.
     pub(super) fn forget(&mut self, task: TaskId) {
         self.waiting.retain(|one| one.task != task);

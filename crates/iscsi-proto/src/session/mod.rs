@@ -197,6 +197,9 @@ impl Session {
         self.window.release_idle_memory();
         self.management.shrink_to_fit();
         self.logouts.shrink_to_fit();
+        if let Some(allegiance) = &mut self.allegiance {
+            allegiance.release_idle_memory();
+        }
         self.connections
             .iter_mut()
             .for_each(|(_, connection)| connection.release_idle_memory());

@@ -41,7 +41,7 @@ pub(super) struct Allegiance {
     /// Tasks without a connection that may be reassigned.
     waiting: Vec<Waiting>,
     /// Task management requests, text exchanges and logouts that ended with their connection.
-    tags: VecDeque<Itt>,
+    tags: VecDeque<(Itt, Duration)>,
     /// Tasks that have found a connection; the engine has yet to be told.
     untold: VecDeque<(TaskId, ConnectionIndex)>,
 }
@@ -72,11 +72,11 @@ impl Allegiance {
         }
     }
 
-    fn remember(&mut self, tag: Itt) {
+    fn remember(&mut self, tag: Itt, until: Duration) {
         if self.tags.len() >= KEPT_TAGS {
             self.tags.pop_front();
         }
-        self.tags.push_back(tag);
+        self.tags.push_back((tag, until));
     }
 
     pub(super) fn release_idle_memory(&mut self) {
@@ -103,9 +103,15 @@ impl Session {
     /// Whether a connection is known that was lost, or a task waits to be reassigned.
     #[must_use]
     pub fn waits_for_recovery(&self) -> bool {
-        let waits = |allegiance: &Allegiance| !allegiance.waiting.is_empty();
+        let waits = |one: &Allegiance| !one.waiting.is_empty();
         let lost = |(_, one): (ConnectionIndex, &Connection)| one.retained_until.is_some();
         self.allegiance.as_deref().is_some_and(waits) || self.connections.iter().any(lost)
+    }
+
+    /// Whether nothing is known but what every session knows.
+    pub(super) fn is_whole(&self) -> bool {
+        let nothing = |one: &Allegiance| one.tags.is_empty() && one.untold.is_empty();
+        !self.waits_for_recovery() && self.allegiance.as_deref().is_none_or(nothing)
     }
 
     /// RFC 7143 §13.15, §13.16: how long what a connection leaves behind is kept, from its loss on.
@@ -120,9 +126,10 @@ impl Session {
     /// Those that are returned end with it, and are the owner's to abandon.
     pub fn lose_connection(&mut self, c: ConnectionIndex, now: Duration) -> Vec<TaskId> {
         let ended = self.suspend_tasks(c);
-        self.remember_tags(c);
-        self.disconnect(c);
         let until = now.saturating_add(self.retained_for());
+        // As long as a task would be kept that is logged out for recovery at the last moment.
+        self.remember_tags(c, until.saturating_add(self.retained_for()));
+        self.disconnect(c);
         if let Some(connection) = self.connections.get_mut(c) {
             connection.retained_until = Some(until);
         }
@@ -222,22 +229,22 @@ impl Session {
     }
 
     /// RFC 7143 §11.5.1: what is no command is not reassigned, and an attempt to is answered as such.
-    fn remember_tags(&mut self, c: ConnectionIndex) {
+    fn remember_tags(&mut self, c: ConnectionIndex, until: Duration) {
         let Some(allegiance) = &mut self.allegiance else {
             return;
         };
         for pending in self.management.iter().filter(|one| one.connection == c) {
-            allegiance.remember(pending.itt);
+            allegiance.remember(pending.itt, until);
         }
         for logout in self.logouts.iter().filter(|one| one.carrier == Some(c)) {
-            allegiance.remember(logout.itt);
+            allegiance.remember(logout.itt, until);
         }
         if let Some(connection) = self.connections.get(c) {
             if let Some(itt) = connection.text.itt() {
-                allegiance.remember(itt);
+                allegiance.remember(itt, until);
             }
             let answers = connection.replies.iter().filter_map(Reply::answered_tag);
-            answers.for_each(|itt| allegiance.remember(itt));
+            answers.for_each(|itt| allegiance.remember(itt, until));
         }
     }
 
@@ -261,7 +268,8 @@ impl Session {
         }
         let Some(id) = found else {
             // RFC 7143 §11.5.1: a task management request, a text negotiation or a logout is not reassigned.
-            return Err(if is_request || allegiance.tags.contains(&tag) {
+            let ended = allegiance.tags.iter().any(|(one, _)| *one == tag);
+            return Err(if is_request || ended {
                 TaskManagementResponseCode::FunctionRejected
             } else {
                 TaskManagementResponseCode::TaskDoesNotExist
@@ -343,7 +351,8 @@ impl Session {
         let lost = lost.filter_map(|(_, one)| one.retained_until);
         let waiting = allegiance.waiting.iter();
         let waiting = waiting.filter(|one| one.promised.is_none());
-        waiting.map(|one| one.until).chain(lost).min()
+        let tags = allegiance.tags.iter().map(|(_, until)| *until);
+        waiting.map(|one| one.until).chain(tags).chain(lost).min()
     }
 
     /// RFC 7143 §7.6 b and c: whom nobody has asked for in time.
@@ -353,6 +362,7 @@ impl Session {
         if let Some(allegiance) = &mut self.allegiance {
             let over = |one: &mut Waiting| one.until <= now && one.promised.is_none();
             tasks.extend(allegiance.waiting.extract_if(.., over).map(|one| one.task));
+            allegiance.tags.retain(|(_, until)| *until > now);
         }
         let over = |one: &Connection| one.retained_until.is_some_and(|at| at <= now);
         let lost = self.connections.iter().filter(|(_, one)| over(one));

@@ -217,6 +217,7 @@ mod tests {
             BusDeviceReset,
             NexusLoss,
             CommandsCleared,
+            CommandsClearedByProtocol,
             MediumMayHaveChanged,
             LogParametersChanged,
             ModeParametersChanged,

@@ -73,7 +73,7 @@ impl Session {
         let answered =
             self.management.is_empty() && self.logouts.is_empty() && self.fenced.is_empty();
         // A session that has lost a connection is carried over when its initiator has come back.
-        let whole = !self.waits_for_recovery();
+        let whole = self.is_whole();
         patient && waiting && quiet && answered && whole && !self.untold_ends
     }
 

@@ -70,7 +70,7 @@ fn again(peer: &mut Peer, itt: Itt) {
 fn lose_at_every_pdu(params: &NegotiatedParams, begin: impl Fn(&mut Peer)) {
     for way in WAYS {
         // The new connection takes longer, shorter, and equal segments.
-        for segment_bytes in [512, 1024, 384] {
+        for segment_bytes in [512, 768, 1500] {
             let mut positions = 0;
             loop {
                 let mut peer = Peer::new(params.clone());
@@ -97,7 +97,7 @@ fn write_of_a_connection_lost_anywhere_goes_on_over_another() {
     for (initial_r2t, immediate_data) in [(false, true), (true, false), (false, false)] {
         let params = NegotiatedParams {
             initial_r2t,
-            immediate_data: immediate_data || !initial_r2t,
+            immediate_data,
             ..params()
         };
         lose_at_every_pdu(&params, |peer| {

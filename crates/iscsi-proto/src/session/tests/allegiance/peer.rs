@@ -29,7 +29,7 @@ pub(super) fn params() -> NegotiatedParams {
         first_burst_length: 1024,
         max_burst_length: 1024,
         max_outstanding_r2t: 2,
-        max_send_data_segment_length: 512,
+        max_send_data_segment_length: 768,
         max_recv_data_segment_length: 512,
         ..NegotiatedParams::default()
     }
@@ -191,7 +191,11 @@ impl Peer {
         let write = !job.out.is_empty();
         let segment = self.params.max_recv_data_segment_length as usize;
         let unsolicited = job.out.len().min(self.params.first_burst_length as usize);
-        let now = unsolicited.min(segment);
+        let now = if self.params.immediate_data {
+            unsolicited.min(segment)
+        } else {
+            0
+        };
         let command = ScsiCommand {
             immediate: job.immediate,
             r#final: now == unsolicited || self.params.initial_r2t,

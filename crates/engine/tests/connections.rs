@@ -386,6 +386,6 @@ fn join_that_proves_nothing_is_refused_where_its_session_has_proved_itself() {
         support::apply(engine, &[set(group(), &[("authentication", "none")])]);
         assert_eq!(many.join(Cid(2)), Err(LoginStatus::AUTHENTICATION_FAILURE));
         many.write(Cid(1), 0, &pattern(3, 4096));
-        assert_eq!(engine.sessions()[0].connections, 2);
+        assert_eq!(engine.sessions()[0].connected(), 2);
     });
 }

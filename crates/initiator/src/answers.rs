@@ -44,6 +44,14 @@ pub(crate) fn rule(key: &str) -> Option<Rule> {
     })
 }
 
+/// Whether an offer is the result whatever the answer (RFC 7143 §6.2.2).
+pub(crate) fn is_settled_by_offer(key: &str, offer: &str) -> bool {
+    matches!(
+        (rule(key), offer),
+        (Some(Rule::And), "No") | (Some(Rule::Or), "Yes")
+    )
+}
+
 /// The answers that may stand for "no result" (RFC 7143 §6.2).
 pub(crate) fn is_constant(value: &str) -> bool {
     matches!(value, "NotUnderstood" | "Irrelevant" | "Reject")

@@ -154,7 +154,8 @@ impl Session {
             return;
         };
         self.repairs = self.repairs.and(lost.repairs());
-        if self.params.error_recovery_level > 0 && self.tsih != Tsih(0) {
+        // One that never was in the full feature phase has left nothing.
+        if lost.recovery.is_some() {
             self.orphans.push(lost.into_orphans());
         }
     }

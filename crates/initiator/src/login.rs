@@ -303,9 +303,13 @@ impl Initiator {
         if matches!(login.auth, Auth::Proof(_)) {
             return Err(Violation::Authentication("target did not prove itself"));
         }
-        // RFC 7143 §6.2: every offer is answered before the stage ends.
-        for (key, _) in core::mem::take(&mut login.open_offers) {
-            events.push(Event::Violation(Violation::Unanswered { key }));
+        // RFC 7143 §6.2: every offer is answered before the stage ends; §6.2.2: but for one that is the result by itself.
+        for (key, offered) in core::mem::take(&mut login.open_offers) {
+            let settled = answers::is_settled_by_offer(&key, &offered)
+                && login.params.settle(&key, &offered).is_some();
+            if !settled {
+                events.push(Event::Violation(Violation::Unanswered { key }));
+            }
         }
         if !login.outgoing.is_empty() {
             return Err(Violation::LoginField("T"));

@@ -176,6 +176,10 @@ impl Initiator {
             .is_some_and(|recovery| recovery.statuses.held.contains_key(&number.0));
         // RFC 7143 §11.16.3: an R-Data SNACK brings another response with the StatSN of the first.
         let replaces = matches!(&pdu, TargetPdu::ScsiResponse(pdu) if pdu.snack_tag != 0);
+        if is_held && let TargetPdu::DataIn(pdu) = &pdu {
+            // Its status is there, from a response that was sent again instead; its data may not be.
+            self.take_numbered_data(pdu, data, events);
+        }
         if is_past || (is_held && !replaces) {
             return self.count(|repairs| repairs.duplicates += 1);
         }

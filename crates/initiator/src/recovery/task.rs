@@ -139,18 +139,18 @@ impl Task {
     pub(crate) fn expect_data_of(&mut self, response: &ScsiResponse) {
         let completed = response.response == ResponseCode::CommandCompleted;
         let shared = self.out_expected > 0;
+        let expected = self.in_expected;
         let Some(incoming) = self.incoming.as_deref_mut() else {
             return;
         };
-        if !completed || incoming.restarted {
-            let wanted = wanted_bytes(self.in_expected, response);
-            incoming.wants_rest = completed && incoming.restarted && incoming.data().1 < wanted;
-        } else if shared {
-            // R2Ts count in the numbering and not in ExpDataSN.
-            incoming.wants_rest = incoming.data().0 < response.exp_data_sn;
-        } else {
+        if completed && !shared && !incoming.restarted {
             incoming.until = incoming.until.max(response.exp_data_sn);
         }
+        let (pdus, bytes) = incoming.data();
+        // R2Ts count in the numbering and not in ExpDataSN; and the residual tells of what the count does not.
+        let told = !incoming.restarted && pdus < response.exp_data_sn;
+        let short = !shared && bytes < wanted_bytes(expected, response);
+        incoming.wants_rest = completed && ((told && shared) || (short && !incoming.has_holes()));
     }
 
     /// Of the last R-Data SNACK; 0 without one.

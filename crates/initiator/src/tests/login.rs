@@ -333,6 +333,30 @@ fn login_illegal_answers_are_violations_and_the_login_goes_on() {
     }
 }
 
+// RFC 7143 §6.2.2: Yes to an OR and No to an AND are the result by themselves.
+#[test]
+fn login_offers_that_settle_themselves_need_no_answer() {
+    let config = normal().with_key("ImmediateData", "No");
+    let mut initiator = started(Config {
+        first_stage: OPERATIONAL,
+        ..config.with_key("InitialR2T", "Yes")
+    });
+    let optional = [
+        "DataPDUInOrder",
+        "DataSequenceInOrder",
+        "ImmediateData",
+        "InitialR2T",
+    ];
+    let keys: Vec<_> = ACCEPTED
+        .into_iter()
+        .filter(|line| !optional.iter().any(|key| line.starts_with(key)))
+        .collect();
+    let events = answer(&mut initiator, OPERATIONAL, Some(FULL_FEATURE), &keys);
+    assert_eq!(events, [Event::LoggedIn]);
+    let params = initiator.params();
+    assert!(params.initial_r2t && !params.immediate_data);
+}
+
 #[test]
 fn login_answers_missing_or_twice_are_violations() {
     let mut initiator = started(Config {

@@ -597,3 +597,13 @@ fn level_0_keeps_nothing_and_repairs_nothing() {
     assert_eq!(sent(&mut initiator), []);
     assert_eq!(initiator.repairs(), crate::Repairs::default());
 }
+
+#[test]
+fn response_with_fewer_bytes_than_its_residual_says_implies_data_of_unknown_number() {
+    let mut initiator = recovering();
+    let itt = start_read(&mut initiator, 1024);
+    let status = response(&initiator, itt, 0);
+    let events = receive(&mut initiator, TargetPdu::ScsiResponse(status), &[]);
+    assert_eq!(events, []);
+    assert_eq!(snacks(&mut initiator), [(SnackType::DataOrR2t, itt, 0, 0)]);
+}

@@ -95,6 +95,41 @@ fn commands_of_one_session_begin_in_cmd_sn_order_over_all_connections() {
     });
 }
 
+// RFC 7143 §4.2.2.1: a command waits for those before it, and what it has brought waits with it.
+#[test]
+fn write_that_comes_before_its_turn_keeps_its_unsolicited_data() {
+    on_each(|portal, _| {
+        // So little comes unasked that the window needs other memory once the command begins.
+        let mut many = Many::login(portal, config().with_key("FirstBurstLength", "8192"));
+        assert_eq!(many.join(Cid(1)), Ok(()));
+        many.read(LEAD, 0, 512);
+        for bytes in [512, 40_960, 102_400, 1 << 20] {
+            let first = many.start(LEAD, 0, &read10(0, 512), &[], 512);
+            let held_up = many.peer.on(LEAD, initiator::Initiator::take_output);
+            // Several, so that one's memory is not given to itself again.
+            let early: Vec<(u32, Vec<u8>, Itt)> = (0..4)
+                .map(|n: u32| {
+                    let (lba, data) =
+                        (n * 2048, pattern((bytes as u64) << 8 | u64::from(n), bytes));
+                    let itt = many.start(Cid(1), 0, &write10(lba, bytes), &data, 0);
+                    (lba, data, itt)
+                })
+                .collect();
+            for _ in 0..20 {
+                many.turn();
+            }
+            assert!(many.events.is_empty(), "it is not begun: {:?}", many.events);
+            many.peer.on(LEAD, |one| one.push_bytes(&held_up));
+            assert_eq!(many.done(first).1.status, 0);
+            for (lba, data, itt) in early {
+                assert_eq!(many.done(itt).1.status, 0);
+                let found = many.read(LEAD, lba, bytes);
+                assert!(found == data, "{bytes} bytes at LBA {lba}");
+            }
+        }
+    });
+}
+
 #[test]
 fn join_beyond_what_was_negotiated_is_too_many_connections() {
     on_each(|portal, _| {

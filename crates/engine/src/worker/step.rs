@@ -171,14 +171,26 @@ impl SessionLink {
             return Progress::Later;
         };
         if bytes > 0 && !task.window.covers(offset, bytes) {
-            let old = task.window.take().map_or(0, |b| b.capacity());
-            task.held_bytes = task.held_bytes.saturating_sub(old);
-            let Some(buffer) = cx.lend(bytes as usize, held.saturating_sub(old)) else {
+            let old = task.window.buffer().map_or(0, |b| b.capacity());
+            // Data that came before its command's turn has memory of its own, which may be too small for the window.
+            let comes_along = task.window.start == offset && task.contiguous > offset;
+            let lent = cx.lend(bytes as usize, held.saturating_sub(old));
+            let Some(mut buffer) = lent else {
                 task.state = State::Starving(Step::DataOut { offset, bytes });
-                self.held_bytes = held.saturating_sub(old);
+                if !comes_along {
+                    drop(task.window.take());
+                    task.held_bytes = task.held_bytes.saturating_sub(old);
+                    self.held_bytes = held.saturating_sub(old);
+                }
                 cx.starving.push_back((self.key, id));
                 return Progress::Later;
             };
+            let before = task.window.take();
+            if let Some(before) = before.filter(|_| comes_along) {
+                let bytes = before.len().min(buffer.len());
+                buffer[..bytes].copy_from_slice(&before[..bytes]);
+            }
+            task.held_bytes = task.held_bytes.saturating_sub(old);
             let new = buffer.capacity();
             task.window.start = offset;
             task.window.put_back(buffer);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::target::binary;
+use crate::target::{Driver, binary};
 
 /// What takes longer counts as a hang.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,12 +73,21 @@ impl Drop for Process {
 /// # Errors
 /// It does not become ready.
 pub fn daemon(folder: &Path, desired: &str) -> Result<Process> {
+    daemon_on(folder, desired, Driver::Auto)
+}
+
+/// The same on this driver.
+///
+/// # Errors
+/// It does not become ready.
+pub fn daemon_on(folder: &Path, desired: &str, driver: Driver) -> Result<Process> {
     let file = folder.join("desired.toml");
     std::fs::write(&file, desired)?;
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
     let mut command = Command::new(binary()?);
     command
         .args(["daemon", "--state-dir", "none", "--workers", "1"])
+        .args(["--driver", driver.flag()])
         .arg("--config")
         .arg(&file)
         .arg("--socket")

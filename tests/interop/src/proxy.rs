@@ -83,7 +83,7 @@ pub fn random(seed: u64, one_in: u64, most: usize, faults: Vec<Fault>) -> Plan {
     let mut random = Random::new(seed);
     let mut left = most;
     Box::new(move |_| {
-        if left == 0 || random.below(one_in) != 0 {
+        if left == 0 || faults.is_empty() || random.below(one_in) != 0 {
             return None;
         }
         left -= 1;

@@ -31,7 +31,7 @@ pub enum Driver {
 }
 
 impl Driver {
-    fn flag(self) -> &'static str {
+    pub(crate) fn flag(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Epoll => "epoll",

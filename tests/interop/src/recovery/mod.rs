@@ -5,7 +5,8 @@ mod link;
 pub mod scenario;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use iscsi_wire::{
 };
 
 use crate::client::{cdb16, lun64};
+use crate::process::{Process, daemon_on};
+use crate::target::{Driver, TARGET_NAME};
 use link::{Link, Received};
 
 /// An exchange that takes longer has hung.
@@ -35,6 +38,38 @@ pub enum Heir {
     SameCid,
     /// A new one with a new CID, then a Logout for recovery on it.
     NewCid,
+}
+
+/// A daemon whose sessions may have this level and this many connections, with segments as short as
+/// [`scenario::keys`] has them; its portal too. It ends when dropped.
+///
+/// # Errors
+/// It does not start.
+pub fn daemon(
+    folder: &Path,
+    driver: Driver,
+    level: u8,
+    connections: u16,
+) -> Result<(Process, SocketAddr)> {
+    let portal = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    let desired = format!(
+        r#"
+[[backstore]]
+name = "disk"
+type = "ram"
+size = "32MiB"
+
+[[target]]
+name = "{TARGET_NAME}"
+
+[[target.tpg]]
+portals = ["{portal}"]
+generate_node_acls = true
+luns = [{{ lun = 0, backstore = "disk" }}]
+param = {{ MaxConnections = {connections}, ErrorRecoveryLevel = {level}, MaxRecvDataSegmentLength = 4096 }}
+"#
+    );
+    Ok((daemon_on(folder, &desired, driver)?, portal))
 }
 
 /// Who logs in, where, and how.
@@ -71,6 +106,8 @@ pub struct Many {
     /// Lost connections whose logout is on its way: over which other, by which request, since when.
     logging_out: BTreeMap<u16, (u16, Itt, Instant)>,
     not_before: Instant,
+    /// Whether the session is asked to end.
+    leaves: bool,
     /// Who takes over.
     pub heir: Heir,
     /// What the target did against the RFC, and what else is worth telling.
@@ -106,6 +143,7 @@ impl Many {
             lost: BTreeSet::new(),
             logging_out: BTreeMap::new(),
             not_before: Instant::now(),
+            leaves: false,
             heir: Heir::default(),
             remarks: BTreeSet::new(),
             block_bytes: 0,
@@ -143,19 +181,32 @@ impl Many {
     }
 
     /// Queues a WRITE(16).
-    pub fn write(&mut self, cid: Cid, lba: u64, data: Vec<u8>) -> Itt {
+    ///
+    /// # Errors
+    /// No connection comes up.
+    pub fn write(&mut self, cid: Cid, lba: u64, data: Vec<u8>) -> Result<Itt> {
         let cdb = cdb16(0x8a, lba, data.len() / self.block_bytes.max(1));
         let lun = lun64(self.who.lun);
-        self.session.on(cid, |one| one.command(lun, &cdb, data, 0))
+        self.on(cid, |one| one.command(lun, &cdb, data, 0))
     }
 
     /// Queues a READ(16) of this many blocks.
-    pub fn read(&mut self, cid: Cid, lba: u64, blocks: usize) -> Itt {
-        let bytes = u32::try_from(blocks * self.block_bytes).unwrap_or(u32::MAX);
+    ///
+    /// # Errors
+    /// No connection comes up.
+    pub fn read(&mut self, cid: Cid, lba: u64, blocks: usize) -> Result<Itt> {
+        let bytes = u32::try_from(blocks * self.block_bytes)?;
         let cdb = cdb16(0x88, lba, blocks);
         let lun = lun64(self.who.lun);
-        self.session
-            .on(cid, |one| one.command(lun, &cdb, Vec::new(), bytes))
+        self.on(cid, |one| one.command(lun, &cdb, Vec::new(), bytes))
+    }
+
+    /// Has this connection do something, or another where it is down.
+    fn on<R>(&mut self, cid: Cid, act: impl FnOnce(&mut Initiator) -> R) -> Result<R> {
+        let any_is_up = |many: &Self| many.session.cids().any(|cid| many.is_up(cid));
+        self.until("a connection", any_is_up)?;
+        let cid = if self.is_up(cid) { cid } else { self.cid(0) };
+        Ok(self.session.on(cid, act))
     }
 
     /// The end of a command.
@@ -183,18 +234,17 @@ impl Many {
     /// # Errors
     /// None comes.
     pub fn ping(&mut self, cid: Cid) -> Result<()> {
-        let itt = self
-            .session
-            .on(cid, |one| one.ping(b"ping", Delivery::Ordered));
+        let itt = self.on(cid, |one| one.ping(b"ping", Delivery::Ordered))?;
         self.wait_answered(itt)
     }
 
-    /// Asks which targets there are, and waits for the answer.
+    /// Asks for the addresses of its own target, and waits for the answer.
     ///
     /// # Errors
     /// None comes.
     pub fn send_targets(&mut self, cid: Cid) -> Result<()> {
-        let itt = self.session.on(cid, |one| one.send_targets(""));
+        let target = self.who.target.clone();
+        let itt = self.on(cid, |one| one.send_targets(&target))?;
         self.wait_answered(itt)
     }
 
@@ -215,9 +265,9 @@ impl Many {
     pub fn abort_task_set(&mut self, cid: Cid) -> Result<()> {
         let lun = lun64(self.who.lun);
         let function = TaskManagementFunction::AbortTaskSet;
-        let itt = self.session.on(cid, |one| {
+        let itt = self.on(cid, |one| {
             one.task_management(function, lun, None, Delivery::Ordered)
-        });
+        })?;
         self.until("a task management response", |many| {
             many.managed.contains_key(&itt) || many.lost.contains(&itt)
         })?;
@@ -236,9 +286,10 @@ impl Many {
     /// The target does not answer it.
     pub fn logout(mut self) -> Result<()> {
         let cid = self.cid(0);
-        let itt = self.session.on(cid, |one| {
+        let itt = self.on(cid, |one| {
             one.logout(LogoutReason::CloseSession, Delivery::Immediate)
-        });
+        })?;
+        self.leaves = true;
         self.wait_answered(itt)
     }
 
@@ -247,9 +298,9 @@ impl Many {
     /// # Errors
     /// The target does not answer it.
     pub fn leave(&mut self, cid: Cid) -> Result<()> {
-        let itt = self.session.on(cid, |one| {
+        let itt = self.on(cid, |one| {
             one.logout(LogoutReason::CloseConnection, Delivery::Ordered)
-        });
+        })?;
         self.wait_answered(itt)?;
         self.session.forget(cid);
         self.links.remove(&cid.0);
@@ -345,8 +396,10 @@ impl Many {
         for (_, event) in self.session.handle_time(self.started.elapsed()) {
             self.handle(event)?;
         }
-        self.fail_closed();
-        self.recover()?;
+        if !self.leaves {
+            self.fail_closed();
+            self.recover()?;
+        }
         self.send();
         Ok(())
     }
@@ -527,16 +580,12 @@ impl Many {
     fn become_ready(&mut self) -> Result<()> {
         let lun = lun64(self.who.lun);
         for _ in 0..8 {
-            let itt = self
-                .session
-                .on(Cid(0), |one| one.command(lun, &[0; 6], Vec::new(), 0));
+            let itt = self.on(Cid(0), |one| one.command(lun, &[0; 6], Vec::new(), 0))?;
             self.until("a status", |many| many.done.contains_key(&itt))?;
             if self.done.remove(&itt).is_some_and(|done| done.status == 0) {
                 let mut cdb = [0; 16];
                 (cdb[0], cdb[1], cdb[13]) = (0x9e, 0x10, 32);
-                let itt = self
-                    .session
-                    .on(Cid(0), |one| one.command(lun, &cdb, Vec::new(), 32));
+                let itt = self.on(Cid(0), |one| one.command(lun, &cdb, Vec::new(), 32))?;
                 let capacity = self.wait(itt)?.data;
                 let field = capacity.get(8..12).context("short capacity data")?;
                 self.block_bytes = u32::from_be_bytes(field.try_into()?).try_into()?;

@@ -253,7 +253,7 @@ impl Range {
         };
         let blocks = script.blocks(many.block_bytes);
         if script.reads() {
-            let itt = many.write(many.cid(0), LBA, filled(many, LBA, blocks, generation));
+            let itt = many.write(many.cid(0), LBA, filled(many, LBA, blocks, generation))?;
             many.wait(itt)?;
         }
         self.proxy.arm(plan);
@@ -265,7 +265,7 @@ impl Range {
         // What ends the connection has ended it by then.
         many.ping(many.cid(0))?;
         if script.writes() {
-            let itt = many.read(many.cid(0), LBA, blocks);
+            let itt = many.read(many.cid(0), LBA, blocks)?;
             check(many, itt, LBA, generation)?;
         }
         Ok(told)
@@ -293,9 +293,9 @@ impl Range {
                     number += 1;
                     *known = number;
                     let data = filled(many, lba, 128, number);
-                    writes.push(many.write(cid, lba, data));
+                    writes.push(many.write(cid, lba, data)?);
                 } else {
-                    reads.push((many.read(cid, lba, blocks), lba, *known));
+                    reads.push((many.read(cid, lba, blocks)?, lba, *known));
                 }
             }
             for itt in writes {
@@ -331,12 +331,12 @@ fn play(script: Script, many: &mut Many, blocks: usize, generation: u64) -> Resu
     let cid = many.cid(usize::from(many.who.connections) - 1);
     match script {
         Script::SmallRead | Script::LongRead => {
-            let itt = many.read(cid, LBA, blocks);
+            let itt = many.read(cid, LBA, blocks)?;
             check(many, itt, LBA, generation)
         }
         Script::SmallWrite | Script::LongWrite => {
             let data = filled(many, LBA, blocks, generation);
-            let itt = many.write(cid, LBA, data);
+            let itt = many.write(cid, LBA, data)?;
             many.wait(itt).map(drop)
         }
         Script::Ping => many.ping(cid),
@@ -350,23 +350,18 @@ fn queue(many: &mut Many, generation: u64) -> Result<()> {
     let places: Vec<(Cid, u64)> = (0..8usize)
         .map(|number| (many.cid(number), LBA + 64 * number as u64))
         .collect();
-    let writes: Vec<Itt> = places
-        .iter()
-        .map(|(cid, lba)| {
-            let data = filled(many, *lba, 16, generation);
-            many.write(*cid, *lba, data)
-        })
-        .collect();
+    let mut writes = Vec::new();
+    for (cid, lba) in &places {
+        let data = filled(many, *lba, 16, generation);
+        writes.push(many.write(*cid, *lba, data)?);
+    }
     for itt in writes {
         many.wait(itt)?;
     }
-    let reads: Vec<(Itt, u64)> = places
-        .iter()
-        .map(|(cid, lba)| {
-            let cid = if many.is_up(*cid) { *cid } else { many.cid(0) };
-            (many.read(cid, *lba, 16), *lba)
-        })
-        .collect();
+    let mut reads = Vec::new();
+    for (cid, lba) in places {
+        reads.push((many.read(cid, lba, 16)?, lba));
+    }
     for (itt, lba) in reads {
         check(many, itt, lba, generation)?;
     }
@@ -379,7 +374,10 @@ fn check(many: &mut Many, itt: Itt, lba: u64, wanted: u64) -> Result<()> {
     ensure!(!data.is_empty(), "no data");
     for (block, lba) in data.chunks_exact(many.block_bytes).zip(lba..) {
         let found = generation(block, lba);
-        ensure!(found == Some(wanted), "wrong data");
+        ensure!(
+            found == Some(wanted),
+            "block {lba} holds {found:?} and not {wanted}"
+        );
     }
     Ok(())
 }

@@ -272,23 +272,22 @@ impl Range {
     }
 
     fn rounds(&mut self, rounds: usize, random: &mut Random) -> Result<()> {
-        const SLOTS: u64 = 16;
+        const SLOTS: usize = 16;
         let first = self.generation;
-        self.generation += rounds as u64 * SLOTS;
+        self.generation += rounds as u64 * SLOTS as u64;
         let Some(many) = &mut self.many else {
             bail!("no session")
         };
-        let mut written = [0; SLOTS as usize];
+        let mut written = [0; SLOTS];
         let mut number = first;
         for _ in 0..rounds {
             // Every slot is written or read once, all at the same time.
             let mut reads = Vec::new();
             let mut writes = Vec::new();
-            for slot in 0..SLOTS {
+            for (slot, known) in (0..).zip(&mut written) {
                 let cid = many.cid(usize::try_from(random.below(8))?);
-                let lba = LBA + slot * 128;
+                let lba = LBA + slot * 128u64;
                 let blocks = 1 + usize::try_from(random.below(64))?;
-                let known = &mut written[usize::try_from(slot)?];
                 if *known == 0 || random.below(2) == 0 {
                     number += 1;
                     *known = number;

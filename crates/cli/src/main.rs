@@ -10,6 +10,7 @@ mod daemon;
 mod log;
 #[cfg(test)]
 mod reference;
+mod secret;
 mod serve;
 mod shell;
 mod signals;
@@ -36,6 +37,7 @@ enum Command {
     Client(client::Command),
     Shell(shell::Args),
     Bench(bench::Args),
+    Secret(secret::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Client(command) => client::run(&command),
         Command::Shell(args) => shell::run(&args),
         Command::Bench(args) => bench::run(&args).map(done),
+        Command::Secret(args) => secret::run(&args).map(done),
     });
     match outcome {
         Ok(code) => code,

@@ -424,3 +424,46 @@ fn join_that_proves_nothing_is_refused_where_its_session_has_proved_itself() {
         assert_eq!(engine.sessions()[0].connected(), 2);
     });
 }
+
+/// RFC 7143 §11.14.5: what ended with a connection is told by a unit attention on the ones that go on.
+#[test]
+fn logout_of_a_connection_with_a_command_tells_the_nexus_that_it_was_cleared() {
+    on_each(|portal, _| {
+        let mut many = session(portal, 2);
+        many.read(LEAD, 0, 512);
+        // A write whose data never comes.
+        many.peer.on(Cid(1), |one| {
+            let mut cdb = [0; 16];
+            cdb[..10].copy_from_slice(&write10(0, 4096));
+            let command = iscsi_wire::ScsiCommand {
+                r#final: true,
+                write: true,
+                lun: wire_lun(0),
+                itt: one.allocate_itt(),
+                cmd_sn: one.cmd_sn(),
+                exp_stat_sn: one.exp_stat_sn(),
+                expected_data_transfer_length: 4096,
+                cdb,
+                ..iscsi_wire::ScsiCommand::default()
+            };
+            one.push_raw(&command.emit(), &[]);
+            one.set_cmd_sn(one.cmd_sn().next());
+        });
+        many.peer.on(LEAD, |one| {
+            one.logout_of(Cid(1), LogoutReason::CloseConnection, Delivery::Ordered)
+        });
+        many.next(|_, e| matches!(e, Event::LoggedOut(_)));
+        let test_unit_ready = [0; 6];
+        let itt = many.start(LEAD, 0, &test_unit_ready, &[], 0);
+        let (_, told) = many.done(itt);
+        assert_eq!((told.status, support::sense_key(&told.sense)), (2, 6));
+        let code = if told.sense[0] & 0x7f >= 0x72 {
+            [told.sense[2], told.sense[3]]
+        } else {
+            [told.sense[12], told.sense[13]]
+        };
+        assert_eq!(code, [0x47, 0x7f]);
+        let itt = many.start(LEAD, 0, &test_unit_ready, &[], 0);
+        assert_eq!(many.done(itt).1.status, 0, "it is told once");
+    });
+}

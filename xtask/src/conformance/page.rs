@@ -17,7 +17,8 @@ kept. The RFC's own text is what counts: each rule has the number of its section
 - **not kept**: and why;
 - *does not apply*: and why.
 
-Rules for initiators only are left out, and sections that have no others are listed at the end. `cargo xtask ci conformance` holds
+Every section in which an RFC says MUST, SHALL, SHOULD, REQUIRED or RECOMMENDED stands here, but those on the words themselves. Rules for
+initiators only are left out, and sections that have no others are listed at the end. `cargo xtask ci conformance` holds
 this page to the lists, and the lists to the sources: a place or a test that is named exists, and what is kept has a test.
 ";
 

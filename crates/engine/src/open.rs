@@ -9,7 +9,8 @@ use backstores::{
     PathOptions, ResizeError, open_null, open_path, open_ram,
 };
 use model::Backing;
-use scsi::LuIdentity;
+use scsi::lu::ModeChange;
+use scsi::{Interlock, LuIdentity};
 
 use crate::engine::{UnitReport, patiently};
 
@@ -187,6 +188,19 @@ pub(crate) fn lu_identity(backstore: &model::Backstore, identity: &Identity) -> 
         revision: padded(&backstore.inquiry_text("revision")),
         serial: identity.serial().to_owned(),
         naa,
+    }
+}
+
+/// What the tree says of the values of mode pages, but for the write cache's.
+pub(crate) fn mode_defaults(backstore: &model::Backstore) -> ModeChange {
+    ModeChange {
+        task_aborted_status: Some(backstore.task_aborted_status()),
+        interlock: Some(match backstore.unit_attention_interlock() {
+            1 => Interlock::Kept,
+            2 => Interlock::KeptAndEstablished,
+            _ => Interlock::Cleared,
+        }),
+        ..ModeChange::default()
     }
 }
 

@@ -15,6 +15,12 @@ pub const CDB_BYTES: usize = 32;
 /// Bytes that a transport brings at least; a shorter CDB has padding behind it.
 const MIN_TRANSPORT_BYTES: u8 = 16;
 
+/// SPC-5 "Variable length CDB formats": the operation code.
+pub(crate) const VARIABLE_LENGTH: u8 = 0x7f;
+
+/// SAM-5 "CONTROL byte".
+pub(crate) const NACA: u8 = 0x04;
+
 impl Cdb {
     /// The CDB that starts with `bytes` (at most 32 of them are taken), padded with zeros.
     #[must_use]
@@ -51,6 +57,21 @@ impl Cdb {
     #[must_use]
     pub fn opcode(&self) -> u8 {
         self.bytes[0]
+    }
+
+    /// SAM-5 "CONTROL byte", NACA: CHECK CONDITION establishes an ACA condition. 0 where the group of the operation code
+    /// says nothing of the length.
+    #[must_use]
+    pub fn naca(&self) -> bool {
+        let control = match (self.opcode(), self.opcode() >> 5) {
+            (VARIABLE_LENGTH, _) => 1,
+            (_, 0) => 5,
+            (_, 1 | 2) => 9,
+            (_, 4) => 15,
+            (_, 5) => 11,
+            _ => return false,
+        };
+        self.bytes[control] & NACA != 0
     }
 
     /// Byte `AT`, 0 to 31.
@@ -111,7 +132,7 @@ pub enum TaskAttribute {
     Ordered,
     /// HEAD OF QUEUE.
     HeadOfQueue,
-    /// ACA; refused, as no ACA condition can exist (NORMACA is 0).
+    /// ACA: runs while an ACA condition of its nexus holds all else back; refused without one.
     Aca,
 }
 

@@ -55,7 +55,8 @@ pub use persistent_reserve::{
 pub use reference::reference;
 pub use sense::{FieldPointer, MAX_SENSE_BYTES, Refusal, Sense, SenseFormat, SenseKey};
 pub use snapshot::{
-    LuCondition, LuIdentity, LuSnapshot, MAX_SERIAL_BYTES, ModeValues, Reserved, TargetPort,
+    Contingent, Interlock, LuCondition, LuIdentity, LuSnapshot, MAX_SERIAL_BYTES, ModeValues,
+    QueueError, Reserved, TargetPort,
 };
 pub use step::{
     Done, Io, MAP_BYTES, ReadInto, Resumed, Status, Step, WINDOW_BYTES, WriteFrom,

@@ -3,7 +3,7 @@
 //! Standards: SPC-5 r22 "Commands for all device types", SBC-4 r22 "Commands for direct access block devices", SPC-2 r20
 //! for RESERVE and RELEASE. What a command does is said where its [`Handler`] is carried out.
 
-use crate::command::{CDB_BYTES, Cdb};
+use crate::command::{CDB_BYTES, Cdb, NACA, VARIABLE_LENGTH};
 use crate::persistent_reserve::{Access, Report, ServiceAction};
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
@@ -291,6 +291,14 @@ const fn full_row(
         allowed[at] = usage[at];
         at += 1;
     }
+    // SAM-5 "CONTROL byte": NACA is every command's.
+    let control = if usage[0] == VARIABLE_LENGTH {
+        1
+    } else {
+        usage.len() - 1
+    };
+    bytes[control] |= NACA;
+    allowed[control] |= NACA;
     allowed[0] = u8::MAX;
     match service_action {
         Some(_) if usage[0] == VARIABLE_LENGTH => {
@@ -332,8 +340,7 @@ const fn halves(bytes: &[u8; CDB_BYTES]) -> [u128; 2] {
     halves
 }
 
-/// SPC-5 "Variable length CDB formats": the operation code, and ADDITIONAL CDB LENGTH of the CDBs of 32 bytes.
-const VARIABLE_LENGTH: u8 = 0x7f;
+/// SPC-5 "Variable length CDB formats": ADDITIONAL CDB LENGTH of the CDBs of 32 bytes.
 const ADDITIONAL_BYTES: u8 = 0x18;
 /// PERSISTENT RESERVE IN.
 const fn reserve_in(service_action: u8, name: &'static str, report: Report) -> Row {

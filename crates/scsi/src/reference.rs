@@ -110,13 +110,13 @@ fn command(page: &mut String, row: &Row) {
 
 fn mode_page(page: &mut String, row: &ModePageRow) {
     let code = code_and_subpage(row.code, row.subpage);
-    let flags: Vec<&str> = row.flags.iter().map(|flag| flag.name).collect();
+    let fields: Vec<&str> = row.fields.iter().map(|field| field.name).collect();
     let _written = writeln!(
         page,
         "| {} | {code} | {} | {} |",
         row.name,
         row.bytes,
-        flags.join(", ")
+        fields.join(", ")
     );
 }
 

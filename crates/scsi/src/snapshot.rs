@@ -8,7 +8,7 @@ use std::sync::Arc;
 use block::{Geometry, StoreCaps};
 
 use crate::lu::{LuStatistics, NexusId};
-use crate::persistent_reserve::{PersistentReservations, ReservationType};
+use crate::persistent_reserve::{NexusName, PersistentReservations, ReservationType};
 
 /// All of a logical unit that commands are checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct LuSnapshot {
     pub target_ports: Arc<[TargetPort]>,
     /// Whether commands that touch the medium are served.
     pub condition: LuCondition,
+    /// ACA conditions that are in effect: one at most, or one for each nexus where these have task sets of their own.
+    pub contingent: Vec<Contingent>,
 }
 
 impl LuSnapshot {
@@ -49,8 +51,7 @@ impl LuSnapshot {
     ) -> Self {
         let mode = ModeValues {
             write_cache: caps.write_cache,
-            descriptor_sense: false,
-            software_write_protect: false,
+            ..ModeValues::default()
         };
         Self {
             version: 1,
@@ -65,6 +66,7 @@ impl LuSnapshot {
             ptpl_capable: false,
             target_ports,
             condition: LuCondition::Ready,
+            contingent: Vec::new(),
         }
     }
 
@@ -87,6 +89,13 @@ impl LuSnapshot {
     #[must_use]
     pub fn geometry(&self) -> Geometry {
         self.caps.geometry
+    }
+
+    /// The ACA condition of the task set that this nexus' commands are in.
+    #[must_use]
+    pub fn contingent_for(&self, nexus: NexusId) -> Option<&Contingent> {
+        let mut all = self.contingent.iter();
+        all.find(|one| one.nexus == nexus || !self.mode.task_set_per_nexus)
     }
 
     /// Whether nothing may be written, through any LUN.
@@ -153,8 +162,41 @@ pub struct TargetPort {
     pub device_name: Arc<str>,
 }
 
+/// An ACA condition (SAM-5 "Auto contingent allegiance").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contingent {
+    /// The faulted I_T nexus: that whose command ended in CHECK CONDITION.
+    pub nexus: NexusId,
+    /// Its name.
+    pub name: NexusName,
+}
+
+/// QERR of the Control mode page: what CHECK CONDITION does to the other commands of the task set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum QueueError {
+    /// 00b: nothing.
+    #[default]
+    Continues,
+    /// 01b: they are aborted.
+    AbortsAll,
+    /// 11b: those of the same nexus are aborted.
+    AbortsOwn,
+}
+
+/// UA_INTLCK_CTRL of the Control mode page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Interlock {
+    /// 00b: a unit attention that is reported is cleared by that.
+    #[default]
+    Cleared,
+    /// 10b: it stays until REQUEST SENSE reports it.
+    Kept,
+    /// 11b: the same, and BUSY, TASK SET FULL and RESERVATION CONFLICT establish one of their own.
+    KeptAndEstablished,
+}
+
 /// The values of the mode pages that can change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ModeValues {
     /// WCE of the Caching mode page: acknowledged writes may still be volatile.
     pub write_cache: bool,
@@ -162,4 +204,13 @@ pub struct ModeValues {
     pub descriptor_sense: bool,
     /// SWP of the Control mode page: nothing may be written.
     pub software_write_protect: bool,
+    /// TST of the Control mode page is 001b: each nexus has a task set of its own.
+    pub task_set_per_nexus: bool,
+    /// QERR of the Control mode page.
+    pub queue_error: QueueError,
+    /// TAS of the Control mode page: a command that another nexus aborts ends with TASK ABORTED; else it ends without a
+    /// status, and COMMANDS CLEARED BY ANOTHER INITIATOR is established.
+    pub task_aborted_status: bool,
+    /// UA_INTLCK_CTRL of the Control mode page.
+    pub interlock: Interlock,
 }

@@ -14,7 +14,7 @@ use super::stores::{Acquired, backstore};
 use super::{SessionEffect, TouchedSession};
 use crate::directory::Record;
 use crate::drain::{Drain, Leaving};
-use crate::open::lu_identity;
+use crate::open::{lu_identity, mode_defaults};
 use crate::registry::Registry;
 use crate::shared::{Group, LunEntry, Message, Shared, UnitSeed, World};
 
@@ -179,6 +179,10 @@ pub(super) fn changes_of_units(
             }
             if changed.contains("write_cache") {
                 tell(id, HomeAction::WriteCache(store.write_cache()));
+            }
+            let of_mode = ["attrib.emulate_tas", "attrib.emulate_ua_intlck_ctrl"];
+            if of_mode.iter().any(|name| changed.contains(*name)) {
+                tell(id, HomeAction::ModeDefaults(mode_defaults(store)));
             }
         }
         tell(id, HomeAction::Configure(Box::new(change)));

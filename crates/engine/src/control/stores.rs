@@ -15,7 +15,7 @@ use super::open::{open_all, within};
 use super::{ApplyError, Missing, Remnant};
 use crate::drain::{Drain, Leaving};
 use crate::engine::UnitReport;
-use crate::open::{Create, OpenedUnit, StoreProblem, hints, unit};
+use crate::open::{Create, OpenedUnit, StoreProblem, hints, mode_defaults, unit};
 use crate::reservations::{Reservations, restored};
 use crate::shared::{Message, Shared, UnitIndex, UnitSeed, WorkerId, World};
 
@@ -231,6 +231,11 @@ impl Stores {
                 Arc::clone(&opened.identity),
                 ports_of(tree, fresh.id),
             );
+            if let Some(store) = tree.backstore_by_id(fresh.id) {
+                let change = mode_defaults(store);
+                snapshot.mode = change.apply(snapshot.mode);
+                snapshot.mode_defaults = change.apply(snapshot.mode_defaults);
+            }
             if fresh.problem.is_some() {
                 // What it has reserved counts when it is there.
                 snapshot.condition = LuCondition::NotReady;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use backstores::{IoDone, IoPort, IoRequest};
 use iscsi_proto::session::{TaskId, Transmit};
 use reactor::{Driver, Op, SendList, Slab, Token};
-use scsi::lu::{ActionResult, ShardAction, TaskKey};
+use scsi::lu::{Abortion, ActionResult, ShardAction, TaskKey};
 
 use super::connection::LinkNews;
 use super::control::Control;
@@ -86,7 +86,7 @@ pub(super) struct StoreOp {
 /// What a shard tells a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    Abort,
+    Abort(Abortion),
     Wake,
     Granted,
     Completed(ActionResult),

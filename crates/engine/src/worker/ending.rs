@@ -109,6 +109,17 @@ impl SessionLink {
 
     /// Aborts a task: no status. It is gone when its last I/O has left the backstore.
     pub(super) fn abort(&mut self, id: TaskId, units: &mut Units, cx: &mut Cx) {
+        self.abort_telling(id, false, units, cx);
+    }
+
+    /// Aborts a task; its answer is TASK ABORTED, or it has none.
+    pub(super) fn abort_telling(
+        &mut self,
+        id: TaskId,
+        tells: bool,
+        units: &mut Units,
+        cx: &mut Cx,
+    ) {
         let Some(task) = self.task(id) else { return };
         if task.aborting {
             return;
@@ -127,6 +138,7 @@ impl SessionLink {
         }
         let Some(task) = self.task(id) else { return };
         task.aborting = true;
+        task.tells_abort = tells;
         cx.counters.aborted.add(1);
         match task.op {
             Some(op) => cx
@@ -149,16 +161,22 @@ impl SessionLink {
     pub(super) fn finish_abort(&mut self, id: TaskId, units: &mut Units, cx: &mut Cx) {
         let Some(task) = self.task(id) else { return };
         let (key, unit, c) = (task.key, task.unit, task.connection);
+        let tells = task.tells_abort;
         if let Some(unit) = units.find(unit)
             && !unit.offline
         {
             unit.shard.leave(key);
         }
         units.settle(unit, cx);
-        if guard(|| self.proto.abandon(id)).is_err() {
-            self.poisoned = true;
+        let open = self.connections.get(c).is_some_and(|one| !one.is_closed());
+        if tells && open {
+            self.tell_abort(id, cx);
+        } else {
+            if guard(|| self.proto.abandon(id)).is_err() {
+                self.poisoned = true;
+            }
+            self.forget(id, cx);
         }
-        self.forget(id, cx);
         self.release_pins(c, units, cx);
         self.task_gone(id, units, cx);
         // Its place in the command window may be news.

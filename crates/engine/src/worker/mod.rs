@@ -22,6 +22,7 @@ mod session;
 mod settle;
 mod step;
 mod task;
+mod task_end;
 mod tmf;
 mod transmit;
 mod unit;

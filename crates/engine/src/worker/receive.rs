@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use iscsi_proto::session::{CommandEvent, ConnectionIndex, DataFault, Event, ReceivePlan, TaskId};
 use reactor::{Buffer, Place};
+use scsi::lu::NexusId;
 use scsi::{Cdb, Command, Done, Lun, Status, Step, TaskAttribute, WINDOW_BYTES};
 
 use super::connection::Connection;
@@ -174,6 +175,7 @@ impl SessionLink {
             if event.brings_data() {
                 self.proto.discard_data(event.task);
             }
+            unit.shard.note_status(NexusId(self.id.0), Status::Busy);
             return self.answer(event.task, &Done::status(Status::Busy), None, cx);
         }
         if self.depth.holds_back(entry.unit) {
@@ -181,6 +183,8 @@ impl SessionLink {
                 self.proto.discard_data(event.task);
             }
             cx.counters.task_set_full.add(1);
+            unit.shard
+                .note_status(NexusId(self.id.0), Status::TaskSetFull);
             return self.answer(event.task, &Done::status(Status::TaskSetFull), None, cx);
         }
         if unit.offline {
@@ -245,7 +249,7 @@ impl SessionLink {
         }
         self.proto.discard_data(event.task);
         cx.counters.task_set_full.add(1);
-        self.finish(event.task, &Done::status(Status::TaskSetFull), units, cx);
+        self.end_command(event.task, &Done::status(Status::TaskSetFull), units, cx);
         false
     }
 

@@ -99,6 +99,7 @@ impl SessionLink {
                     | State::Yielded(_)
                     | State::Undrained(_)
                     | State::Waiting
+                    | State::Ending(_)
             )
         };
         for id in self.tasks_in(index) {

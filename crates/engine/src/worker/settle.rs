@@ -71,8 +71,9 @@ impl Worker {
         };
         let Some(id) = link.task_of(key) else { return };
         match news {
-            News::Abort => link.abort(id, units, cx),
+            News::Abort(how) => link.abort_for_another(id, how, units, cx),
             _ if link.task(id).is_none_or(|t| t.aborting) => {}
+            news if link.is_at_its_end(id) => link.go_on_ending(id, &news, units, cx),
             News::Wake => link.go_on(id, step::Event::Lifted, units, cx),
             News::Granted => link.go_on(id, step::Event::Granted, units, cx),
             News::Completed(ActionResult::Done) => {

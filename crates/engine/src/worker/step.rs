@@ -2,7 +2,7 @@
 
 use block::IoError;
 use iscsi_proto::session::{DataFault, Outcome, TaskId};
-use scsi::{Done, Refusal, Resumed, Sense, SenseFormat, Status, Step};
+use scsi::{Done, Refusal, Resumed, Sense, SenseFormat, SenseKey, Status, Step};
 
 use super::cx::Cx;
 use super::session::{Luns, SessionLink};
@@ -115,7 +115,7 @@ impl SessionLink {
             }
             let progress = match step {
                 Step::Done(done) => {
-                    self.finish(id, &done, units, cx);
+                    self.end_command(id, &done, units, cx);
                     break;
                 }
                 Step::Held => {
@@ -219,16 +219,19 @@ impl SessionLink {
         units: &mut Units,
         cx: &mut Cx,
     ) {
-        self.leave(id, units, cx);
-        self.give_back_emergency(id, cx);
-        let sense = fault.sense();
-        let outcome = Outcome {
-            status: Status::CheckCondition.code(),
-            sense: &sense,
-            data_in: None,
-            transfer_bytes: 0,
-        };
-        self.complete(id, &outcome, cx);
+        if self
+            .task(id)
+            .is_none_or(|task| matches!(task.state, State::Ending(_)))
+        {
+            return;
+        }
+        let (asc, ascq) = fault.additional_sense();
+        let sense = Sense::new(SenseKey::AbortedCommand, asc, ascq);
+        let done = Done::check_condition(sense, SenseFormat::Fixed);
+        self.end_command(id, &done, units, cx);
+        if let Some(unit) = self.task(id).map(|task| task.unit) {
+            units.settle(unit, cx);
+        }
     }
 
     /// A command's end: it leaves the task set, and its answer goes to the protocol.

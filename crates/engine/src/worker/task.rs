@@ -3,7 +3,7 @@
 use iscsi_proto::session::{ConnectionIndex, TaskId};
 use reactor::{Buffer, Frozen, Memory, Pin};
 use scsi::lu::TaskKey;
-use scsi::{Command, Io, Step};
+use scsi::{Command, Done, Io, Step};
 
 use crate::shared::UnitIndex;
 use crate::slots::Key;
@@ -33,6 +33,8 @@ pub(super) struct Task {
     /// Its scratch memory is the one that is lent beyond every share, see [`super::cx::Cx::emergency`].
     pub(super) emergency: bool,
     pub(super) aborting: bool,
+    /// Where it is aborted, its answer is TASK ABORTED; else it has none.
+    pub(super) tells_abort: bool,
     /// Its Data-Out broke the rules while a backstore worked for it.
     pub(super) fault: Option<iscsi_proto::session::DataFault>,
     /// Read data up to here has been told to the protocol.
@@ -60,6 +62,9 @@ pub(super) enum State {
     Storing(Io),
     /// The home, or a fence to be lifted.
     Waiting,
+    /// Has its answer: what that does to other commands has to be done first, or an ACA condition cleared. Its parameter data
+    /// are kept with it.
+    Ending(Box<(Done, Vec<u8>)>),
     /// Its answer to be gathered.
     Answered,
 }
@@ -173,6 +178,7 @@ impl Task {
             scratch: None,
             emergency: false,
             aborting: false,
+            tells_abort: false,
             fault: None,
             announced: 0,
             op: None,

@@ -37,6 +37,13 @@ impl SessionLink {
                 }
                 None => Code::LunDoesNotExist,
             },
+            TaskManagementFunction::ClearAca => match entry {
+                Some(entry) => {
+                    let action = HomeAction::ClearContingent;
+                    return self.ask_homes(tmf.handle, &[entry], &action, Then::Nothing, units, cx);
+                }
+                None => Code::LunDoesNotExist,
+            },
             TaskManagementFunction::ClearTaskSet => match entry {
                 Some(entry) => {
                     let action = HomeAction::ClearTaskSet;

@@ -300,7 +300,7 @@ fn carry_out(action: ShardAction, unit: UnitIndex, home: WorkerId, cx: &mut Cx) 
                 },
             );
         }
-        ShardAction::Abort(key) => cx.news.push_back((key, News::Abort)),
+        ShardAction::Abort(key, how) => cx.news.push_back((key, News::Abort(how))),
         ShardAction::Wake(key) => cx.news.push_back((key, News::Wake)),
         ShardAction::Granted(key) => cx.news.push_back((key, News::Granted)),
         ShardAction::Completed { key, result } => {

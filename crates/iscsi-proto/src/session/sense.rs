@@ -22,14 +22,9 @@ impl TransportSense {
     /// The sense data, fixed format.
     #[must_use]
     pub const fn bytes(self) -> [u8; TRANSPORT_SENSE_BYTES] {
-        let (key, asc, ascq) = match self {
-            // RFC 7143 §11.4.7.2, table of iSCSI conditions.
-            Self::Data(DataFault::UnexpectedUnsolicitedData) => (ABORTED_COMMAND, 0x0c, 0x0c),
-            Self::Data(DataFault::IncorrectAmountOfData) => (ABORTED_COMMAND, 0x0c, 0x0d),
-            Self::Data(DataFault::ProtocolServiceCrcError) => (ABORTED_COMMAND, 0x47, 0x05),
-            // SPC-5 "ASC and ASCQ assignments": DATA OFFSET ERROR.
-            Self::Data(DataFault::DataOffset) => (ABORTED_COMMAND, 0x4b, 0x05),
-            Self::InvalidCommandHeader => (ILLEGAL_REQUEST, 0x0e, 0x03),
+        let (key, (asc, ascq)) = match self {
+            Self::Data(fault) => (ABORTED_COMMAND, fault.additional_sense()),
+            Self::InvalidCommandHeader => (ILLEGAL_REQUEST, (0x0e, 0x03)),
         };
         let mut sense = [0; TRANSPORT_SENSE_BYTES];
         sense[0] = CURRENT_FIXED;
@@ -46,6 +41,19 @@ impl DataFault {
     #[must_use]
     pub const fn sense(self) -> [u8; TRANSPORT_SENSE_BYTES] {
         TransportSense::Data(self).bytes()
+    }
+
+    /// ASC and ASCQ of these sense data; their key is ABORTED COMMAND.
+    #[must_use]
+    pub const fn additional_sense(self) -> (u8, u8) {
+        match self {
+            // RFC 7143 §11.4.7.2, table of iSCSI conditions.
+            Self::UnexpectedUnsolicitedData => (0x0c, 0x0c),
+            Self::IncorrectAmountOfData => (0x0c, 0x0d),
+            Self::ProtocolServiceCrcError => (0x47, 0x05),
+            // SPC-5 "ASC and ASCQ assignments": DATA OFFSET ERROR.
+            Self::DataOffset => (0x4b, 0x05),
+        }
     }
 }
 

@@ -98,10 +98,12 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         "REPORT SUPPORTED OPERATION CODES is offered",
         "LIO attrib/emulate_rsoc",
     ),
-    stored_bool(
+    row(
         "attrib.emulate_tas",
-        true,
-        "commands that another initiator aborts end with TASK ABORTED",
+        Kind::Bool,
+        Bool(true),
+        Takes::Live,
+        "commands that another initiator aborts end with TASK ABORTED; else silently, with a unit attention",
         "SPC-5 Control mode page (TAS); LIO attrib/emulate_tas",
     ),
     stored_bool(
@@ -114,8 +116,8 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         "attrib.emulate_ua_intlck_ctrl",
         Kind::Integer { min: 0, max: 2 },
         Integer(0),
-        Takes::Stored,
-        "interlocked unit attentions",
+        Takes::Live,
+        "unit attentions: 0 cleared when reported, 1 kept until REQUEST SENSE, 2 kept, and BUSY, TASK SET FULL and RESERVATION CONFLICT establish one",
         "SPC-5 Control mode page (UA_INTLCK_CTRL); LIO attrib/emulate_ua_intlck_ctrl",
     ),
     stored_bool(

@@ -99,6 +99,24 @@ impl Backstore {
         self.flag("thin")
     }
 
+    /// TAS of the Control mode page, at the start and after a reset.
+    #[must_use]
+    pub fn task_aborted_status(&self) -> bool {
+        self.flag("attrib.emulate_tas")
+    }
+
+    /// LIO's `emulate_ua_intlck_ctrl`, 0 to 2, for UA_INTLCK_CTRL of the Control mode page: 00b, 10b or 11b.
+    #[must_use]
+    pub fn unit_attention_interlock(&self) -> u8 {
+        let value = effective_integer(
+            ObjectKind::Backstore,
+            &self.attributes,
+            "attrib.emulate_ua_intlck_ctrl",
+            self.column(),
+        );
+        u8::try_from(value).unwrap_or(0)
+    }
+
     /// The unit serial number, where it is known.
     #[must_use]
     pub fn serial(&self) -> Option<&str> {

@@ -41,10 +41,16 @@ pub enum UnitAttention {
     ReportedLunsDataChanged,
     /// THIN PROVISIONING SOFT THRESHOLD REACHED.
     SoftThresholdReached,
+    /// PREVIOUS BUSY STATUS, where UA_INTLCK_CTRL asks for it.
+    PreviousBusy,
+    /// PREVIOUS TASK SET FULL STATUS.
+    PreviousTaskSetFull,
+    /// PREVIOUS RESERVATION CONFLICT STATUS.
+    PreviousReservationConflict,
 }
 
 /// How many kinds there are; a queue holds each once at most.
-const KINDS: usize = UnitAttention::SoftThresholdReached as usize + 1;
+const KINDS: usize = UnitAttention::PreviousReservationConflict as usize + 1;
 
 impl UnitAttention {
     /// ASC and ASCQ.
@@ -68,6 +74,9 @@ impl UnitAttention {
             Self::InquiryDataChanged => (0x3f, 0x03),
             Self::ReportedLunsDataChanged => (0x3f, 0x0e),
             Self::SoftThresholdReached => (0x38, 0x07),
+            Self::PreviousBusy => (0x2c, 0x07),
+            Self::PreviousTaskSetFull => (0x2c, 0x08),
+            Self::PreviousReservationConflict => (0x2c, 0x09),
         }
     }
 
@@ -230,6 +239,9 @@ mod tests {
             InquiryDataChanged,
             ReportedLunsDataChanged,
             SoftThresholdReached,
+            PreviousBusy,
+            PreviousTaskSetFull,
+            PreviousReservationConflict,
         ];
         assert_eq!(kinds.len(), KINDS);
         for start in 0..KINDS {

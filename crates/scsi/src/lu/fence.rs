@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use block::Lba;
 
+use super::tasks::Task;
 use super::{FenceId, NexusId, ShardId, Ticket};
+use crate::command::TaskAttribute;
 use crate::persistent_reserve::NexusName;
 
 /// Tells a shard what to hold back, from its arrival until it is lifted. The shard acknowledges it once, when what it
@@ -31,20 +33,64 @@ pub enum FenceScope {
     },
     /// Holds commands that come later, and waits for those in the task set (SAM-5 "ORDERED task attribute").
     Drain,
-    /// Aborts all commands in the task set and waits for them to leave; holds commands that come later.
+    /// Aborts commands in the task set and waits for them to leave; holds commands of the same nexuses that come later.
     Abort {
-        /// Whose command, or task management function, asked for it: COMMANDS CLEARED BY ANOTHER INITIATOR is
-        /// established for the other nexuses that lose commands. `None`: establish none, another unit attention follows.
-        cleared_by: Option<NexusId>,
+        /// Which.
+        meant: Meant,
+        /// Who is told.
+        telling: Telling,
     },
     /// Aborts the commands of these nexuses and waits for them to leave; holds I/O, and waits for that of all others in flight
     /// (SPC-5 "Preempting and aborting").
     Preempt {
         /// Whose, sorted.
         nexuses: Arc<[NexusName]>,
-        /// As in [`Abort`](Self::Abort).
-        cleared_by: Option<NexusId>,
+        /// Who is told.
+        telling: Telling,
     },
+}
+
+/// Which commands a fence aborts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// All.
+    All,
+    /// Those of this nexus.
+    Of(NexusId),
+    /// Those of this nexus with the ACA attribute.
+    Contingent(NexusId),
+}
+
+impl Meant {
+    /// Whether a command is among them.
+    pub(super) fn includes(self, task: &Task) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(of) => task.nexus == of,
+            Self::Contingent(of) => task.nexus == of && task.attribute == TaskAttribute::Aca,
+        }
+    }
+
+    /// Whether commands of the nexus that come later are held.
+    pub(super) fn concerns(self, nexus: NexusId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(of) | Self::Contingent(of) => of == nexus,
+        }
+    }
+}
+
+/// Who is told of commands that a fence aborts, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Telling {
+    /// Whose command, or task management function, asked for it. Its own commands end without a status.
+    pub by: Option<NexusId>,
+    /// SPC-5 "Control mode page", TAS: commands of other nexuses end with TASK ABORTED.
+    pub status: bool,
+    /// COMMANDS CLEARED BY ANOTHER INITIATOR is established for the other nexuses that lose commands.
+    pub attention: bool,
+    /// It is a task management function.
+    pub function: bool,
 }
 
 /// Which I/O a fence holds.
@@ -140,7 +186,10 @@ mod tests {
             range: None,
             holds: Holds::Changes,
         };
-        let abort = FenceScope::Abort { cleared_by: None };
+        let abort = FenceScope::Abort {
+            meant: Meant::All,
+            telling: Telling::default(),
+        };
         for (kind, range, by_ranged, by_changes) in [
             (IoKind::Read, Some(at(15, 1)), true, false),
             (IoKind::Read, Some(at(16, 1)), false, false),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use block::{Geometry, StoreCaps};
 
-use super::{LuHome, LuShard, NexusId, ShardAction, ShardId, ToHome, ToShard};
+use super::{Abortion, LuHome, LuShard, NexusId, ShardAction, ShardId, ToHome, ToShard};
 use crate::persistent_reserve::{NexusName, TransportId};
 use crate::snapshot::{LuIdentity, LuSnapshot};
 
@@ -13,6 +13,8 @@ use crate::snapshot::{LuIdentity, LuSnapshot};
 pub(super) struct Lab {
     pub(super) home: LuHome,
     pub(super) shards: Vec<Member>,
+    /// How tasks were aborted, in the order in which [`Lab::actions`] told of it.
+    pub(super) abortions: Vec<Abortion>,
 }
 
 /// One shard with its links.
@@ -38,6 +40,7 @@ impl Lab {
         let mut lab = Self {
             home: LuHome::new(Arc::new(snapshot())),
             shards: Vec::new(),
+            abortions: Vec::new(),
         };
         for at in 0..shards {
             lab.shards.push(Member {
@@ -133,9 +136,17 @@ impl Lab {
     }
 
     /// Settles, and takes what the shard `at` wants done since it was last asked.
+    ///
+    /// How tasks are aborted goes to `abortions`, for the tests that are about it.
     pub(super) fn actions(&mut self, at: usize) -> Vec<ShardAction> {
         self.settle();
-        std::mem::take(&mut self.shards[at].actions)
+        let mut actions = std::mem::take(&mut self.shards[at].actions);
+        for action in &mut actions {
+            if let ShardAction::Abort(_, how) = action {
+                self.abortions.push(std::mem::take(how));
+            }
+        }
+        actions
     }
 }
 

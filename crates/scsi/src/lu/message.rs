@@ -7,7 +7,9 @@ use block::{Geometry, Lba, StoreCaps};
 use super::{Fence, FenceId, NexusId, NexusLu, ShardId, TaskKey, Ticket, UnitAttention};
 use crate::persistent_reserve::{NexusName, PersistentReserveOut};
 use crate::sense::Refusal;
-use crate::snapshot::{LuCondition, LuIdentity, LuSnapshot, ModeValues, TargetPort};
+use crate::snapshot::{
+    Interlock, LuCondition, LuIdentity, LuSnapshot, ModeValues, QueueError, TargetPort,
+};
 
 /// What only the home may do, or allow. The nexus that asks goes with the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,17 @@ pub enum HomeAction {
     Ordered,
     /// SAM-5 "CLEAR TASK SET". Done when the last command has left, on every worker.
     ClearTaskSet,
+    /// SAM-5 "CLEAR ACA": ends the ACA condition of the nexus that asks, and aborts its tasks of the ACA attribute.
+    ClearContingent,
+    /// A command of the nexus ends in CHECK CONDITION, and that concerns others: SPC-5 "Control mode page" (QERR), SAM-5 "Auto
+    /// contingent allegiance". Done when the commands that it aborts have left and the ACA condition that it establishes is
+    /// known everywhere; then the status may be told. Refused where another ACA condition has to be cleared first.
+    Fault {
+        /// NACA: it establishes an ACA condition.
+        establishes: bool,
+        /// It has the ACA attribute, and ends the condition that it ran in.
+        ends: bool,
+    },
     /// SAM-5 "LOGICAL UNIT RESET". Done when the last command has left and every nexus is told.
     LogicalUnitReset,
     /// The nexus is gone: what it held is released. Asked for by [`super::LuShard::detach_nexus`].
@@ -48,6 +61,8 @@ pub enum HomeAction {
     Configure(Box<LuChange>),
     /// The operator turns the write cache on or off, also for after a reset.
     WriteCache(bool),
+    /// The operator sets these values, also for after a reset; not the write cache.
+    ModeDefaults(ModeChange),
     /// The store went, came back, failed, or was reset. When it is done no I/O from before is under way. Where the LU was
     /// [`LuCondition::NotReady`] and is ready now, every nexus is told that the medium may be another.
     Condition(LuCondition),
@@ -56,8 +71,8 @@ pub enum HomeAction {
 }
 
 impl HomeAction {
-    /// Whether it depends on what the nexus is to a persistent reservation.
-    pub(super) fn depends_on_reservation(&self) -> bool {
+    /// Whether it depends on what the nexus is to a persistent reservation, or else on its name.
+    pub(super) fn depends_on_name(&self) -> bool {
         matches!(
             self,
             Self::Reserve
@@ -66,6 +81,8 @@ impl HomeAction {
                 | Self::ModeSelect(_)
                 | Self::ResetLog
                 | Self::SetTimestamp(_)
+                // The ACA condition keeps the name.
+                | Self::Fault { .. }
         )
     }
 }
@@ -80,6 +97,14 @@ pub struct ModeChange {
     pub descriptor_sense: Option<bool>,
     /// [`ModeValues::software_write_protect`].
     pub software_write_protect: Option<bool>,
+    /// [`ModeValues::task_set_per_nexus`].
+    pub task_set_per_nexus: Option<bool>,
+    /// [`ModeValues::queue_error`].
+    pub queue_error: Option<QueueError>,
+    /// [`ModeValues::task_aborted_status`].
+    pub task_aborted_status: Option<bool>,
+    /// [`ModeValues::interlock`].
+    pub interlock: Option<Interlock>,
 }
 
 impl ModeChange {
@@ -92,6 +117,10 @@ impl ModeChange {
             software_write_protect: self
                 .software_write_protect
                 .unwrap_or(to.software_write_protect),
+            task_set_per_nexus: self.task_set_per_nexus.unwrap_or(to.task_set_per_nexus),
+            queue_error: self.queue_error.unwrap_or(to.queue_error),
+            task_aborted_status: self.task_aborted_status.unwrap_or(to.task_aborted_status),
+            interlock: self.interlock.unwrap_or(to.interlock),
         }
     }
 }
@@ -240,8 +269,8 @@ impl AttentionScope {
 pub enum ShardAction {
     /// Send this to the home.
     ToHome(ToHome),
-    /// Abort the task: no more steps, no status; [`super::LuShard::leave`] when its last I/O has left the store.
-    Abort(TaskKey),
+    /// Abort the task: no more steps; [`super::LuShard::leave`] when its last I/O has left the store.
+    Abort(TaskKey, Abortion),
     /// What held the task is gone: resume it with `Lifted`.
     Wake(TaskKey),
     /// The range is the task's: resume it with `Granted`.
@@ -253,6 +282,17 @@ pub enum ShardAction {
         /// How it ended.
         result: ActionResult,
     },
+}
+
+/// How a task is aborted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abortion {
+    /// Its answer is TASK ABORTED (SPC-5 "Control mode page", TAS); else it has none.
+    pub status: bool,
+    /// The task management function that aborts it, and maybe others; all that one aborts have the same.
+    pub function: Option<FenceId>,
+    /// The nexus that caused it.
+    pub by: Option<NexusId>,
 }
 
 /// A message for a shard, addressed.

@@ -30,15 +30,15 @@ mod statistics;
 mod tasks;
 
 pub use attention::{UnitAttention, UnitAttentions};
-pub use fence::{Fence, FenceScope, Holds, IoKind};
+pub use fence::{Fence, FenceScope, Holds, IoKind, Meant, Telling};
 pub use home::{LuHome, Save};
 pub use ids::{FenceId, NexusId, ShardId, TaskKey, Ticket};
 pub use message::{
-    ActionResult, AttentionScope, HomeAction, LuChange, ModeChange, Publication, ShardAction,
-    ToHome, ToShard,
+    Abortion, ActionResult, AttentionScope, HomeAction, LuChange, ModeChange, Publication,
+    ShardAction, ToHome, ToShard,
 };
 pub use nexus::NexusLu;
-pub use shard::{Admit, EnterError, LuShard};
+pub use shard::{Admit, AdmitEnd, EnterError, LuShard};
 pub use statistics::{
     LuStatistics, LuTotals, SelfTestCode, SelfTestResult, Traffic, TrafficTotals,
 };
@@ -46,6 +46,8 @@ pub(crate) use statistics::{SELF_TESTS, ShardStatistics};
 
 #[cfg(test)]
 mod change_tests;
+#[cfg(test)]
+mod contingent_tests;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]

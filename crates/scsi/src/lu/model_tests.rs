@@ -526,7 +526,7 @@ impl World {
         for action in actions {
             match action {
                 ShardAction::ToHome(_) => unreachable!("sorted by the lab"),
-                ShardAction::Abort(key) => {
+                ShardAction::Abort(key, _) => {
                     let task = self
                         .tasks
                         .get(&(at, key))

@@ -432,7 +432,7 @@ impl World {
                         task.held = false;
                     }
                 }
-                ShardAction::Abort(key) => {
+                ShardAction::Abort(key, _) => {
                     self.seen.aborted += 1;
                     let Some(task) = self.tasks.get_mut(&(at, key)) else {
                         continue;

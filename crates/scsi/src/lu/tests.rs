@@ -13,6 +13,12 @@ const TWO: NexusId = NexusId(2);
 const KEY: TaskKey = TaskKey(10);
 const OTHER: TaskKey = TaskKey(20);
 const CONTROL: TaskKey = TaskKey(99);
+/// As [`Lab::actions`] shows every abort.
+const SILENT: Abortion = Abortion {
+    status: false,
+    function: None,
+    by: None,
+};
 
 /// Two shards; nexus ONE on the first, nexus TWO on the second.
 fn two() -> Lab {
@@ -281,8 +287,8 @@ fn clear_task_set_is_done_when_the_last_task_has_left_and_tells_those_who_lost()
     lab.shard(1).enter(OTHER, TWO, Simple).unwrap();
     assert_eq!(write(&mut lab, 1, OTHER, 0), Admit::Go);
     lab.shard(0).request(CONTROL, ONE, HomeAction::ClearTaskSet);
-    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY)]);
-    assert_eq!(lab.actions(1), [ShardAction::Abort(OTHER)]);
+    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY, SILENT)]);
+    assert_eq!(lab.actions(1), [ShardAction::Abort(OTHER, SILENT)]);
     // What comes later waits, and is not aborted.
     lab.shard(1).enter(TaskKey(21), TWO, Simple).unwrap();
     assert_eq!(lab.shard(1).admit_command(TaskKey(21)), Admit::Held);
@@ -345,7 +351,7 @@ fn reset_ends_a_task_that_holds_a_range_and_waits_for_its_io() {
     assert_eq!(lab.actions(1), []);
     assert_eq!(
         lab.actions(0),
-        [ShardAction::Granted(KEY), ShardAction::Abort(KEY)]
+        [ShardAction::Granted(KEY), ShardAction::Abort(KEY, SILENT)]
     );
     lab.shard(0).leave(KEY);
     assert_eq!(lab.actions(1), [done(CONTROL)]);
@@ -417,7 +423,7 @@ fn detach_of_a_nexus_aborts_its_tasks_and_is_done_when_they_have_left() {
     lab.shard(0).enter(OTHER, TWO, Simple).unwrap();
     assert_eq!(write(&mut lab, 0, KEY, 0), Admit::Go);
     lab.shard(0).detach_nexus(ONE, CONTROL);
-    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY)]);
+    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY, SILENT)]);
     assert_eq!(
         lab.shard(0).enter(TaskKey(11), ONE, Simple),
         Err(EnterError::NotAttached)
@@ -461,7 +467,7 @@ fn task_unknown_or_aborted_is_never_admitted() {
     assert_eq!(lab.shard(0).admit_command(KEY), Admit::Held);
     assert_eq!(write(&mut lab, 0, KEY, 0), Admit::Held);
     lab.shard(0).request(KEY, ONE, HomeAction::Reserve);
-    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY)]);
+    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY, SILENT)]);
 }
 
 #[test]
@@ -604,7 +610,7 @@ fn leave_of_the_shard_that_asked_for_a_reset_does_not_stop_it() {
     lab.shard(0).enter(KEY, ONE, Simple).unwrap();
     lab.shard(1)
         .request(CONTROL, TWO, HomeAction::LogicalUnitReset);
-    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY)]);
+    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY, SILENT)]);
     lab.shards[1].shard = None;
     let mut out = Vec::new();
     lab.home.leave(ShardId(1), &mut out);
@@ -625,7 +631,7 @@ fn forget_of_a_task_management_function_leaves_it_unanswered() {
     lab.shard(0)
         .request(CONTROL, ONE, HomeAction::LogicalUnitReset);
     lab.shard(0).forget(CONTROL);
-    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY)]);
+    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY, SILENT)]);
     lab.shard(0).leave(KEY);
     assert_eq!(lab.actions(0), []);
     assert!(lab.home.is_quiet());
@@ -704,7 +710,7 @@ fn grant_that_finds_its_task_aborted_is_not_told() {
     lab.shard(0).enter(KEY, ONE, Simple).unwrap();
     lab.shard(0).request(KEY, ONE, range(0, 1));
     lab.shard(0).detach_nexus(ONE, CONTROL);
-    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY)]);
+    assert_eq!(lab.actions(0), [ShardAction::Abort(KEY, SILENT)]);
     lab.shard(0).leave(KEY);
     assert_eq!(lab.actions(0), [done(CONTROL)]);
     assert!(lab.home.is_quiet());

@@ -62,11 +62,13 @@ pub(crate) fn standard_inquiry(
     data[0] = qualifier.byte();
     // VERSION: SPC-4, which all initiators know.
     data[2] = 0x06;
-    // RESPONSE DATA FORMAT 2; NORMACA and HISUP are 0.
+    // RESPONSE DATA FORMAT 2; HISUP is 0.
     data[3] = 0x02;
     // ADDITIONAL LENGTH.
     data[4] = 91;
     if qualifier == PeripheralQualifier::Connected {
+        // NORMACA.
+        data[3] |= 0x20;
         // TPGS: implicit asymmetric logical unit access.
         data[5] = 0x10;
         // MULTIP.

@@ -2,9 +2,9 @@
 
 use super::{Asked, Reported};
 
-/// ATS, ATSS, CTSS, LURS, QTS, then QAES, QTSS, ITNRS: what iSCSI carries and the task router carries out. (TARGET RESET is
+/// ATS, ATSS, CACAS, CTSS, LURS, QTS, then QAES, QTSS, ITNRS: what iSCSI carries and the task router carries out. (TARGET RESET is
 /// iSCSI's own.)
-const FUNCTIONS: [u8; 2] = [0x80 | 0x40 | 0x10 | 0x08 | 0x04, 0x04 | 0x02 | 0x01];
+const FUNCTIONS: [u8; 2] = [0x80 | 0x40 | 0x20 | 0x10 | 0x08 | 0x04, 0x04 | 0x02 | 0x01];
 
 /// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS, basic and extended.
 pub(crate) fn report_task_management(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {

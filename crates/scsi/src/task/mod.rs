@@ -29,9 +29,10 @@ use block::Lba;
 use crate::command::{Command, TaskAttribute};
 use crate::io_error::refusal_of;
 use crate::lu::{Admit, IoKind, LuShard, NexusId, TaskKey, UnitAttention};
-use crate::opcodes::Row;
+use crate::opcodes::{Handler, Row};
+use crate::persistent_reserve::ServiceAction;
 use crate::sense::{Refusal, Sense, SenseFormat, SenseKey};
-use crate::snapshot::LuSnapshot;
+use crate::snapshot::{Interlock, LuSnapshot};
 use crate::step::{Done, Io, Resumed, Status, Step};
 use crate::view::LunView;
 
@@ -208,14 +209,11 @@ impl Task {
         view: &LunView<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Plan, Refusal> {
-        // SAM-5 "ACA task attribute": without an ACA condition, which NORMACA 0 rules out, it is an error.
-        if self.command.attribute == TaskAttribute::Aca {
-            return Err(Sense::INVALID_MESSAGE_ERROR.into());
-        }
         let row = Row::of(&self.command.cdb);
+        self.check_contingent(row, shard)?;
         let always = matches!(row, Ok(row) if row.rules.always);
         // SAM-5 "Unit attention conditions": told before anything else, to a command that does not go round it.
-        if !always && let Some(attention) = self.take_unit_attention(shard) {
+        if !always && let Some(attention) = self.report_unit_attention(shard) {
             return Err(attention_sense(attention).into());
         }
         let row = row?;
@@ -230,6 +228,45 @@ impl Task {
         row.check_reserved(&self.command.cdb)?;
         gate.check_write(row.rules, shard.snapshot())?;
         plan::plan(row, self, shard, view, out)
+    }
+
+    /// SAM-5 "ACA condition": what a command that comes while one is in effect ends in.
+    fn check_contingent(
+        &self,
+        row: Result<&'static Row, Refusal>,
+        shard: &LuShard,
+    ) -> Result<(), Refusal> {
+        let is_aca = self.command.attribute == TaskAttribute::Aca;
+        let Some(condition) = shard.snapshot().contingent_for(self.nexus) else {
+            // SAM-5 "ACA task attribute": without an ACA condition it is an error.
+            return match is_aca {
+                true => Err(Sense::INVALID_MESSAGE_ERROR.into()),
+                false => Ok(()),
+            };
+        };
+        if condition.nexus == self.nexus {
+            // One at a time.
+            return match is_aca && !shard.has_other_aca_task(self.key, self.nexus) {
+                true => Ok(()),
+                false => Err(Refusal::Status(Status::AcaActive)),
+            };
+        }
+        let preempts = Handler::PersistentReserveOut(ServiceAction::PreemptAndAbort);
+        match row {
+            Ok(row) if row.handler == preempts => Ok(()),
+            _ if self.command.cdb.naca() => Err(Refusal::Status(Status::AcaActive)),
+            _ => Err(Refusal::Status(Status::Busy)),
+        }
+    }
+
+    /// The unit attention that CHECK CONDITION reports. SPC-5 "Control mode page", UA_INTLCK_CTRL: that clears it, or not.
+    fn report_unit_attention(&self, shard: &mut LuShard) -> Option<UnitAttention> {
+        let interlock = shard.snapshot().mode.interlock;
+        let nexus = shard.nexus_mut(self.nexus)?;
+        match interlock {
+            Interlock::Cleared => nexus.take_unit_attention(),
+            Interlock::Kept | Interlock::KeptAndEstablished => nexus.attentions().first(),
+        }
     }
 
     fn take_unit_attention(&self, shard: &mut LuShard) -> Option<UnitAttention> {

@@ -42,9 +42,10 @@ fn protection_and_control_bits_are_invalid_field_with_their_place() {
             let run = rig.run(&cdb10(opcode, protect, 0, 1), Data::Out(&[0; BLOCK]));
             run.refused(Sense::cdb_bit(1, 7));
         }
+        // LINK of the CONTROL byte, obsolete.
         let mut cdb = cdb10(opcode, 0, 0, 1);
-        cdb[9] = 0x04;
-        rig.run(&cdb, Data::None).refused(Sense::cdb_bit(9, 2));
+        cdb[9] = 0x01;
+        rig.run(&cdb, Data::None).refused(Sense::cdb_bit(9, 0));
     }
 }
 

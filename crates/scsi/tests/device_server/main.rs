@@ -6,6 +6,7 @@ mod buffers;
 mod caching;
 mod checks;
 mod concurrency;
+mod contingent;
 mod format;
 mod lba_status;
 mod limits;

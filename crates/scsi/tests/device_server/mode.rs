@@ -92,12 +92,12 @@ fn mode_sense_of_changeable_values_has_the_bits_that_change() {
     wanted[4..6].copy_from_slice(&[0x01, 0x0a]);
     wanted[16..18].copy_from_slice(&[0x02, 0x0e]);
     wanted[32..35].copy_from_slice(&[0x08, 0x12, 0x04]);
-    wanted[52..57].copy_from_slice(&[0x0a, 0x0a, 0x04, 0, 0x08]);
+    wanted[52..58].copy_from_slice(&[0x0a, 0x0a, 0x24, 0x06, 0x38, 0x40]);
     wanted[64..66].copy_from_slice(&[0x1a, 0x26]);
     wanted[104..106].copy_from_slice(&[0x1c, 0x0a]);
     assert_eq!(run.data_in, wanted);
     let run = rig.run(&sense6(0x08, 0x40 | 0x0a, 0xff), Data::In(255));
-    assert_eq!(run.data_in[4..9], [0x0a, 0x0a, 0x04, 0, 0x08]);
+    assert_eq!(run.data_in[4..10], [0x0a, 0x0a, 0x24, 0x06, 0x38, 0x40]);
     assert_eq!(run.data_in[16..22], [0x4a, 0x01, 0, 0x1c, 0, 0]);
 }
 
@@ -255,6 +255,10 @@ fn mode_select_with_a_fault_changes_nothing_and_points_at_it() {
         // A value that cannot change: its highest wrong bit.
         (changed(&CONTROL, 3, 0x30), bit(27, 5)),
         (changed(&CONTROL, 8, 0xfe), bit(32, 0)),
+        // TST, QERR and UA_INTLCK_CTRL have values that are reserved.
+        (changed(&CONTROL, 2, 0x42), bit(26, 6)),
+        (changed(&CONTROL, 3, 0x14), bit(27, 2)),
+        (changed(&CONTROL, 4, 0x10), bit(28, 5)),
         (changed(&EXCEPTIONS, 11, 0x80), bit(35, 7)),
         // PS, SPF, an unknown page, a wrong length.
         (changed(&CONTROL, 0, 0x8a), bit(24, 7)),

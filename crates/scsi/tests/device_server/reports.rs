@@ -15,7 +15,7 @@ fn standard_inquiry_is_golden() {
     let run = Rig::new().run(&[0x12, 0, 0, 4, 0, 0], Data::In(1024));
     run.good(&[]);
     let mut wanted = vec![0; 96];
-    wanted[..8].copy_from_slice(&[0x00, 0x00, 0x06, 0x02, 91, 0x10, 0x10, 0x02]);
+    wanted[..8].copy_from_slice(&[0x00, 0x00, 0x06, 0x22, 91, 0x10, 0x10, 0x02]);
     wanted[8..36].copy_from_slice(b"QUINTAINFILE            0.1 ");
     wanted[58..66].copy_from_slice(&[0x00, 0xa0, 0x09, 0x60, 0x04, 0x60, 0x04, 0xc0]);
     assert_eq!(run.data_in, wanted);
@@ -335,13 +335,13 @@ fn report_target_port_groups_of_several_groups_is_ascending() {
 fn report_task_management_functions_has_both_forms() {
     let mut rig = Rig::new();
     let run = rig.run(&[0xa3, 0x0d, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0], Data::In(255));
-    assert_eq!(run.data_in, [0xdc, 7, 0, 0]);
+    assert_eq!(run.data_in, [0xfc, 7, 0, 0]);
     let run = rig.run(
         &[0xa3, 0x0d, 0x80, 0, 0, 0, 0, 0, 0, 255, 0, 0],
         Data::In(255),
     );
     assert_eq!(run.data_in.len(), 16);
-    assert_eq!(run.data_in[..4], [0xdc, 7, 0, 12]);
+    assert_eq!(run.data_in[..4], [0xfc, 7, 0, 12]);
 }
 
 fn operation_codes(options: u8, opcode: u8, action: u16) -> [u8; 12] {
@@ -411,7 +411,7 @@ fn report_operation_codes_with_timeouts_has_them_for_all() {
 fn report_operation_codes_of_one_command_is_golden() {
     let mut rig = Rig::new();
     let run = rig.run(&operation_codes(1, 0x28, 0), Data::In(4096));
-    let usage = [0x28, 0x1a, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0];
+    let usage = [0x28, 0x1a, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0x04];
     assert_eq!(run.data_in, [&[0, 3, 0, 10][..], &usage].concat());
     let run = rig.run(&operation_codes(2, 0x9e, 0x10), Data::In(4096));
     assert_eq!(run.data_in[4..6], [0x9e, 0x10]);

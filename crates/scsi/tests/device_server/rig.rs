@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use block::{BlockCount, Geometry, IoError, Lba, MapRun, StoreCaps};
 use scsi::lu::{
-    ActionResult, HomeAction, LuHome, LuShard, NexusId, Save, ShardAction, ShardId, TaskKey,
-    ToShard,
+    ActionResult, AdmitEnd, HomeAction, LuHome, LuShard, NexusId, Save, ShardAction, ShardId,
+    TaskKey, ToShard,
 };
 use scsi::{
     Cdb, Command, Done, Io, LuIdentity, LuSnapshot, LunView, MAP_BYTES, NexusName, ReadInto,
@@ -195,7 +195,7 @@ impl Rig {
                     actions.extend(self.deliver(out));
                     continue;
                 }
-                ShardAction::Abort(key) => (key, Event::Abort),
+                ShardAction::Abort(key, _) => (key, Event::Abort),
                 ShardAction::Wake(key) => (key, Event::Wake),
                 ShardAction::Granted(key) => (key, Event::Granted),
                 ShardAction::Completed { key, result } => match result {
@@ -340,6 +340,8 @@ impl Rig {
     pub(crate) fn finish(&mut self, mut live: Live, mut step: Step) -> Run {
         for _ in 0..10_000 {
             if let Step::Done(done) = step {
+                let may_end = self.may_end(&live, &done);
+                assert!(may_end, "the end of the task waits for ever");
                 return self.end(live, done);
             }
             step = self
@@ -347,6 +349,24 @@ impl Rig {
                 .expect("the task waits for ever");
         }
         panic!("no end after 10,000 steps");
+    }
+
+    /// Whether the command may end now, and what goes with its status has been done.
+    pub(crate) fn may_end(&mut self, live: &Live, done: &Done) -> bool {
+        let key = live.task.key();
+        loop {
+            let cdb = &live.task.command().cdb;
+            match self.shard.admit_end(key, done.status, cdb) {
+                AdmitEnd::Go => return true,
+                AdmitEnd::Held => {}
+                AdmitEnd::Ask(action) => self.shard.request(key, live.task.nexus(), action),
+            }
+            match self.event(key) {
+                Some(Event::Granted) => return true,
+                Some(Event::Refused(_) | Event::Wake) => {}
+                Some(Event::Abort) | None => return false,
+            }
+        }
     }
 
     /// The command has ended.

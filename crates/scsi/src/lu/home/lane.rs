@@ -70,7 +70,10 @@ impl LaneKind {
 
     pub(super) fn of(action: &HomeAction) -> Self {
         match action {
-            HomeAction::ClearTaskSet | HomeAction::LogicalUnitReset => Self::Abort,
+            HomeAction::ClearTaskSet
+            | HomeAction::LogicalUnitReset
+            | HomeAction::ClearContingent
+            | HomeAction::Fault { .. } => Self::Abort,
             HomeAction::Reserve | HomeAction::Release | HomeAction::PersistentReserve(_) => {
                 Self::Reserve
             }
@@ -116,7 +119,10 @@ impl Request {
     pub(super) fn is_moot(&self) -> bool {
         let has_to_happen = matches!(
             self.action,
-            HomeAction::ClearTaskSet | HomeAction::LogicalUnitReset | HomeAction::NexusLost(_)
+            HomeAction::ClearTaskSet
+                | HomeAction::LogicalUnitReset
+                | HomeAction::ClearContingent
+                | HomeAction::NexusLost(_)
         );
         self.by == Requester::Nobody && !has_to_happen
     }

@@ -2,7 +2,8 @@
 //!
 //! It works one action at a time in each of four *lanes*, which keep out of each other's way:
 //!
-//! - **abort**: CLEAR TASK SET, LOGICAL UNIT RESET. Waits for aborted tasks to leave, which they do whatever else goes on.
+//! - **abort**: CLEAR TASK SET, LOGICAL UNIT RESET, CLEAR ACA, and what CHECK CONDITION does to other commands. Waits for
+//!   aborted tasks to leave, which they do whatever else goes on.
 //! - **serial**: everything that holds I/O, or changes the snapshot. Waits for I/O in flight, and for the task that holds a
 //!   range, which waits for its own I/O at most; an abort can end it.
 //! - **order**: ORDERED tasks. Waits for older tasks to leave, and these may wait for the serial lane.
@@ -342,7 +343,7 @@ impl LuHome {
             return Next::Over;
         }
         let change = match &running.outcome {
-            Some(outcome) => plan::change_by(&self.snapshot, outcome),
+            Some(outcome) => plan::change_by(&self.snapshot, &running.request, outcome),
             None => plan::change(&self.snapshot, &running.request),
         };
         if change.snapshot.is_none() && change.attentions.is_empty() {

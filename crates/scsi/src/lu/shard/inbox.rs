@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::fence::{Fence, FenceScope, Flight};
-use super::super::message::{Publication, ShardAction, ToHome, ToShard};
+use super::super::fence::{Fence, FenceScope, Flight, Telling};
+use super::super::message::{Abortion, Publication, ShardAction, ToHome, ToShard};
 use super::super::tasks::Task;
-use super::super::{ActionResult, NexusId, NexusLu, TaskKey, Ticket, UnitAttention};
+use super::super::{ActionResult, FenceId, NexusId, NexusLu, TaskKey, Ticket, UnitAttention};
 use super::{Asked, AskedFor, LuShard, Membership, Raised};
 use crate::persistent_reserve::NexusName;
 use crate::snapshot::LuSnapshot;
@@ -28,6 +28,7 @@ impl LuShard {
     pub(super) fn handle_welcome(&mut self, snapshot: &LuSnapshot, fences: Vec<Fence>) {
         self.membership = Membership::Joined;
         self.renew(snapshot);
+        self.mark_all_as_older();
         self.statistics = snapshot.statistics.enter();
         for fence in fences {
             // Everything here is newer than the fence, and has been held.
@@ -50,7 +51,12 @@ impl LuShard {
                 nexus.look_up(&snapshot.persistent);
             }
         }
+        let unblocks = !self.contingent.is_empty();
         self.snapshot = Arc::new(snapshot.clone());
+        self.mark_contingent();
+        if unblocks {
+            self.wake_held();
+        }
     }
 
     fn handle_publish(&mut self, publication: &Publication) {
@@ -119,15 +125,17 @@ impl LuShard {
         let mut preempted = Vec::new();
         match &fence.scope {
             FenceScope::Io { .. } | FenceScope::Drain => {}
-            FenceScope::Abort { cleared_by } => self.abort(|_, _| true, *cleared_by),
+            FenceScope::Abort { meant, telling } => {
+                let meant = |key, task: &Task| exempt != Some(key) && meant.includes(task);
+                self.abort(meant, *telling, fence.id);
+            }
             FenceScope::Preempt {
-                nexuses,
-                cleared_by,
+                nexuses, telling, ..
             } => {
                 preempted = self.let_removal(nexuses);
                 let of_preempted =
                     |key, task: &Task| exempt != Some(key) && preempted.contains(&task.nexus);
-                self.abort(of_preempted, *cleared_by);
+                self.abort(of_preempted, *telling, fence.id);
             }
         }
         let mut raised = Raised {
@@ -154,7 +162,8 @@ impl LuShard {
     /// itself has its place behind this one in the home's queue.
     fn drain_mark(&self, exempt: Option<TaskKey>) -> u64 {
         let own = exempt.and_then(|key| self.tasks.get(key));
-        let first_waiting = self.ordered.front().map(|(sequence, _)| *sequence);
+        let mut among_all = self.ordered.iter().filter(|one| one.within.is_none());
+        let first_waiting = among_all.next().map(|one| one.sequence);
         match own.map(|task| task.sequence).or(first_waiting) {
             Some(sequence) => sequence - 1,
             None => self.tasks.last_sequence(),
@@ -173,16 +182,28 @@ impl LuShard {
         meant.map(allow).collect()
     }
 
-    fn abort(&mut self, meant: impl Fn(TaskKey, &Task) -> bool, cleared_by: Option<NexusId>) {
+    fn abort(&mut self, meant: impl Fn(TaskKey, &Task) -> bool, telling: Telling, fence: FenceId) {
+        let Telling {
+            by,
+            status,
+            attention,
+            function,
+        } = telling;
         for (key, task) in self.tasks.iter_mut() {
             if task.aborted || !meant(key, task) {
                 continue;
             }
             task.aborted = true;
-            self.actions.push(ShardAction::Abort(key));
+            let of_another = by != Some(task.nexus);
+            let how = Abortion {
+                status: status && of_another,
+                function: function.then_some(fence),
+                by,
+            };
+            self.actions.push(ShardAction::Abort(key, how));
             // SAM-5 "CLEAR TASK SET": the nexuses that lose commands to another are told.
-            if let Some(by) = cleared_by
-                && task.nexus != by
+            if attention
+                && of_another
                 && let Some(nexus) = self.nexuses.get_mut(&task.nexus)
             {
                 nexus.establish(UnitAttention::CommandsCleared);
@@ -210,6 +231,7 @@ impl Raised {
     fn is_meant(&self, task: &Task) -> bool {
         match self.fence.scope {
             FenceScope::Preempt { .. } => self.preempted.contains(&task.nexus),
+            FenceScope::Abort { meant, .. } => meant.includes(task),
             _ => true,
         }
     }

@@ -5,6 +5,7 @@
 //!
 //! Standards: SAM-5 r21 "Task attributes" (SIMPLE, ORDERED, HEAD OF QUEUE), "Unit attention conditions".
 
+mod contingent;
 mod inbox;
 mod outbox;
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use block::Lba;
 
 use super::fence::{Fence, FenceScope, Flight, IoKind};
-use super::message::{HomeAction, ShardAction, ToHome, ToShard};
+use super::message::{Abortion, HomeAction, ShardAction, ToHome, ToShard};
 use super::tasks::{NameMap, Task, TaskSet};
 use super::{
     ActionResult, NexusId, NexusLu, ShardId, ShardStatistics, TaskKey, Ticket, UnitAttention,
@@ -22,6 +23,9 @@ use super::{
 use crate::command::TaskAttribute;
 use crate::persistent_reserve::NexusName;
 use crate::snapshot::LuSnapshot;
+
+pub use contingent::AdmitEnd;
+use contingent::Marked;
 
 /// One worker's share of a logical unit. Only that worker touches it.
 ///
@@ -41,12 +45,23 @@ pub struct LuShard {
     fences: Vec<Raised>,
     tasks: TaskSet,
     /// ORDERED tasks in the set, in the order in which they entered.
-    ordered: VecDeque<(u64, TaskKey)>,
+    ordered: VecDeque<Ordered>,
+    /// The ACA conditions of the snapshot, as they stand here.
+    contingent: Vec<Marked>,
     nexuses: NameMap<NexusId, NexusLu>,
     requests: NameMap<Ticket, Asked>,
     last_ticket: u64,
     actions: Vec<ShardAction>,
     scratch: Vec<(u64, TaskKey)>,
+}
+
+/// An ORDERED task.
+#[derive(Clone, Copy, Debug)]
+struct Ordered {
+    sequence: u64,
+    key: TaskKey,
+    /// The nexus whose task set it has an order in; `None`: that of all.
+    within: Option<NexusId>,
 }
 
 /// Whether the home counts on this shard.
@@ -125,6 +140,7 @@ impl LuShard {
             fences: Vec::new(),
             tasks: TaskSet::default(),
             ordered: VecDeque::new(),
+            contingent: Vec::new(),
             nexuses: NameMap::default(),
             requests: NameMap::default(),
             last_ticket: 0,
@@ -216,7 +232,8 @@ impl LuShard {
         for (task_key, task) in self.tasks.iter_mut() {
             if task.nexus == nexus && !task.aborted {
                 task.aborted = true;
-                self.actions.push(ShardAction::Abort(task_key));
+                let how = Abortion::default();
+                self.actions.push(ShardAction::Abort(task_key, how));
             }
         }
         self.finish_detach(nexus);
@@ -244,7 +261,16 @@ impl LuShard {
         }
         attached.tasks = attached.tasks.saturating_add(1);
         if attribute == TaskAttribute::Ordered {
-            self.ordered.push_back((self.tasks.last_sequence(), key));
+            // SPC-5 "Control mode page", TST: an order within the nexus' own task set is nobody else's business.
+            let own = self.snapshot.mode.task_set_per_nexus;
+            self.ordered.push_back(Ordered {
+                sequence: self.tasks.last_sequence(),
+                key,
+                within: own.then_some(nexus),
+            });
+            if own {
+                return Ok(());
+            }
             let what = AskedFor::Order { granted: false };
             let ticket = self.ask(key, what, Some(nexus), HomeAction::Ordered);
             if let Some(task) = self.tasks.get_mut(key) {
@@ -279,6 +305,9 @@ impl LuShard {
                 raised.exempt = None;
             }
         }
+        if !self.ordered.is_empty() {
+            self.left_the_order(key, task.nexus);
+        }
         if let Some(nexus) = self.nexuses.get_mut(&task.nexus) {
             nexus.tasks = nexus.tasks.saturating_sub(1);
             if nexus.detaching.is_some() {
@@ -289,7 +318,10 @@ impl LuShard {
 
     /// Whether a task's checks may begin. Asked before anything of its command is looked at.
     pub fn admit_command(&mut self, key: TaskKey) -> Admit {
-        let free = self.is_joined() && self.fences.is_empty() && self.ordered.is_empty();
+        let free = self.is_joined()
+            && self.fences.is_empty()
+            && self.ordered.is_empty()
+            && self.contingent.is_empty();
         let Some(task) = self.tasks.get(key) else {
             return Admit::Held;
         };
@@ -315,7 +347,10 @@ impl LuShard {
         };
         let fenced =
             |raised: &Raised| raised.exempt != Some(key) && raised.fence.scope.concerns_io(&flight);
-        if task.aborted || !joined || self.fences.iter().any(fenced) {
+        // What has a grant of the home's goes on to its end, so that nothing else waits for an initiator.
+        let blocked = task.request.is_none()
+            && contingent::is_blocked(&self.contingent, self.snapshot.mode, task);
+        if task.aborted || !joined || blocked || self.fences.iter().any(fenced) {
             return self.hold(key);
         }
         if checked_version != self.snapshot.version {
@@ -375,28 +410,53 @@ impl LuShard {
         if !self.is_joined() {
             return false;
         }
+        let aborting = |raised: &Raised| match raised.fence.scope {
+            FenceScope::Abort { meant, .. } => {
+                task.sequence > raised.mark && meant.concerns(task.nexus)
+            }
+            _ => false,
+        };
+        if self.fences.iter().any(aborting) {
+            return false;
+        }
+        if let Some(mark) = contingent::mark_for(&self.contingent, self.snapshot.mode, task.nexus) {
+            // What came before is blocked; what comes after is refused, or goes ahead of all.
+            return task.sequence > mark;
+        }
         if task.attribute == TaskAttribute::Ordered && !self.holds_order(task) {
             return false;
         }
         let ahead = task.attribute == TaskAttribute::HeadOfQueue;
         let held_by = |raised: &Raised| match raised.fence.scope {
-            FenceScope::Io { .. } | FenceScope::Preempt { .. } => false,
             FenceScope::Drain => {
                 !ahead && raised.exempt != Some(key) && task.sequence > raised.mark
             }
-            FenceScope::Abort { .. } => task.sequence > raised.mark,
+            _ => false,
         };
-        let behind_ordered = !ahead
-            && self
-                .ordered
-                .front()
-                .is_some_and(|(sequence, _)| task.sequence > *sequence);
+        let behind = |one: &Ordered| {
+            task.sequence > one.sequence && one.within.is_none_or(|nexus| nexus == task.nexus)
+        };
+        let behind_ordered = !ahead && self.ordered.iter().any(behind);
         !behind_ordered && !self.fences.iter().any(held_by)
     }
 
+    /// Whether it is an ORDERED task's turn.
     fn holds_order(&self, task: &Task) -> bool {
-        let asked = task.order.and_then(|ticket| self.requests.get(&ticket));
+        let Some(ticket) = task.order else {
+            let older = |other: &Task| other.nexus == task.nexus && other.sequence < task.sequence;
+            return !self.tasks.iter().any(|(_, other)| older(other));
+        };
+        let asked = self.requests.get(&ticket);
         asked.is_some_and(|asked| asked.what == AskedFor::Order { granted: true })
+    }
+
+    /// A task has left: one of its nexus that has an order within that nexus' task set may be next.
+    fn left_the_order(&mut self, key: TaskKey, nexus: NexusId) {
+        let own = |one: &Ordered| one.within == Some(nexus);
+        if self.ordered.iter().any(own) {
+            self.ordered.retain(|one| one.key != key);
+            self.wake_held();
+        }
     }
 
     fn hold(&mut self, key: TaskKey) -> Admit {

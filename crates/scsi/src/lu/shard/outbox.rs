@@ -73,7 +73,7 @@ impl LuShard {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.requests.insert(ticket, Asked { key, what });
-        let named = nexus.filter(|_| action.depends_on_reservation());
+        let named = nexus.filter(|_| action.depends_on_name());
         let name = named
             .and_then(|nexus| self.nexuses.get(&nexus))
             .map(|nexus| nexus.name().clone());
@@ -96,7 +96,7 @@ impl LuShard {
         // Those behind an ORDERED task are woken when a fence is lifted: its own, or that of the ORDERED task which it had
         // to wait for.
         if matches!(asked.what, AskedFor::Order { .. }) {
-            self.ordered.retain(|(_, key)| *key != asked.key);
+            self.ordered.retain(|one| one.key != asked.key);
         }
     }
 

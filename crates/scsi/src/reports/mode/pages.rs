@@ -2,7 +2,7 @@
 //! "Mode parameters for direct access block devices".
 
 use crate::lu::ModeChange;
-use crate::snapshot::ModeValues;
+use crate::snapshot::{Interlock, ModeValues, QueueError};
 
 pub(super) const ALL_PAGES: u8 = 0x3f;
 pub(super) const ALL_SUBPAGES: u8 = 0xff;
@@ -18,31 +18,54 @@ pub(crate) struct PageRow {
     pub(crate) bytes: usize,
     /// Bytes that are not zero, whatever happens.
     fixed: &'static [(usize, u8)],
-    pub(crate) flags: &'static [FlagRow],
+    pub(crate) fields: &'static [FieldRow],
 }
 
-/// A bit of a page that MODE SELECT can change. What it does is said at [`ModeValues`].
+/// A field of a page that MODE SELECT can change. What it does is said at [`ModeValues`].
 #[derive(Debug)]
-pub(crate) struct FlagRow {
+pub(crate) struct FieldRow {
     pub(crate) name: &'static str,
     byte: usize,
-    bit: u8,
-    flag: Flag,
+    /// Its lowest bit.
+    shift: u8,
+    /// The values that it may have; the last has a one in every bit that may be set.
+    values: &'static [u8],
+    field: Field,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flag {
+enum Field {
     WriteCache,
     DescriptorSense,
     SoftwareWriteProtect,
+    TaskSetPerNexus,
+    QueueError,
+    TaskAbortedStatus,
+    Interlock,
 }
 
-const fn flag(name: &'static str, byte: usize, bit: u8, flag: Flag) -> FlagRow {
-    FlagRow {
+const fn flag(name: &'static str, byte: usize, bit: u8, field: Field) -> FieldRow {
+    FieldRow {
         name,
         byte,
-        bit,
-        flag,
+        shift: bit,
+        values: &[0, 1],
+        field,
+    }
+}
+
+const fn several(
+    name: &'static str,
+    (byte, shift): (usize, u8),
+    values: &'static [u8],
+    field: Field,
+) -> FieldRow {
+    FieldRow {
+        name,
+        byte,
+        shift,
+        values,
+        field,
     }
 }
 
@@ -54,7 +77,7 @@ pub(crate) static PAGES: &[PageRow] = &[
         subpage: 0,
         bytes: 12,
         fixed: &[],
-        flags: &[],
+        fields: &[],
     },
     // No limit of bus time or burst is set here: iSCSI negotiates its own (RFC 7143 §13).
     PageRow {
@@ -63,7 +86,7 @@ pub(crate) static PAGES: &[PageRow] = &[
         subpage: 0,
         bytes: 16,
         fixed: &[],
-        flags: &[],
+        fields: &[],
     },
     PageRow {
         name: "Caching",
@@ -71,7 +94,7 @@ pub(crate) static PAGES: &[PageRow] = &[
         subpage: 0,
         bytes: 20,
         fixed: &[],
-        flags: &[flag("WCE", 2, 2, Flag::WriteCache)],
+        fields: &[flag("WCE", 2, 2, Field::WriteCache)],
     },
     PageRow {
         name: "Control",
@@ -81,15 +104,25 @@ pub(crate) static PAGES: &[PageRow] = &[
         fixed: &[
             // GLTSD: log parameters are not saved.
             (2, 0x02),
-            // QUEUE ALGORITHM MODIFIER 1: commands may be reordered. TST, QERR, TAS and UA_INTLCK_CTRL are 0.
+            // QUEUE ALGORITHM MODIFIER 1: commands may be reordered.
             (3, 0x10),
             // BUSY TIMEOUT PERIOD: not limited.
             (8, 0xff),
             (9, 0xff),
         ],
-        flags: &[
-            flag("D_SENSE", 2, 2, Flag::DescriptorSense),
-            flag("SWP", 4, 3, Flag::SoftwareWriteProtect),
+        fields: &[
+            // TST: one task set, or one for each nexus.
+            flag("TST", 2, 5, Field::TaskSetPerNexus),
+            flag("D_SENSE", 2, 2, Field::DescriptorSense),
+            several("QERR", (3, 1), &[0b00, 0b01, 0b11], Field::QueueError),
+            several(
+                "UA_INTLCK_CTRL",
+                (4, 4),
+                &[0b00, 0b10, 0b11],
+                Field::Interlock,
+            ),
+            flag("SWP", 4, 3, Field::SoftwareWriteProtect),
+            flag("TAS", 5, 6, Field::TaskAbortedStatus),
         ],
     },
     PageRow {
@@ -100,7 +133,7 @@ pub(crate) static PAGES: &[PageRow] = &[
         // TCMOS, SCSIP: the timestamp is the machine's clock until SET TIMESTAMP says otherwise. IALUAE: implicit
         // asymmetric logical unit access. MAXIMUM SENSE DATA LENGTH is not limited.
         fixed: &[(4, 0x07)],
-        flags: &[],
+        fields: &[],
     },
     // No power condition but active.
     PageRow {
@@ -109,7 +142,7 @@ pub(crate) static PAGES: &[PageRow] = &[
         subpage: 0,
         bytes: 40,
         fixed: &[],
-        flags: &[],
+        fields: &[],
     },
     PageRow {
         name: "Informational Exceptions Control",
@@ -117,7 +150,7 @@ pub(crate) static PAGES: &[PageRow] = &[
         subpage: 0,
         bytes: 12,
         fixed: &[],
-        flags: &[],
+        fields: &[],
     },
 ];
 
@@ -166,8 +199,8 @@ impl PageRow {
         for (byte, value) in self.fixed {
             page.bytes[*byte] = *value;
         }
-        for row in self.flags {
-            page.bytes[row.byte] |= u8::from(row.flag.of(values)) << row.bit;
+        for row in self.fields {
+            page.bytes[row.byte] |= row.field.of(values) << row.shift;
         }
         page
     }
@@ -175,39 +208,86 @@ impl PageRow {
     /// The page with ones where a value can change.
     pub(super) fn changeable(&self) -> Page {
         let mut page = self.plain();
-        for row in self.flags {
-            page.bytes[row.byte] |= 1 << row.bit;
+        for row in self.fields {
+            page.bytes[row.byte] |= row.mask();
         }
         page
     }
 
     /// Notes what the page of a MODE SELECT command, of the right length, sets.
-    pub(super) fn note(&self, given: &[u8], change: &mut ModeChange) {
-        for row in self.flags {
-            let on = given
-                .get(row.byte)
-                .is_some_and(|byte| byte & 1 << row.bit != 0);
-            row.flag.set(on, change);
+    ///
+    /// # Errors
+    /// Byte and highest bit of the field whose value is a reserved one.
+    pub(super) fn note(&self, given: &[u8], change: &mut ModeChange) -> Result<(), (usize, u8)> {
+        for row in self.fields {
+            let byte = given.get(row.byte).copied().unwrap_or(0);
+            let value = (byte & row.mask()) >> row.shift;
+            if !row.values.contains(&value) {
+                let bit = u8::try_from(row.mask().ilog2()).unwrap_or(7);
+                return Err((row.byte, bit));
+            }
+            row.field.set(value, change);
+        }
+        Ok(())
+    }
+}
+
+impl FieldRow {
+    /// Ones where the field can change.
+    const fn mask(&self) -> u8 {
+        match self.values.last() {
+            Some(last) => *last << self.shift,
+            None => 0,
         }
     }
 }
 
-impl Flag {
-    fn of(self, values: &ModeValues) -> bool {
+impl Field {
+    fn of(self, values: &ModeValues) -> u8 {
         match self {
-            Self::WriteCache => values.write_cache,
-            Self::DescriptorSense => values.descriptor_sense,
-            Self::SoftwareWriteProtect => values.software_write_protect,
+            Self::WriteCache => values.write_cache.into(),
+            Self::DescriptorSense => values.descriptor_sense.into(),
+            Self::SoftwareWriteProtect => values.software_write_protect.into(),
+            Self::TaskSetPerNexus => values.task_set_per_nexus.into(),
+            Self::QueueError => match values.queue_error {
+                QueueError::Continues => 0b00,
+                QueueError::AbortsAll => 0b01,
+                QueueError::AbortsOwn => 0b11,
+            },
+            Self::TaskAbortedStatus => values.task_aborted_status.into(),
+            Self::Interlock => match values.interlock {
+                Interlock::Cleared => 0b00,
+                Interlock::Kept => 0b10,
+                Interlock::KeptAndEstablished => 0b11,
+            },
         }
     }
 
-    fn set(self, on: bool, change: &mut ModeChange) {
-        let value = match self {
+    fn set(self, value: u8, change: &mut ModeChange) {
+        let flag = match self {
             Self::WriteCache => &mut change.write_cache,
             Self::DescriptorSense => &mut change.descriptor_sense,
             Self::SoftwareWriteProtect => &mut change.software_write_protect,
+            Self::TaskSetPerNexus => &mut change.task_set_per_nexus,
+            Self::TaskAbortedStatus => &mut change.task_aborted_status,
+            Self::QueueError => {
+                change.queue_error = Some(match value {
+                    0b01 => QueueError::AbortsAll,
+                    0b11 => QueueError::AbortsOwn,
+                    _ => QueueError::Continues,
+                });
+                return;
+            }
+            Self::Interlock => {
+                change.interlock = Some(match value {
+                    0b10 => Interlock::Kept,
+                    0b11 => Interlock::KeptAndEstablished,
+                    _ => Interlock::Cleared,
+                });
+                return;
+            }
         };
-        *value = Some(on);
+        *flag = Some(value != 0);
     }
 }
 
@@ -225,13 +305,14 @@ mod tests {
             assert!(row.bytes <= MAX_PAGE_BYTES, "{}", row.name);
             let inside = |byte: usize| (row.header_bytes()..row.bytes).contains(&byte);
             assert!(row.fixed.iter().all(|(byte, _)| inside(*byte)));
-            for flag in row.flags {
-                assert!(inside(flag.byte), "{}", flag.name);
+            for field in row.fields {
+                assert!(inside(field.byte), "{}", field.name);
                 // What can change is not fixed as well.
-                let fixed = |(byte, value): &(usize, u8)| {
-                    *byte == flag.byte && value & (1 << flag.bit) != 0
-                };
-                assert!(!row.fixed.iter().any(fixed), "{}", flag.name);
+                let fixed =
+                    |(byte, value): &(usize, u8)| *byte == field.byte && value & field.mask() != 0;
+                assert!(!row.fixed.iter().any(fixed), "{}", field.name);
+                let inside = |value: &u8| value << field.shift & !field.mask() == 0;
+                assert!(field.values.iter().all(inside), "{}", field.name);
             }
         }
     }

@@ -105,7 +105,8 @@ impl ModeSelectList<'_> {
                 return Err(Sense::parameter_bit(byte(at + index), bit).into());
             }
         }
-        row.note(given, change);
+        row.note(given, change)
+            .map_err(|(index, bit)| Sense::parameter_bit(byte(at + index), bit))?;
         Ok(row.bytes)
     }
 }

@@ -42,7 +42,8 @@ fn inquiry(command: &Command, out: &mut Vec<u8>) -> Result<Done, Refusal> {
     let qualifier = PeripheralQualifier::NotSupported;
     let mut reply = Reply::new(out, u32::from(cdb.be16::<3>()), command.data_in_bytes);
     match (cdb.bit::<1>(0), cdb.byte::<2>()) {
-        (false, 0) => standard_inquiry(qualifier, &nobody(), false, &mut reply),
+        // No version of a transport is claimed where there is nothing.
+        (false, 0) => standard_inquiry(qualifier, &nobody(), false, 0, &mut reply),
         // Only the list of pages, with itself in it.
         (true, 0) => reply.put(&[qualifier.byte(), 0, 0, 1, 0]),
         _ => return Err(Sense::cdb_byte(2).into()),

@@ -15,6 +15,8 @@ pub trait WallClock {
 pub struct LunView<'a> {
     /// Relative target port identifier of the target port the nexus uses.
     pub target_port: u16,
+    /// The version descriptor of the transport, for INQUIRY. SPC-5 "Version descriptor".
+    pub transport_version: u16,
     /// The mapping allows no writes.
     pub write_protected: bool,
     /// Time since some moment that stays the same, for how long commands take.

@@ -80,7 +80,8 @@ impl SessionLink {
         }
         self.turn_away(cx);
         for c in self.connections.places() {
-            self.end_connection(c, reason, flush, units, cx);
+            let told = self.tell_end(c, reason);
+            self.end_connection(c, reason, flush || told, units, cx);
         }
         for id in self.tasks_on(LogoutScope::Session) {
             let c = self.task(id).map(|task| task.connection);
@@ -90,6 +91,18 @@ impl SessionLink {
             }
         }
         self.look_at_end(units, cx);
+    }
+
+    /// RFC 7143 §11.9.1: an initiator that its target leaves is told, with event 3, if what it is told can be sent now.
+    /// Whether it can.
+    fn tell_end(&mut self, c: ConnectionIndex, reason: EndReason) -> bool {
+        let connection = self.connections.get(c);
+        let reads = connection.is_some_and(|one| one.sending.is_none() && one.ending.is_none());
+        let tells = matches!(reason, EndReason::Drained | EndReason::Reset) && reads;
+        if tells && !self.discovery {
+            self.proto.notify_session_drop(c, false);
+        }
+        tells
     }
 
     pub(super) fn log_end(&mut self, reason: EndReason) {

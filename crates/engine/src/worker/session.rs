@@ -8,10 +8,10 @@ use iscsi_proto::login::Established;
 use iscsi_proto::session::{
     ConnectionIndex, LogoutHandle, LogoutScope, Session, SessionLimits, TaskId, TmfHandle,
 };
-use iscsi_wire::TaskManagementResponseCode;
+use iscsi_wire::{Lun64, TaskManagementResponseCode};
 use model::LogicalUnitNumber;
 use reactor::SocketId;
-use scsi::lu::{LuShard, NexusId, UnitAttention};
+use scsi::lu::{FenceId, LuShard, NexusId, UnitAttention};
 use scsi::{Lun, LunList, LunView, NexusName, TransportId, WallClock};
 
 use super::connection::{Connection, Connections, Joining};
@@ -68,6 +68,8 @@ pub(super) struct SessionLink {
     /// Units it is attached to.
     pub(super) attached: BTreeSet<u32>,
     pub(super) tmfs: Vec<PendingTmf>,
+    /// Where TaskReporting is FastAbort: of which aborts it was told already.
+    pub(super) terminated: Vec<Terminated>,
     /// Logouts that wait for tasks to end.
     pub(super) logouts: Vec<(LogoutHandle, LogoutScope)>,
     /// A logout closes the session as a whole.
@@ -106,11 +108,23 @@ pub(super) enum NotStarted {
 #[derive(Debug)]
 pub(super) struct PendingTmf {
     pub(super) handle: TmfHandle,
+    /// The connection that brought it.
+    pub(super) connection: ConnectionIndex,
     pub(super) tasks: Vec<TaskId>,
     pub(super) homes: usize,
     pub(super) response: TaskManagementResponseCode,
     /// What is done with the response.
     pub(super) then: Then,
+}
+
+/// The initiator was told over a connection that a function has ended its tasks of a logical unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terminated {
+    pub(super) unit: UnitIndex,
+    /// The function, by its fence.
+    pub(super) function: FenceId,
+    pub(super) connection: ConnectionIndex,
+    pub(super) lun: Lun64,
 }
 
 /// What a task management function does once all that it waits for is over.
@@ -119,8 +133,8 @@ pub(super) enum Then {
     Nothing,
     /// TARGET COLD RESET: the sessions of the group end.
     EndGroup,
-    /// I_T NEXUS RESET: the nexus is told by each logical unit.
-    TellNexusLoss,
+    /// I_T NEXUS RESET: the session ends.
+    EndSession,
 }
 
 /// How far the end of a session has come.
@@ -184,6 +198,7 @@ impl SessionLink {
             held_bytes: 0,
             attached: BTreeSet::new(),
             tmfs: Vec::new(),
+            terminated: Vec::new(),
             logouts: Vec::new(),
             logging_out: false,
             asked_to_log_out: false,
@@ -305,10 +320,12 @@ impl SessionLink {
         luns: &'a Luns<'a>,
         place: &Place,
         write_protected: bool,
-        now: Duration,
+        (now, iscsi_protocol_level): (Duration, u8),
     ) -> LunView<'a> {
         LunView {
             target_port: place.relative_target_port,
+            // RFC 7144 §4.2: the level that was agreed on is told.
+            transport_version: ISCSI_VERSION + u16::from(iscsi_protocol_level),
             write_protected,
             now,
             clock: &MachineClock,
@@ -332,6 +349,9 @@ impl SessionLink {
         self.attached.iter().map(|u| UnitIndex(*u)).collect()
     }
 }
+
+/// SPC-5 "Version descriptor": iSCSI, no version claimed.
+const ISCSI_VERSION: u16 = 0x0960;
 
 /// The LUNs of a session, as REPORT LUNS lists them.
 pub(super) struct Luns<'a>(pub(super) &'a [LunEntry]);

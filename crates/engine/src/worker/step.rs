@@ -1,6 +1,7 @@
 //! What a device server's step asks for is done here: data collected, I/O submitted, answers handed to the protocol.
 
 use block::IoError;
+use iscsi_proto::negotiate::TaskReporting;
 use iscsi_proto::session::{DataFault, Outcome, TaskId};
 use scsi::{Done, Refusal, Resumed, Sense, SenseFormat, SenseKey, Status, Step};
 
@@ -42,7 +43,8 @@ impl SessionLink {
             return Step::Done(internal_failure());
         };
         let luns = Luns(&self.place.luns);
-        let view = Self::view(&luns, &self.place, task.write_protected, cx.now);
+        let told = (cx.now, self.proto.params().iscsi_protocol_level);
+        let view = Self::view(&luns, &self.place, task.write_protected, told);
         cx.out.clear();
         let (shard, command, key) = (&mut unit.shard, &task.command, task.key);
         let out = &mut cx.out;
@@ -75,7 +77,8 @@ impl SessionLink {
             return Step::Done(internal_failure());
         };
         let luns = Luns(&self.place.luns);
-        let view = Self::view(&luns, &self.place, task.write_protected, cx.now);
+        let told = (cx.now, self.proto.params().iscsi_protocol_level);
+        let view = Self::view(&luns, &self.place, task.write_protected, told);
         if let Event::DataOut { offset, bytes } = event {
             task.collected = (offset, bytes);
         }
@@ -304,11 +307,15 @@ impl SessionLink {
         if done.sense.is_some() {
             done.write_sense(&mut sense);
         }
+        // With one connection, and where the initiator did not ask for it, nothing is fenced.
+        let fence = self.proto.params().task_reporting != TaskReporting::Rfc3720
+            && self.needs_fence(id, done);
         let outcome = Outcome {
             status: done.status.code(),
             sense: &sense,
             data_in,
             transfer_bytes: done.transfer_bytes,
+            fence,
         };
         self.complete(id, &outcome, cx);
     }

@@ -1,9 +1,10 @@
 //! How a command comes to its status: what that does to other commands comes first, and an ACA condition may hold it back
 //! (SAM-5 "Auto contingent allegiance", SPC-5 "Control mode page").
 
+use iscsi_proto::negotiate::TaskReporting;
 use iscsi_proto::session::TaskId;
-use scsi::lu::{Abortion, ActionResult, AdmitEnd};
-use scsi::{Done, Status};
+use scsi::lu::{Abortion, ActionResult, AdmitEnd, UnitAttention};
+use scsi::{Done, SenseKey, Status};
 
 use super::cx::{Cx, News};
 use super::session::SessionLink;
@@ -81,7 +82,34 @@ impl SessionLink {
         units: &mut Units,
         cx: &mut Cx,
     ) {
+        self.tell_termination(id, how);
         self.abort_telling(id, how.status, units, cx);
+    }
+
+    /// RFC 7143 §4.2.2.3.4: whether a status has to be fenced, where the initiator asked for that.
+    pub(super) fn needs_fence(&mut self, id: TaskId, done: &Done) -> bool {
+        let Some(task) = self.task(id) else {
+            return false;
+        };
+        let cdb = &task.command.cdb;
+        match (done.status, &done.sense) {
+            // a: the unit attention after a function that ended several tasks; c: an ACA condition is established.
+            (_, Some(sense)) => {
+                let cleared = UnitAttention::CommandsCleared.additional_sense();
+                let reset = UnitAttention::BusDeviceReset.additional_sense();
+                let told = (sense.asc, sense.ascq);
+                cdb.naca()
+                    || (sense.key == SenseKey::UnitAttention && [cleared, reset].contains(&told))
+            }
+            // d.
+            (Status::AcaActive, None) => true,
+            // f: PERSISTENT RESERVE OUT, PREEMPT AND ABORT.
+            (Status::Good, None) => {
+                let [opcode, action, ..] = *cdb.bytes();
+                opcode == 0x5f && action & 0x1f == 0x05
+            }
+            _ => false,
+        }
     }
 
     /// SPC-5 "Control mode page", TAS: an aborted task that is out of the task set ends with TASK ABORTED.
@@ -93,5 +121,9 @@ impl SessionLink {
             ..Done::status(Status::TaskAborted)
         };
         self.answer(id, &done, None, cx);
+        // RFC 7143 §11.9.1, event 5: the initiator stops its Data-Out.
+        if self.proto.params().task_reporting == TaskReporting::FastAbort {
+            self.proto.answer_at_once(id);
+        }
     }
 }

@@ -1,14 +1,19 @@
-//! Task management (RFC 7143 §11.5, RFC 7144, SAM-5 "Task management functions"): the response goes out after the last task it concerns has
-//! left its backstore.
+//! Task management (RFC 7143 §11.5, RFC 7144, SAM-5 "Task management functions"): the response goes out after the last task
+//! it concerns has left its backstore.
+//!
+//! Where TaskReporting is FastAbort, the initiator is told of the tasks that end on other connections than the function's own
+//! (RFC 7143 §4.2.3.4 d), also when the function is another initiator's.
 
-use iscsi_proto::session::{TaskId, TmfEvent, TmfHandle, TmfReference};
-use iscsi_wire::{TaskManagementFunction, TaskManagementResponseCode as Code};
+use iscsi_proto::negotiate::TaskReporting;
+use iscsi_proto::session::{ConnectionIndex, TaskId, TmfEvent, TmfHandle, TmfReference};
+use iscsi_wire::{Lun64, TaskManagementFunction, TaskManagementResponseCode as Code};
 use scsi::Lun;
-use scsi::lu::{HomeAction, UnitAttention};
+use scsi::lu::{Abortion, HomeAction};
 
 use super::control::Control;
 use super::cx::{Cx, control_key};
-use super::session::{PendingTmf, SessionLink, Then};
+use super::ending::EndReason;
+use super::session::{PendingTmf, SessionLink, Terminated, Then};
 use super::task::State;
 use super::unit::Units;
 use crate::shared::{LunEntry, Message, UnitIndex, WorkerId};
@@ -29,32 +34,35 @@ impl SessionLink {
                 Some(entry) => return self.query_event(tmf.handle, entry, units, cx),
                 None => Code::LunDoesNotExist,
             },
-            TaskManagementFunction::ItNexusReset => return self.reset_nexus(tmf.handle, units, cx),
+            TaskManagementFunction::ItNexusReset => return self.reset_nexus(tmf, units, cx),
             TaskManagementFunction::AbortTaskSet => match entry {
                 Some(entry) => {
-                    let tasks = self.open_tasks_in(Some(entry.unit));
-                    return self.wait_for(tmf.handle, tasks, units, cx);
+                    let mut tasks = self.open_tasks_in(Some(entry.unit));
+                    // RFC 7143 §11.5.1: those of a lower CmdSN.
+                    tasks.retain(|id| self.proto.came_before(*id, tmf.cmd_sn));
+                    self.tell_others(tmf.connection, &tasks);
+                    return self.wait_for(tmf, tasks, units, cx);
                 }
                 None => Code::LunDoesNotExist,
             },
             TaskManagementFunction::ClearAca => match entry {
                 Some(entry) => {
                     let action = HomeAction::ClearContingent;
-                    return self.ask_homes(tmf.handle, &[entry], &action, Then::Nothing, units, cx);
+                    return self.ask_homes(tmf, &[entry], &action, Then::Nothing, units, cx);
                 }
                 None => Code::LunDoesNotExist,
             },
             TaskManagementFunction::ClearTaskSet => match entry {
                 Some(entry) => {
                     let action = HomeAction::ClearTaskSet;
-                    return self.ask_homes(tmf.handle, &[entry], &action, Then::Nothing, units, cx);
+                    return self.ask_homes(tmf, &[entry], &action, Then::Nothing, units, cx);
                 }
                 None => Code::LunDoesNotExist,
             },
             TaskManagementFunction::LogicalUnitReset => match entry {
                 Some(entry) => {
                     let action = HomeAction::LogicalUnitReset;
-                    return self.ask_homes(tmf.handle, &[entry], &action, Then::Nothing, units, cx);
+                    return self.ask_homes(tmf, &[entry], &action, Then::Nothing, units, cx);
                 }
                 None => Code::LunDoesNotExist,
             },
@@ -63,7 +71,7 @@ impl SessionLink {
                 let then = if cold { Then::EndGroup } else { Then::Nothing };
                 let entries = self.place.luns.clone();
                 let action = HomeAction::LogicalUnitReset;
-                return self.ask_homes(tmf.handle, &entries, &action, then, units, cx);
+                return self.ask_homes(tmf, &entries, &action, then, units, cx);
             }
             _ => Code::FunctionNotSupported,
         };
@@ -86,7 +94,7 @@ impl SessionLink {
                 return self.respond(tmf.handle, Code::TaskDoesNotExist, cx);
             }
         };
-        self.wait_for(tmf.handle, vec![id], units, cx);
+        self.wait_for(tmf, vec![id], units, cx);
     }
 
     /// The session's tasks that have no answer yet, of one unit or of all.
@@ -128,7 +136,10 @@ impl SessionLink {
     }
 
     /// SAM-5 "I_T NEXUS RESET": the tasks of the nexus end, what it held is released, and each logical unit says so.
-    fn reset_nexus(&mut self, handle: TmfHandle, units: &mut Units, cx: &mut Cx) {
+    ///
+    /// RFC 7144 §6.3: then all connections of the session are dropped, and it is not kept for one to continue it.
+    fn reset_nexus(&mut self, tmf: &TmfEvent, units: &mut Units, cx: &mut Cx) {
+        let handle = tmf.handle;
         let entries = self.place.luns.clone();
         let action = HomeAction::NexusLost(self.nexus());
         let tasks = self.open_tasks_in(None);
@@ -138,7 +149,8 @@ impl SessionLink {
             // Not complete before the units have been asked.
             homes: 1,
             response: Code::FunctionComplete,
-            then: Then::TellNexusLoss,
+            then: Then::EndSession,
+            connection: tmf.connection,
         });
         self.abort_all(tasks, units, cx);
         let asked = self.request_of_homes(handle, &entries, &action, units, cx);
@@ -152,9 +164,10 @@ impl SessionLink {
     }
 
     /// Aborts these tasks, and answers when all are gone.
-    fn wait_for(&mut self, handle: TmfHandle, tasks: Vec<TaskId>, units: &mut Units, cx: &mut Cx) {
+    fn wait_for(&mut self, tmf: &TmfEvent, tasks: Vec<TaskId>, units: &mut Units, cx: &mut Cx) {
         self.tmfs.push(PendingTmf {
-            handle,
+            handle: tmf.handle,
+            connection: tmf.connection,
             tasks: tasks.clone(),
             homes: 0,
             response: Code::FunctionComplete,
@@ -188,16 +201,17 @@ impl SessionLink {
 
     fn ask_homes(
         &mut self,
-        handle: TmfHandle,
+        tmf: &TmfEvent,
         entries: &[LunEntry],
         action: &HomeAction,
         then: Then,
         units: &mut Units,
         cx: &mut Cx,
     ) {
-        let asked = self.request_of_homes(handle, entries, action, units, cx);
+        let asked = self.request_of_homes(tmf.handle, entries, action, units, cx);
         self.tmfs.push(PendingTmf {
-            handle,
+            handle: tmf.handle,
+            connection: tmf.connection,
             tasks: Vec::new(),
             homes: asked.len(),
             response: Code::FunctionComplete,
@@ -258,10 +272,10 @@ impl SessionLink {
         let ready = |p: &PendingTmf| p.tasks.is_empty() && p.homes == 0;
         while let Some(at) = self.tmfs.iter().position(ready) {
             let pending = self.tmfs.remove(at);
-            if pending.then == Then::TellNexusLoss {
-                self.tell_nexus_loss(units);
-            }
             self.respond(pending.handle, pending.response, cx);
+            if pending.then == Then::EndSession {
+                return self.end(EndReason::Reset, true, units, cx);
+            }
             if pending.then == Then::EndGroup
                 && let Some(group) = self.group()
             {
@@ -274,15 +288,51 @@ impl SessionLink {
         }
     }
 
-    fn tell_nexus_loss(&self, units: &mut Units) {
-        let nexus = self.nexus();
-        for index in self.units() {
-            let unit = units.find(index).filter(|unit| !unit.offline);
-            if let Some(nexus) = unit.and_then(|unit| unit.shard.nexus_mut(nexus)) {
-                // SAM-5 "I_T nexus loss".
-                nexus.prevents_medium_removal = false;
-                nexus.establish(UnitAttention::NexusLoss);
+    /// RFC 7143 §4.2.3.4 d: each connection but the function's own that has tasks which it ends is told.
+    fn tell_others(&mut self, own: ConnectionIndex, tasks: &[TaskId]) {
+        let mut told: Vec<(ConnectionIndex, Lun64)> = Vec::new();
+        for id in tasks {
+            let Some(c) = self.task(*id).map(|task| task.connection) else {
+                continue;
+            };
+            let Some(lun) = self.proto.lun_of(*id).filter(|_| c != own) else {
+                continue;
+            };
+            if !told.contains(&(c, lun)) {
+                told.push((c, lun));
+                self.proto.notify_termination(c, lun);
             }
+        }
+    }
+
+    /// The same for a task that a function ends which the home of its logical unit works: this session's, or another's.
+    pub(super) fn tell_termination(&mut self, id: TaskId, how: Abortion) {
+        let (Some(function), TaskReporting::FastAbort) =
+            (how.function, self.proto.params().task_reporting)
+        else {
+            return;
+        };
+        let Some((unit, connection)) = self.task(id).map(|task| (task.unit, task.connection))
+        else {
+            return;
+        };
+        let own = how.by == Some(self.nexus());
+        let issued = self.tmfs.iter().any(|tmf| tmf.connection == connection);
+        let Some(lun) = self.proto.lun_of(id).filter(|_| !(own && issued)) else {
+            return;
+        };
+        let news = Terminated {
+            unit,
+            function,
+            connection,
+            lun,
+        };
+        // Functions on one unit come one after the other.
+        self.terminated
+            .retain(|told| told.unit != unit || told.function == function);
+        if !self.terminated.contains(&news) {
+            self.terminated.push(news);
+            self.proto.notify_termination(connection, lun);
         }
     }
 }

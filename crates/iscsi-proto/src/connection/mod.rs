@@ -30,6 +30,8 @@ pub(crate) struct Connection {
     pub(crate) max_send_data_segment_length: u32,
     /// Ours.
     pub(crate) max_recv_data_segment_length: u32,
+    /// A new one of ours, to be declared in the next text exchange.
+    pub(crate) declares: Option<u32>,
 
     pub(crate) receive: Receive,
     /// Text or ping data of the PDU being received, or of a text exchange being gathered.
@@ -135,6 +137,7 @@ impl Connection {
             data_digest: params.data_digest,
             max_send_data_segment_length: params.max_send_data_segment_length,
             max_recv_data_segment_length: params.max_recv_data_segment_length,
+            declares: None,
             receive: Receive::new(),
             collected: Vec::new(),
             stat_sn: established.stat_sn,

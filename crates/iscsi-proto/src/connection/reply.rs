@@ -17,6 +17,8 @@ pub(crate) struct Reply {
     pub(crate) after_completion: u64,
     /// The task that goes on over this connection as soon as this has been sent.
     pub(crate) reassigns: Option<Reassignment>,
+    /// A response fence stands until it is acknowledged.
+    pub(crate) fenced: bool,
 }
 
 /// A task that is to go on over another connection, and from where (RFC 7143 §11.5.6).
@@ -47,6 +49,7 @@ impl Reply {
             slot,
             after_completion: 0,
             reassigns: None,
+            fenced: false,
         }
     }
 

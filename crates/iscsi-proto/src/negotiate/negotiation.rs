@@ -257,8 +257,7 @@ impl Negotiation {
         match key {
             Key::HeaderDigest => self.offered.header_digest.allows(member),
             Key::DataDigest => self.offered.data_digest.allows(member),
-            // ResponseFence and FastAbort (RFC 7143 §4.2.3.4) are promises that this target does not make.
-            Key::TaskReporting => member == "RFC3720",
+            Key::TaskReporting => TaskReporting::of(member).is_some(),
             _ => false,
         }
     }
@@ -267,7 +266,9 @@ impl Negotiation {
         match key {
             Key::HeaderDigest => self.result.header_digest = chosen == "CRC32C",
             Key::DataDigest => self.result.data_digest = chosen == "CRC32C",
-            Key::TaskReporting => self.result.task_reporting = TaskReporting::Rfc3720,
+            Key::TaskReporting => {
+                self.result.task_reporting = TaskReporting::of(chosen).unwrap_or_default();
+            }
             _ => {}
         }
     }

@@ -86,15 +86,29 @@ impl DigestChoice {
     }
 }
 
-/// TaskReporting (RFC 7143 §13.23). The stricter ones are known and not offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// TaskReporting (RFC 7143 §13.23).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TaskReporting {
     /// RFC3720.
+    #[default]
     Rfc3720,
     /// ResponseFence.
     ResponseFence,
-    /// FastAbort.
+    /// FastAbort, which implies the response fence.
     FastAbort,
+}
+
+impl TaskReporting {
+    /// The one of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        match name {
+            "RFC3720" => Some(Self::Rfc3720),
+            "ResponseFence" => Some(Self::ResponseFence),
+            "FastAbort" => Some(Self::FastAbort),
+            _ => None,
+        }
+    }
 }
 
 /// The parameters a connection and its session run with: the result of each key, defaults where it was not negotiated.

@@ -240,14 +240,22 @@ impl Session {
             number,
             status: outcome.status,
             residual,
+            held: false,
             sense,
         });
+        if outcome.fence || !self.fenced.is_empty() {
+            self.hold_status(task, outcome.fence);
+        }
         self.queue_answer(task);
     }
 
     /// Whether the status of a command that was completed may leave.
     pub(super) fn may_answer(&self, id: TaskId) -> bool {
-        let closed = self.tasks.get(id).is_some_and(Task::sequences_closed);
+        let free = |task: &Task| {
+            let held = task.completion.as_ref().is_some_and(|done| done.held);
+            task.sequences_closed() && !held
+        };
+        let closed = self.tasks.get(id).is_some_and(free);
         // RFC 7143 §11.4.2: a status waits for the F bit of the last sequence that is expected. RFC 7143 §4.2.2.1: it does
         // not leave before its command is acknowledged, which the PDU that has it may do.
         closed && !self.window.holds_ahead(id)
@@ -260,9 +268,9 @@ impl Session {
         }
     }
 
-    /// Has a status leave although Data-Out is under way to its command: the initiator has asked for the command's end,
-    /// and need not go on with its data.
-    pub(super) fn answer_at_once(&mut self, id: TaskId) {
+    /// Has a status leave although Data-Out is under way to its command: the initiator has asked for the command's end, or
+    /// was told of it, and need not go on with its data.
+    pub fn answer_at_once(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.get_mut(id)
             && task.completion.is_some()
         {

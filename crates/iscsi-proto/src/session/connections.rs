@@ -228,13 +228,9 @@ impl Session {
             }
             stays
         });
-        self.fenced.retain_mut(|fenced| {
-            let stays = fenced.carrier != c;
-            if !stays {
-                unanswered.push(fenced.reply.slot);
-            }
-            stays
-        });
+        for slot in self.drop_fences_of(c) {
+            unanswered.push(slot);
+        }
         for pending in &mut self.logouts {
             if pending.carrier == Some(c) {
                 unanswered.push(core::mem::replace(&mut pending.slot, RequestSlot::None));

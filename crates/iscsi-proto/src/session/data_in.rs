@@ -151,6 +151,7 @@ impl Session {
             ..
         } = *task;
         let completion = task.completion.take();
+        let stat_sn = (self.connection_mut(c)).map(|one| take_stat_sn(&mut one.stat_sn));
         self.remove_task(id);
         let Some(Completion {
             status,
@@ -177,7 +178,7 @@ impl Session {
             status,
             data_segment_length: if length > 0 { u32::from(length) + 2 } else { 0 },
             itt,
-            stat_sn: take_stat_sn(&mut connection.stat_sn),
+            stat_sn: stat_sn.unwrap_or_default(),
             exp_cmd_sn,
             max_cmd_sn,
             // RFC 7143 §11.4.8: how many Data-In PDUs were sent for the command; R2Ts do not count.
@@ -201,7 +202,7 @@ impl Session {
 impl Completion {
     /// Whether the status may stand in a Data-In.
     fn rides(&self) -> bool {
-        self.status == GOOD && self.sense.is_none()
+        self.status == GOOD && self.sense.is_none() && !self.held
     }
 }
 

@@ -265,6 +265,8 @@ impl CommandEvent {
 pub struct TmfEvent {
     /// For [`Session::complete_task_management`](super::Session::complete_task_management).
     pub handle: TmfHandle,
+    /// The connection that brought it.
+    pub connection: ConnectionIndex,
     /// What to do. TASK REASSIGN and functions without a name are answered by the session itself.
     pub function: TaskManagementFunction,
     /// The logical unit, for functions that address one.
@@ -372,6 +374,8 @@ pub struct Outcome<'a> {
     pub data_in: Option<(u32, u32)>,
     /// Bytes the command itself would move: against the expected data transfer length they give the residual count.
     pub transfer_bytes: u64,
+    /// The status must not be overtaken by others of its logical unit, nor overtake any (RFC 7143 §4.2.2.3.4).
+    pub fence: bool,
 }
 
 /// Sense data longer than this is cut: the longest that SPC lets a device server return.

@@ -1,24 +1,54 @@
-//! Responses that overtake nothing on other connections (RFC 7143 §4.2.3.2).
+//! Responses that overtake nothing on other connections (RFC 7143 §4.2.3.3), and the response fence (§4.2.2.3.3).
 //!
 //! On one connection a response that is sent later comes later. Over several there is no such order: a task management
 //! response could reach the initiator before the status of a task that was decided before it. So the response of a
 //! function that may end several tasks waits until every other connection has sent what it had, and the initiator has
 //! acknowledged that. A connection that has something unacknowledged is pinged, since the answer tells ExpStatSN. One that
 //! ends is not waited for.
+//!
+//! Where TaskReporting is ResponseFence or FastAbort, more answers are fenced so, its own connection is waited for too, and
+//! the fence stands until the answer itself is acknowledged: statuses of its logical unit that are decided meanwhile are
+//! held, in the session's `held_back`. Data goes on.
 
-use iscsi_wire::SerialNumber;
+use iscsi_wire::{Lun64, SerialNumber};
 
+use super::task::RequestSlot;
 use super::window::HeldRequest;
 use super::{ConnectionIndex, Session, TaskId};
 use crate::connection::{Connection, Reply};
+use crate::negotiate::TaskReporting;
 
-/// A response that waits.
+/// An answer that waits, or is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fenced {
+    /// Grows from one fence to the next, as long as any stands.
+    number: u64,
     /// The connection that it goes over.
     pub(super) carrier: ConnectionIndex,
-    pub(super) reply: Reply,
-    waits: Vec<Wait>,
+    what: What,
+    /// The logical unit; `None`: all of them.
+    lun: Option<Lun64>,
+    /// It stands until its answer is acknowledged.
+    strict: bool,
+    state: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    /// The response of a task management function, until it is let go.
+    Reply(Option<Reply>),
+    /// A command's status.
+    Status(TaskId),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// For what was decided before.
+    Waits(Vec<Wait>),
+    /// It may be sent.
+    Released,
+    /// It was; all before this StatSN is to be acknowledged.
+    Sent(SerialNumber),
 }
 
 /// For what it waits on one connection.
@@ -36,39 +66,219 @@ enum Until {
     Acknowledged(SerialNumber),
 }
 
+/// A status that a fence holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeldBack {
+    task: TaskId,
+    /// The number of the fence.
+    behind: u64,
+}
+
+impl Fenced {
+    /// What its response keeps in use.
+    fn slot(&self) -> Option<RequestSlot> {
+        match &self.what {
+            What::Reply(Some(reply)) => Some(reply.slot),
+            What::Reply(None) | What::Status(_) => None,
+        }
+    }
+
+    /// The task whose status it keeps back.
+    fn held_status(&self) -> Option<TaskId> {
+        match (&self.what, &self.state) {
+            (What::Status(id), State::Waits(_)) => Some(*id),
+            _ => None,
+        }
+    }
+
+    fn concerns(&self, lun: Option<Lun64>) -> bool {
+        self.lun.is_none() || lun.is_none() || self.lun == lun
+    }
+}
+
 impl Session {
-    /// Keeps a response back behind what other connections have to send or have sent; at once where that is nothing.
-    pub(super) fn fence(&mut self, carrier: ConnectionIndex, reply: Reply) {
-        let others = self.connections.iter().filter(|(c, _)| *c != carrier);
-        let waits = others
+    /// Keeps a response back behind what connections have to send or have sent; at once where that is nothing.
+    pub(super) fn fence(&mut self, carrier: ConnectionIndex, reply: Reply, lun: Option<Lun64>) {
+        self.raise_fence(carrier, What::Reply(Some(reply)), lun);
+    }
+
+    fn raise_fence(&mut self, carrier: ConnectionIndex, what: What, lun: Option<Lun64>) {
+        let several = self.connections.len() > 1;
+        // RFC 7143 §4.2.2.3.3 a: nothing special with one connection.
+        let strict = several && self.params.task_reporting != TaskReporting::Rfc3720;
+        let waits = (self.connections.iter())
+            .filter(|(c, _)| strict || *c != carrier)
             .map(|(c, one)| Wait {
                 c,
-                until: Until::Sent(one.completions),
+                // The status itself is the last that was completed on its own connection.
+                until: Until::Sent(match what {
+                    What::Status(_) if c == carrier => one.completions.saturating_sub(1),
+                    _ => one.completions,
+                }),
             })
             .collect();
+        let number = self.fenced.last().map_or(1, |last| last.number + 1);
         self.fenced.push(Fenced {
+            number,
             carrier,
-            reply,
-            waits,
+            what,
+            lun,
+            strict,
+            state: State::Waits(waits),
         });
         self.look_at_fences();
     }
 
-    /// Lets go of the responses that have nothing to wait for any more.
+    /// Whether a status that was just decided has to wait: it is fenced, or another fence stands. It is marked as held then,
+    /// and may go when that is over.
+    pub(super) fn hold_status(&mut self, id: TaskId, fence: bool) {
+        let Some(task) = self.tasks.get_mut(id) else {
+            return;
+        };
+        let (carrier, lun) = (task.connection, Some(task.lun));
+        let mut standing = self.fenced.iter().filter(|one| one.strict);
+        let behind = standing
+            .rfind(|one| one.concerns(lun))
+            .map(|one| one.number);
+        let fenced = fence
+            && self.connections.len() > 1
+            && self.params.task_reporting != TaskReporting::Rfc3720;
+        if behind.is_none() && !fenced {
+            return;
+        }
+        if let Some(done) = &mut task.completion {
+            done.held = true;
+        }
+        match behind {
+            Some(behind) if !fenced => self.held_back.push(HeldBack { task: id, behind }),
+            _ => self.raise_fence(carrier, What::Status(id), lun),
+        }
+    }
+
+    /// A connection is closed: what was to go over it is fenced no more. Which places that sets free.
+    pub(super) fn drop_fences_of(&mut self, c: ConnectionIndex) -> Vec<RequestSlot> {
+        let mut slots = Vec::new();
+        let mut statuses = Vec::new();
+        self.fenced.retain(|one| {
+            let stays = one.carrier != c;
+            if !stays {
+                slots.extend(one.slot());
+                statuses.extend(one.held_status());
+            }
+            stays
+        });
+        // A task that outlives its connection has its status to tell over another.
+        statuses.into_iter().for_each(|id| self.unhold(id));
+        slots
+    }
+
+    /// Lets go of what has nothing to wait for any more.
     pub(super) fn look_at_fences(&mut self) {
         let mut at = 0;
-        while let Some(fenced) = self.fenced.get(at) {
-            let waits = fenced.waits.iter().filter_map(|wait| self.still(*wait));
-            let waits: Vec<Wait> = waits.collect();
-            if !waits.is_empty() {
-                self.fenced[at].waits = waits;
+        while at < self.fenced.len() {
+            if self.goes_on(at) {
                 at += 1;
-                continue;
+            } else {
+                let gone = self.fenced.remove(at);
+                if let Some(id) = gone.held_status() {
+                    self.unhold(id);
+                }
+                // Those behind it may go now.
+                self.release_held();
+                at = 0;
             }
-            let Fenced { carrier, reply, .. } = self.fenced.remove(at);
-            if let Some(connection) = self.connections.get_mut(carrier) {
-                connection.replies.push_back(reply);
+        }
+        self.release_held();
+    }
+
+    /// Takes a fence as far as it goes. Whether it still stands.
+    fn goes_on(&mut self, at: usize) -> bool {
+        let one = &self.fenced[at];
+        let (carrier, strict, lun) = (one.carrier, one.strict, one.lun);
+        let Some(connection) = self.connections.get(carrier) else {
+            return false;
+        };
+        match &one.state {
+            State::Sent(stat_sn) => {
+                return connection.ending.is_none() && !stat_sn.le(connection.acknowledged);
             }
+            State::Released => return true,
+            State::Waits(waits) => {
+                let waits = waits.iter().filter_map(|wait| self.still(*wait));
+                let waits: Vec<Wait> = waits.collect();
+                let behind = |other: &Fenced| other.strict && other.concerns(lun);
+                let stands = !waits.is_empty() || self.fenced[..at].iter().any(behind);
+                self.fenced[at].state = State::Waits(waits);
+                if stands {
+                    return true;
+                }
+            }
+        }
+        let one = &mut self.fenced[at];
+        one.state = State::Released;
+        match &mut one.what {
+            What::Reply(reply) => {
+                if let (Some(reply), Some(connection)) =
+                    (reply.take(), self.connections.get_mut(carrier))
+                {
+                    connection.replies.push_back(Reply {
+                        fenced: strict,
+                        ..reply
+                    });
+                }
+            }
+            What::Status(id) => {
+                let id = *id;
+                self.unhold(id);
+            }
+        }
+        strict
+    }
+
+    /// A fenced answer has left on this connection: from now on its acknowledgement is waited for.
+    pub(super) fn sent_fenced(&mut self, c: ConnectionIndex, task: Option<TaskId>) {
+        let Some(stat_sn) = self.connection(c).map(|one| one.stat_sn) else {
+            return;
+        };
+        let is_it = |one: &&mut Fenced| match (&one.what, task) {
+            (What::Status(of), Some(task)) => *of == task,
+            (What::Reply(_), None) => true,
+            _ => false,
+        };
+        let mut released =
+            (self.fenced.iter_mut()).filter(|one| one.carrier == c && one.state == State::Released);
+        if let Some(one) = released.find(is_it) {
+            one.state = State::Sent(stat_sn);
+        }
+    }
+
+    /// A task is over: its status has left, or never will.
+    pub(super) fn forget_fenced(&mut self, c: ConnectionIndex, id: TaskId) {
+        self.held_back.retain(|held| held.task != id);
+        self.sent_fenced(c, Some(id));
+        self.fenced
+            .retain(|one| one.what != What::Status(id) || matches!(one.state, State::Sent(_)));
+        self.release_held();
+    }
+
+    /// Statuses whose fence is gone are sent.
+    fn release_held(&mut self) {
+        let mut at = 0;
+        while let Some(HeldBack { task, behind }) = self.held_back.get(at).copied() {
+            if self.fenced.iter().any(|one| one.number == behind) {
+                at += 1;
+            } else {
+                self.held_back.remove(at);
+                self.unhold(task);
+            }
+        }
+    }
+
+    fn unhold(&mut self, id: TaskId) {
+        let task = self.tasks.get_mut(id);
+        if let Some(done) = task.and_then(|task| task.completion.as_mut()) {
+            done.held = false;
+            self.queue_answer(id);
         }
     }
 
@@ -80,7 +290,7 @@ impl Session {
         }
         let stat_sn = match wait.until {
             Until::Acknowledged(stat_sn) => stat_sn,
-            Until::Sent(completion) if self.has_unsent(connection, completion) => {
+            Until::Sent(completion) if self.has_unsent(wait.c, connection, completion) => {
                 return Some(wait);
             }
             Until::Sent(_) => connection.stat_sn,
@@ -92,31 +302,44 @@ impl Session {
     }
 
     /// Whether the status of a task that was completed as this number or before has yet to be sent.
-    pub(super) fn has_unsent(&self, connection: &Connection, completion: u64) -> bool {
-        let unsent = |id: &TaskId| {
-            let task = self.tasks.get(*id);
-            let done = task.and_then(|task| task.completion.as_ref());
-            done.is_some_and(|done| done.number <= completion)
+    pub(super) fn has_unsent(
+        &self,
+        c: ConnectionIndex,
+        connection: &Connection,
+        completion: u64,
+    ) -> bool {
+        let unsent = |id: TaskId| {
+            let task = self.tasks.get(id);
+            task.is_some_and(|task| {
+                let done = task.completion.as_ref();
+                task.connection == c && done.is_some_and(|done| done.number <= completion)
+            })
         };
         // Those behind a gap wait for it, and so does what comes after them.
+        let behind_a_gap = |request: &HeldRequest| match request {
+            HeldRequest::Command(id) => unsent(*id),
+            _ => false,
+        };
+        let of_fence = |one: &Fenced| {
+            matches!(one.state, State::Waits(_))
+                && matches!(one.what, What::Status(id) if unsent(id))
+        };
         let mut held = self.window.held().iter();
-        connection.ready.iter().any(unsent)
-            || held.any(|held| match &held.request {
-                HeldRequest::Command(id) => {
-                    self.connection_of(*id)
-                        .and_then(|c| self.connection(c))
-                        .is_some_and(|of| of.cid == connection.cid)
-                        && unsent(id)
-                }
-                _ => false,
-            })
+        connection.ready.iter().any(|id| unsent(*id))
+            || held.any(|held| behind_a_gap(&held.request))
+            || self.held_back.iter().any(|held| unsent(held.task))
+            || self.fenced.iter().any(of_fence)
     }
 
-    /// Whether a ping has to ask a connection for what a response waits for; not while one is under way.
+    /// Whether a ping has to ask a connection for what an answer waits for; not while one is under way.
     pub(super) fn wants_acknowledgement(&self, c: ConnectionIndex) -> bool {
         let wanted = |wait: &Wait| wait.c == c && matches!(wait.until, Until::Acknowledged(_));
+        let waits = |one: &Fenced| match &one.state {
+            State::Waits(waits) => waits.iter().any(wanted),
+            State::Released => false,
+            State::Sent(_) => one.carrier == c,
+        };
         let quiet = |one: &Connection| one.ping.is_none() && !one.is_deaf();
-        self.fenced.iter().any(|one| one.waits.iter().any(wanted))
-            && self.connection(c).is_some_and(quiet)
+        self.fenced.iter().any(waits) && self.connection(c).is_some_and(quiet)
     }
 }

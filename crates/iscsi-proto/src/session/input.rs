@@ -141,6 +141,11 @@ impl Session {
                 return event;
             }
         }
+        if !self.management.is_empty()
+            && let Some(event) = self.take_waiting_management()
+        {
+            return Some(event);
+        }
         if self.untold_ends {
             for (c, connection) in self.connections.iter_mut() {
                 if let Some(ending) = connection.ending.as_mut().filter(|ending| !ending.told) {

@@ -2,7 +2,7 @@
 
 use iscsi_wire::{
     AsyncEvent, AsyncMessage, Bhs, Cid, Itt, LogoutReason, LogoutRequest, LogoutResponse,
-    LogoutResponseCode, RejectReason, opcode,
+    LogoutResponseCode, Lun64, MAX_DATA_SEGMENT_BYTES, RejectReason, opcode,
 };
 
 use super::input::Admission;
@@ -10,6 +10,7 @@ use super::task::RequestSlot;
 use super::window::{HeldLogout, HeldRequest};
 use super::{ConnectionIndex, DropReason, Event, LogoutHandle, LogoutScope, Session, SessionType};
 use crate::connection::{Ending, Reply};
+use crate::negotiate::TaskReporting;
 
 /// A logout that the engine has not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +213,90 @@ impl Session {
         );
     }
 
+    /// Tells the initiator over connection `c` that all connections of the session are going to be dropped: Async Message,
+    /// event 3 (RFC 7143 §11.9.1). `retained`: its tasks may still be reassigned.
+    pub fn notify_session_drop(&mut self, c: ConnectionIndex, retained: bool) {
+        let time2retain = self.params.default_time2retain;
+        self.tell(
+            c,
+            AsyncMessage {
+                async_event: AsyncEvent::SessionDropped,
+                parameter2: self.params.default_time2wait,
+                parameter3: if retained { time2retain } else { 0 },
+                ..AsyncMessage::default()
+            },
+        );
+    }
+
+    /// Asks the initiator to begin a text exchange within `seconds`, and declares a new MaxRecvDataSegmentLength of the
+    /// target's in it: Async Message, event 4 (RFC 7143 §11.9.1, §13.12). In bytes, brought within 512 to 2^24 - 1. Longer
+    /// segments are taken from now on; shorter ones are not insisted on.
+    pub fn request_negotiation(&mut self, c: ConnectionIndex, max_recv_bytes: u32, seconds: u16) {
+        let bytes = max_recv_bytes.clamp(512, MAX_DATA_SEGMENT_BYTES);
+        let discovery = self.kind == SessionType::Discovery;
+        let Some(connection) = self.connection_mut(c).filter(|_| !discovery) else {
+            return;
+        };
+        connection.declares = Some(bytes);
+        connection.max_recv_data_segment_length =
+            connection.max_recv_data_segment_length.max(bytes);
+        self.tell(
+            c,
+            AsyncMessage {
+                async_event: AsyncEvent::NegotiationRequested,
+                parameter3: seconds,
+                ..AsyncMessage::default()
+            },
+        );
+    }
+
+    /// Tells the initiator over connection `c` that tasks of a logical unit that are allegiant to it have been ended by a
+    /// task management function: Async Message, event 5 (RFC 7143 §4.2.3.4 d). Nothing unless TaskReporting is FastAbort.
+    ///
+    /// The initiator's acknowledgement (§4.2.3.4 g) sets nothing free: Data-Out of tasks that are over is dropped by its tag
+    /// as it comes, and no tag is given out again while any may come.
+    pub fn notify_termination(&mut self, c: ConnectionIndex, lun: Lun64) {
+        if self.params.task_reporting != TaskReporting::FastAbort {
+            return;
+        }
+        self.tell(
+            c,
+            AsyncMessage {
+                async_event: AsyncEvent::TasksTerminated,
+                lun,
+                ..AsyncMessage::default()
+            },
+        );
+    }
+
+    /// Reports a SCSI event of a logical unit over connection `c`: Async Message, event 0 (RFC 7143 §11.9.1), with its sense
+    /// data.
+    pub fn report_event(&mut self, c: ConnectionIndex, lun: Lun64, sense: &[u8]) {
+        let sense = &sense[..sense.len().min(super::MAX_SENSE_BYTES)];
+        let length = u16::try_from(sense.len()).unwrap_or(0);
+        // RFC 7143 §11.9.4: SenseLength, then the sense data.
+        let mut data = length.to_be_bytes().to_vec();
+        data.extend_from_slice(sense);
+        let most = self.limits.max_text_bytes as usize;
+        let crowded = |one: &crate::connection::Connection| one.queued_bytes() + data.len() > most;
+        if self.connection(c).is_none_or(crowded) {
+            // An initiator that does not read what it is told hears of it by unit attention.
+            return;
+        }
+        let message = AsyncMessage {
+            async_event: AsyncEvent::ScsiEvent,
+            lun,
+            data_segment_length: u32::from(length) + 2,
+            ..AsyncMessage::default()
+        };
+        self.tell_with(c, message, data);
+    }
+
     fn tell(&mut self, c: ConnectionIndex, message: AsyncMessage) {
+        self.tell_with(c, message, Vec::new());
+    }
+
+    fn tell_with(&mut self, c: ConnectionIndex, message: AsyncMessage, data: Vec<u8>) {
         let message = AsyncMessage {
             itt: Itt::RESERVED,
             ..message
@@ -220,9 +304,10 @@ impl Session {
         if let Some(connection) = self.connection_mut(c)
             && connection.ending.is_none()
         {
-            connection
-                .replies
-                .push_back(Reply::new(message.emit(), RequestSlot::None));
+            connection.replies.push_back(Reply {
+                data,
+                ..Reply::new(message.emit(), RequestSlot::None)
+            });
         }
     }
 }

@@ -6,13 +6,13 @@
 //! The response of a function that may end several tasks waits, in a session of several connections, until the
 //! initiator has acknowledged what the others had sent: see `fence`.
 //!
-//! RFC 7143 §4.2.3.2 has a target wait, before it answers, for the Data-Out that its R2Ts asked for. The reason is that
+//! RFC 7143 §4.2.3.3 has a target wait, before it answers, for the Data-Out that its R2Ts asked for. The reason is that
 //! their tags may be given out again. Here no tag is given out again while its Data-Out may come, so nothing is waited
 //! for: an initiator that stops sending once it has asked for the abort is not waited for in vain.
 
 use iscsi_wire::{
-    Bhs, Itt, RejectReason, TaskManagementFunction, TaskManagementRequest, TaskManagementResponse,
-    TaskManagementResponseCode,
+    Bhs, Itt, Lun64, RejectReason, TaskManagementFunction, TaskManagementRequest,
+    TaskManagementResponse, TaskManagementResponseCode,
 };
 
 use super::input::Admission;
@@ -28,8 +28,12 @@ pub(super) struct Pending {
     pub(super) connection: ConnectionIndex,
     pub(super) itt: Itt,
     pub(super) slot: RequestSlot,
-    /// It may end several tasks, and its response waits for what other connections have sent.
+    /// It may end several tasks, or all of them, and its response waits for what other connections have sent.
     several: bool,
+    /// The logical unit that it is about; `None`: all.
+    lun: Option<Lun64>,
+    /// It is immediate, and waits for commands before it.
+    waiting: Option<TaskManagementRequest>,
 }
 
 impl Session {
@@ -42,11 +46,7 @@ impl Session {
             Ok(request) => request,
             Err(error) => return self.malformed(c, bhs, error),
         };
-        if self
-            .management
-            .iter()
-            .any(|pending| pending.itt == request.itt)
-        {
+        if self.is_managing(request.itt) {
             return self.refuse(c, RejectReason::TaskInProgress, bhs);
         }
         let held = HeldRequest::Management(c, request);
@@ -71,17 +71,65 @@ impl Session {
         slot: RequestSlot,
     ) -> Option<Event> {
         let handle = TmfHandle(self.take_handle());
+        let waits = request.immediate && self.has_to_wait(request);
         self.management.push(Pending {
             handle,
             connection: c,
             itt: request.itt,
             slot,
             several: ends_several(request.function),
+            lun: (!is_of_target(request.function)).then_some(request.lun),
+            waiting: waits.then_some(*request),
         });
         if ends_several(request.function) {
             let all: Vec<TaskId> = self.tasks.iter().map(|(id, _)| id).collect();
             all.into_iter().for_each(|id| self.answer_at_once(id));
         }
+        if waits {
+            return None;
+        }
+        self.act_on(handle, c, request)
+    }
+
+    /// RFC 7143 §4.2.3.3 b, §4.2.3.4 a: an immediate function on a task set waits for the commands before it that have not
+    /// come; one on the target has them count as received.
+    fn has_to_wait(&mut self, request: &TaskManagementRequest) -> bool {
+        match request.function {
+            function if is_of_target(function) => {
+                self.window.plug_before(request.cmd_sn);
+                false
+            }
+            function => ends_several(function) && self.window.lacks_before(request.cmd_sn),
+        }
+    }
+
+    /// The first request that has waited for commands before it, once they have come.
+    pub(super) fn take_waiting_management(&mut self) -> Option<Event> {
+        while let Some((handle, c, request)) = self.next_waiting() {
+            let event = self.act_on(handle, c, &request);
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    fn next_waiting(&mut self) -> Option<(TmfHandle, ConnectionIndex, TaskManagementRequest)> {
+        let window = &self.window;
+        let ready = |request: &TaskManagementRequest| !window.lacks_before(request.cmd_sn);
+        let mut pending = self.management.iter_mut();
+        let pending = pending.find(|one| one.waiting.as_ref().is_some_and(ready))?;
+        let request = pending.waiting.take()?;
+        Some((pending.handle, pending.connection, request))
+    }
+
+    /// Has the engine do it, or refuses it.
+    fn act_on(
+        &mut self,
+        handle: TmfHandle,
+        c: ConnectionIndex,
+        request: &TaskManagementRequest,
+    ) -> Option<Event> {
         let refused = match request.function {
             TaskManagementFunction::TaskReassign => match self.task_reassign(c, request) {
                 Ok(reassignment) => {
@@ -103,6 +151,7 @@ impl Session {
             function => {
                 return Some(Event::TaskManagement(TmfEvent {
                     handle,
+                    connection: c,
                     function,
                     lun: request.lun,
                     referenced: self.referenced(c, request),
@@ -118,8 +167,12 @@ impl Session {
     /// Whether it names a task management request other than itself.
     fn is_other_management(&self, request: &TaskManagementRequest) -> bool {
         let tag = request.referenced_task_tag;
-        let mut others = self.management.iter().map(|pending| pending.itt);
-        tag != request.itt && others.any(|itt| itt == tag)
+        tag != request.itt && self.is_managing(tag)
+    }
+
+    /// Whether a tag is that of a task management request without an answer.
+    fn is_managing(&self, itt: Itt) -> bool {
+        self.management.iter().any(|pending| pending.itt == itt)
     }
 
     fn referenced(&mut self, c: ConnectionIndex, request: &TaskManagementRequest) -> TmfReference {
@@ -188,20 +241,21 @@ impl Session {
             return;
         };
         reply.after_completion = connection.completions;
-        if several {
-            self.fence(c, reply);
+        if let Some(lun) = several {
+            self.fence(c, reply, lun);
         } else {
             connection.replies.push_back(reply);
         }
     }
 
-    /// The response to a request, which is answered with it; its connection; and whether it may have ended several tasks.
+    /// The response to a request, which is answered with it; its connection; and, where it is to be fenced, the logical unit
+    /// or all.
     fn take_management(
         &mut self,
         handle: TmfHandle,
         response: TaskManagementResponseCode,
         additional_response_information: [u8; 3],
-    ) -> Option<(ConnectionIndex, Reply, bool)> {
+    ) -> Option<(ConnectionIndex, Reply, Option<Option<Lun64>>)> {
         let mut pending = self.management.iter();
         let at = pending.position(|pending| pending.handle == handle)?;
         let Pending {
@@ -209,14 +263,16 @@ impl Session {
             itt,
             slot,
             several,
+            lun,
             ..
-        } = self.management.swap_remove(at);
+        } = self.management.remove(at);
         let response = TaskManagementResponse {
             response,
             additional_response_information,
             itt,
             ..TaskManagementResponse::default()
         };
+        let several = several.then_some(lun);
         Some((connection, Reply::new(response.emit(), slot), several))
     }
 }
@@ -233,11 +289,22 @@ fn first_level_of(function: TaskManagementFunction) -> u8 {
     }
 }
 
-/// Whether a function may have ended more tasks than one.
+/// Whether a function concerns every logical unit that the session has.
+fn is_of_target(function: TaskManagementFunction) -> bool {
+    matches!(
+        function,
+        TaskManagementFunction::TargetWarmReset
+            | TaskManagementFunction::TargetColdReset
+            | TaskManagementFunction::ItNexusReset
+    )
+}
+
+/// Whether a function may have ended more tasks than one, or (RFC 7143 §4.2.2.3.4) has to be fenced for another reason.
 fn ends_several(function: TaskManagementFunction) -> bool {
     matches!(
         function,
         TaskManagementFunction::AbortTaskSet
+            | TaskManagementFunction::ClearAca
             | TaskManagementFunction::ClearTaskSet
             | TaskManagementFunction::LogicalUnitReset
             | TaskManagementFunction::TargetWarmReset

@@ -62,7 +62,7 @@ mod window;
 
 use core::time::Duration;
 
-use iscsi_wire::{Itt, SerialNumber, Ttt};
+use iscsi_wire::{Itt, Lun64, SerialNumber, Ttt};
 
 pub use connections::{JoinError, MAX_CONNECTIONS};
 pub use counters::SessionCounters;
@@ -99,6 +99,8 @@ pub struct Session {
     logouts: Vec<logout::PendingLogout>,
     /// Responses that wait for what other connections have sent.
     fenced: Vec<fence::Fenced>,
+    /// Statuses that response fences hold.
+    held_back: Vec<fence::HeldBack>,
     /// A connection has ended, and the engine has yet to be told.
     untold_ends: bool,
     /// The Target Transfer Tag given out next.
@@ -138,6 +140,7 @@ impl Session {
             management: Vec::new(),
             logouts: Vec::new(),
             fenced: Vec::new(),
+            held_back: Vec::new(),
             untold_ends: false,
             next_ttt: Ttt(1),
             next_handle: 1,
@@ -177,6 +180,20 @@ impl Session {
     /// narrower one closes as answers are given (RFC 7143 §4.2.2.1: MaxCmdSN never moves back).
     pub fn resize_window(&mut self, width: u16) {
         self.window.resize(u32::from(width.max(1)));
+    }
+
+    /// Whether a task is one that a function with this CmdSN concerns (RFC 7143 §11.5.1): its own is lower, or it was immediate.
+    #[must_use]
+    pub fn came_before(&self, task: TaskId, cmd_sn: SerialNumber) -> bool {
+        self.tasks
+            .get(task)
+            .is_some_and(|task| task.slot != RequestSlot::Numbered || task.cmd_sn.lt(cmd_sn))
+    }
+
+    /// The logical unit that an outstanding task is addressed to.
+    #[must_use]
+    pub fn lun_of(&self, task: TaskId) -> Option<Lun64> {
+        self.tasks.get(task).map(|task| task.lun)
     }
 
     /// The Initiator Task Tag of an outstanding task, for logs.
@@ -253,6 +270,9 @@ impl Session {
         self.free_slot(c, slot);
         if !self.window.held().is_empty() {
             self.window.forget(id);
+        }
+        if !self.fenced.is_empty() {
+            self.forget_fenced(c, id);
         }
         match self.connection_mut(c) {
             Some(connection) => connection.disown(id),

@@ -27,6 +27,10 @@ impl Session {
         if self.wants_acknowledgement(c) {
             // RFC 7143 §4.2.3.2: a NOP-In asks for it.
             self.ping(c, now);
+            if let Some(connection) = self.connection_mut(c) {
+                // What stands before it may wait for the answer.
+                connection.replies.rotate_right(1);
+            }
         }
         while out.wire_bytes() < end {
             let sent = self.send_reply(c, now, out) || self.send_task(c, out, end);
@@ -51,19 +55,19 @@ impl Session {
     #[must_use]
     pub fn has_output(&self, c: ConnectionIndex) -> bool {
         let connection = self.connection(c);
-        connection.is_some_and(|c| self.is_ready(c) || self.has_window_news(c))
+        connection.is_some_and(|one| self.is_ready(c, one) || self.has_window_news(one))
             || self.wants_acknowledgement(c)
     }
 
     /// Whether a task or an answer may be sent. An answer that waits for the status of a command behind a gap may not.
-    fn is_ready(&self, connection: &Connection) -> bool {
+    fn is_ready(&self, c: ConnectionIndex, connection: &Connection) -> bool {
         let first = connection.replies.front();
-        !connection.ready.is_empty() || first.is_some_and(|first| !self.waits(connection, first))
+        !connection.ready.is_empty() || first.is_some_and(|first| !self.waits(c, connection, first))
     }
 
     // RFC 7143 §11.6.1 and §11.15: a status that was decided before a task management or logout response leaves before it.
-    fn waits(&self, connection: &Connection, reply: &Reply) -> bool {
-        reply.after_completion > 0 && self.has_unsent(connection, reply.after_completion)
+    fn waits(&self, c: ConnectionIndex, connection: &Connection, reply: &Reply) -> bool {
+        reply.after_completion > 0 && self.has_unsent(c, connection, reply.after_completion)
     }
 
     /// RFC 7143 §11.4.11: a MaxCmdSN that has grown, as by an abort, and that no PDU under way tells, is told by a
@@ -112,7 +116,7 @@ impl Session {
         let Some(first) = connection.replies.front() else {
             return false;
         };
-        if self.waits(connection, first) {
+        if self.waits(c, connection, first) {
             return false;
         }
         let Some(connection) = self.connections.get_mut(c) else {
@@ -132,6 +136,9 @@ impl Session {
         }
         let (header_digest, data_digest) = (connection.header_digest, connection.data_digest);
         let reassigns = reply.reassigns.take();
+        if reply.fenced {
+            self.sent_fenced(c, None);
+        }
         self.free_slot(c, reply.slot);
         reply.number(stat_sn, self.window.exp_cmd_sn(), self.window.max_cmd_sn());
         out.push_header(&reply.bhs, header_digest);

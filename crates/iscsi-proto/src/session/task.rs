@@ -90,6 +90,8 @@ pub(crate) struct Completion {
     pub(crate) number: u64,
     pub(crate) status: u8,
     pub(crate) residual: Residual,
+    /// A response fence holds it.
+    pub(crate) held: bool,
     pub(crate) sense: Option<Box<[u8]>>,
 }
 

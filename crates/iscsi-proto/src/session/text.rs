@@ -174,6 +174,12 @@ impl Session {
         };
         let slot = self.count_text(c, slot, bhs, request.cmd_sn)?;
         let tags = tags_of(request, slot);
+        let mut answer = answer;
+        if let Some(bytes) = self.connection_mut(c)?.declares.take() {
+            // RFC 7143 §13.12: declared at any time in the full feature phase.
+            let name = Key::MaxRecvDataSegmentLength.name();
+            TextWriter::new(&mut answer).push_number(name, bytes.into());
+        }
         let Some(which) = targets else {
             self.send_text(c, tags, answer, 0);
             return None;

@@ -239,6 +239,20 @@ impl CommandWindow {
         self.credits -= step;
     }
 
+    /// Whether a number before `limit` has not come. One that is out of the window is before nothing.
+    pub(crate) fn lacks_before(&self, limit: SerialNumber) -> bool {
+        self.exp_cmd_sn.lt(limit) && limit.le(self.max_cmd_sn.next())
+    }
+
+    /// Counts every number before `limit` that has not come as received and answered.
+    pub(crate) fn plug_before(&mut self, limit: SerialNumber) {
+        while self.lacks_before(limit) {
+            let missing = self.exp_cmd_sn;
+            self.accept(missing, HeldRequest::Nothing);
+            self.release();
+        }
+    }
+
     /// Counts `cmd_sn` as received and answered, if it is in the window, has not come, and lies before `limit`.
     pub(crate) fn plug(&mut self, cmd_sn: SerialNumber, limit: SerialNumber) -> bool {
         let missing = self.classify(cmd_sn) != Arrival::Ignored && cmd_sn.lt(limit);

@@ -23,8 +23,8 @@ impl PeripheralQualifier {
     }
 }
 
-/// SPC-5 "Version descriptor": SAM-5, iSCSI, SPC-4 and SBC-3, no version claimed.
-const VERSION_DESCRIPTORS: [u16; 4] = [0x00a0, 0x0960, 0x0460, 0x04c0];
+/// SPC-5 "Version descriptor": SAM-5, SPC-4 and SBC-3, no version claimed; the transport's follows.
+const VERSION_DESCRIPTORS: [u16; 3] = [0x00a0, 0x0460, 0x04c0];
 
 const STANDARD_BYTES: usize = 96;
 
@@ -45,6 +45,7 @@ pub(crate) fn inquiry(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
             PeripheralQualifier::Connected,
             identity,
             several_ports,
+            asked.view.transport_version,
             &mut reply,
         );
     }
@@ -56,6 +57,7 @@ pub(crate) fn standard_inquiry(
     qualifier: PeripheralQualifier,
     identity: &LuIdentity,
     several_ports: bool,
+    transport_version: u16,
     reply: &mut Reply<'_>,
 ) {
     let mut data = [0; STANDARD_BYTES];
@@ -79,7 +81,9 @@ pub(crate) fn standard_inquiry(
     data[8..16].copy_from_slice(&identity.vendor);
     data[16..32].copy_from_slice(&identity.product);
     data[32..36].copy_from_slice(&identity.revision);
-    for (field, code) in data[58..].chunks_exact_mut(2).zip(VERSION_DESCRIPTORS) {
+    let [architecture, commands, blocks] = VERSION_DESCRIPTORS;
+    let versions = [architecture, commands, blocks, transport_version];
+    for (field, code) in data[58..].chunks_exact_mut(2).zip(versions) {
         field.copy_from_slice(&code.to_be_bytes());
     }
     reply.put(&data);

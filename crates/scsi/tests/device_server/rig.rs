@@ -499,6 +499,7 @@ pub(crate) fn name_of(nexus: NexusId) -> NexusName {
 fn view(write_protected: bool, now: Duration, luns: &Vec<u16>) -> LunView<'_> {
     LunView {
         target_port: 2,
+        transport_version: 0x0962,
         write_protected,
         now,
         clock: &NOON,

@@ -66,8 +66,16 @@ fn offers_of_each_key_get_their_answers() {
         ("DataSequenceInOrder=No", "DataSequenceInOrder=Yes"),
         ("ErrorRecoveryLevel=2", "ErrorRecoveryLevel=0"),
         ("ErrorRecoveryLevel=3", "ErrorRecoveryLevel=Reject"),
-        ("TaskReporting=FastAbort,RFC3720", "TaskReporting=RFC3720"),
-        ("TaskReporting=FastAbort", "TaskReporting=Reject"),
+        ("TaskReporting=FastAbort,RFC3720", "TaskReporting=FastAbort"),
+        (
+            "TaskReporting=RFC3720,ResponseFence",
+            "TaskReporting=RFC3720",
+        ),
+        (
+            "TaskReporting=other,ResponseFence,RFC3720",
+            "TaskReporting=ResponseFence",
+        ),
+        ("TaskReporting=other", "TaskReporting=Reject"),
         ("iSCSIProtocolLevel=2", "iSCSIProtocolLevel=2"),
         ("iSCSIProtocolLevel=1", "iSCSIProtocolLevel=1"),
         ("iSCSIProtocolLevel=0", "iSCSIProtocolLevel=0"),

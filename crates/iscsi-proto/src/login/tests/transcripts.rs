@@ -232,7 +232,7 @@ fn libiscsi_style_login_offers_chap_and_none() {
     assert_eq!(response.value("AuthMethod"), "None");
     assert!(response.header.transit);
     let response = bench.send(request(OPERATIONAL, Some(FULL_FEATURE)), &operational);
-    assert_eq!(response.value("TaskReporting"), "RFC3720");
+    assert_eq!(response.value("TaskReporting"), "ResponseFence");
     let params = bench.established.expect("a session").params;
     assert_eq!(
         (params.initial_r2t, params.first_burst_length),

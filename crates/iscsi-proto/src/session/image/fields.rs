@@ -248,6 +248,7 @@ impl Reader<'_> {
             data_digest,
             max_send_data_segment_length,
             max_recv_data_segment_length,
+            declares: None,
             receive,
             collected: Vec::new(),
             stat_sn: SerialNumber(self.u32()?),

@@ -139,6 +139,7 @@ impl Session {
             management: Vec::new(),
             logouts: Vec::new(),
             fenced: Vec::new(),
+            held_back: Vec::new(),
             untold_ends: false,
             next_ttt: Ttt(input.u32()?),
             next_handle: input.u32()?,
@@ -211,4 +212,5 @@ fn quiet(connection: &Connection) -> bool {
         && connection.collected.is_empty()
         && !connection.logging_out
         && connection.ending.is_none()
+        && connection.declares.is_none()
 }

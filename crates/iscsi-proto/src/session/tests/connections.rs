@@ -16,17 +16,17 @@ use crate::session::fixture::{C0, limits};
 use crate::session::{ConnectionIndex, DropReason, Event as TargetEvent, JoinError, Session};
 
 /// One session, both ends of it, and which connection of the target's a CID is.
-struct Many {
-    peer: Peer,
-    target: Target,
-    at: BTreeMap<u16, ConnectionIndex>,
+pub(super) struct Many {
+    pub(super) peer: Peer,
+    pub(super) target: Target,
+    pub(super) at: BTreeMap<u16, ConnectionIndex>,
 }
 
-const LEAD: Cid = Cid(0);
+pub(super) const LEAD: Cid = Cid(0);
 
 impl Many {
     /// A session with this many connections, CIDs 0, 1, 2...
-    fn new(connections: u16, keys: &[(&str, &str)]) -> Self {
+    pub(super) fn new(connections: u16, keys: &[(&str, &str)]) -> Self {
         let most = connections.max(2).to_string();
         let mut all = vec![("MaxConnections", most.as_str())];
         all.extend(keys);
@@ -45,7 +45,7 @@ impl Many {
         many
     }
 
-    fn join(&mut self, cid: Cid) -> Result<(), JoinError> {
+    pub(super) fn join(&mut self, cid: Cid) -> Result<(), JoinError> {
         let window = self.target.session.command_window();
         self.peer.join(cid);
         let established = self
@@ -57,18 +57,18 @@ impl Many {
     }
 
     /// What a connection of the initiator's has to send.
-    fn out(&mut self, cid: Cid) -> Vec<u8> {
+    pub(super) fn out(&mut self, cid: Cid) -> Vec<u8> {
         self.peer.on(cid, Initiator::take_output)
     }
 
     /// Brings bytes to the target.
-    fn deliver(&mut self, cid: Cid, bytes: &[u8]) {
+    pub(super) fn deliver(&mut self, cid: Cid, bytes: &[u8]) {
         let c = self.at[&cid.0];
         self.target.receive_on(c, bytes, Way::Staging(usize::MAX));
     }
 
     /// Carries bytes both ways on these connections until nothing moves.
-    fn run_on(&mut self, cids: &[Cid]) -> Vec<(Cid, Event)> {
+    pub(super) fn run_on(&mut self, cids: &[Cid]) -> Vec<(Cid, Event)> {
         let mut events = Vec::new();
         loop {
             let mut moved = false;
@@ -90,12 +90,12 @@ impl Many {
         }
     }
 
-    fn run(&mut self) -> Vec<(Cid, Event)> {
+    pub(super) fn run(&mut self) -> Vec<(Cid, Event)> {
         let cids: Vec<Cid> = self.peer.cids().collect();
         self.run_on(&cids)
     }
 
-    fn command(&mut self, cid: Cid, opcode: u8, out: &[u8], bytes: u32) -> Itt {
+    pub(super) fn command(&mut self, cid: Cid, opcode: u8, out: &[u8], bytes: u32) -> Itt {
         self.peer.on(cid, |one| {
             one.command(Lun64(0), &cdb(opcode, 0), out.to_vec(), bytes)
         })

@@ -9,6 +9,7 @@ mod connections;
 mod data_rules;
 mod first_io;
 mod golden;
+mod management;
 mod pair;
 mod random;
 mod requests;

@@ -165,6 +165,9 @@ fn agree(text: &[u8]) -> (Vec<u8>, NegotiatedParams) {
             "MaxOutstandingR2T" => params.max_outstanding_r2t = number as u16,
             "DataPDUInOrder" => params.data_pdu_in_order = value == "Yes",
             "DataSequenceInOrder" => params.data_sequence_in_order = value == "Yes",
+            "TaskReporting" => {
+                params.task_reporting = crate::negotiate::TaskReporting::of(value).unwrap();
+            }
             "MaxConnections" => params.max_connections = number as u16,
             _ => {}
         }

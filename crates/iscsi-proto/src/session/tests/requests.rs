@@ -448,7 +448,7 @@ fn functions_are_resolved_or_refused_as_their_tables_say() {
     let reset = TaskManagementFunction::LogicalUnitReset;
     let asked = TaskManagementRequest {
         function: reset,
-        ..of(9, 3, 6)
+        ..of(9, 3, 3)
     };
     assert_eq!(reference(&mut target, asked), TmfReference::None);
     assert_eq!(

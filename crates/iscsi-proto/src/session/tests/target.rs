@@ -365,6 +365,7 @@ impl Target {
             sense: &[],
             data_in,
             transfer_bytes,
+            fence: false,
         };
         self.complete(task, &outcome);
     }

@@ -17,6 +17,7 @@
 //! Queues are bounded by what shards have outstanding: a task has one request at most (and one for its order), and what
 //! it withdraws is taken out.
 
+mod contingent;
 mod lane;
 mod plan;
 mod save;

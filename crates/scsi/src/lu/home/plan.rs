@@ -6,17 +6,16 @@ use std::sync::Arc;
 
 use block::StoreCaps;
 
-use super::super::NexusId;
 use super::super::UnitAttention;
-use super::super::fence::{FenceScope, Holds, Meant, Telling};
+use super::super::fence::{FenceScope, Holds, Meant};
 use super::super::message::{ActionResult, AttentionScope, HomeAction, LuChange};
+use super::contingent::{self, abort, is_faulted, task_set, telling};
 use super::lane::{Request, Requester};
 use crate::persistent_reserve::{
     Access, Asking, Outcome, PersistentReserveOut, Standing, carry_out,
 };
 use crate::sense::{Refusal, Sense};
-use crate::snapshot::{Contingent, LuCondition, LuSnapshot, QueueError, Reserved};
-use crate::step::Status;
+use crate::snapshot::{LuCondition, LuSnapshot, Reserved};
 
 /// What an action needs.
 pub(super) enum Plan {
@@ -68,16 +67,10 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
             abort(task_set(now, request.nexus), telling(now, request, function))
         }
         HomeAction::LogicalUnitReset => {
+            let mut telling = telling(now, request, true);
             // A unit attention of its own follows.
-            let attention = false;
-            let telling = telling(now, request, true);
-            abort(
-                Meant::All,
-                Telling {
-                    attention,
-                    ..telling
-                },
-            )
+            telling.attention = false;
+            abort(Meant::All, telling)
         }
         HomeAction::ClearContingent => match request.nexus {
             Some(nexus) if is_faulted(now, nexus) => {
@@ -86,7 +79,7 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
             // SAM-5 "Clearing an ACA condition": only the faulted nexus does that.
             _ => done,
         },
-        HomeAction::Fault { ends, .. } => plan_fault(now, request, *ends),
+        HomeAction::Fault { ends, .. } => contingent::plan_fault(now, request, *ends),
         HomeAction::Establish(_) => Plan::Publish,
         // SPC-2 "RELEASE(6) command": of a nexus without the reservation it is no error and changes nothing.
         HomeAction::Release if !is_holder => done,
@@ -207,12 +200,7 @@ pub(super) fn fence_of(
 pub(super) fn change_by(now: &LuSnapshot, request: &Request, outcome: &Outcome) -> Change {
     let mut next = now.clone().with_persistent(Arc::clone(&outcome.next));
     if let Some(preempted) = &outcome.aborted {
-        // SAM-5 "Clearing an ACA condition": PREEMPT AND ABORT of the faulted nexus does, and so does one that aborts its
-        // commands.
-        let stays = |one: &Contingent| {
-            Some(one.nexus) != request.nexus && preempted.binary_search(&one.name).is_err()
-        };
-        next.contingent.retain(stays);
+        contingent::end_by_preemption(&mut next, request, preempted);
     }
     let told = outcome.told.iter();
     Change {
@@ -238,19 +226,9 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
             if now.reserved == Reserved::For(*nexus) {
                 end_reserve(&mut next);
             }
-            // SAM-5 "Clearing an ACA condition": the loss of the nexus does.
-            next.contingent.retain(|one| one.nexus != *nexus);
         }
-        HomeAction::ClearContingent => next
-            .contingent
-            .retain(|one| Some(one.nexus) != request.nexus),
-        HomeAction::Fault { establishes, ends } => {
-            change_by_fault(&mut next, request, (*establishes, *ends))
-        }
-        HomeAction::ModeSelect(change) => next.mode = change.apply(now.mode),
-        HomeAction::ModeDefaults(change) => {
-            next.mode = change.apply(now.mode);
-            next.mode_defaults = change.apply(now.mode_defaults);
+        HomeAction::ModeSelect(_) | HomeAction::ModeDefaults(_) | HomeAction::WriteCache(_) => {
+            change_mode(&mut next, &request.action);
         }
         HomeAction::SetTimestamp(offset_ms) => {
             next.timestamp_offset_ms = Some(*offset_ms);
@@ -260,17 +238,10 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
             now.statistics.reset();
             attentions.push((UnitAttention::LogParametersChanged, others(request)));
         }
-        HomeAction::WriteCache(on) => {
-            next.mode.write_cache = *on;
-            next.mode_defaults.write_cache = *on;
-            next.caps.write_cache = *on;
-        }
         HomeAction::LogicalUnitReset => {
             // SAM-5 "Logical unit reset"; SPC-2 "RESERVE(6) command": a reset ends the reservation.
             end_reserve(&mut next);
             next.mode = now.mode_defaults;
-            // SAM-5 "Clearing an ACA condition".
-            next.contingent.clear();
             attentions.push((UnitAttention::BusDeviceReset, AttentionScope::All));
         }
         HomeAction::Resize(geometry) => {
@@ -293,8 +264,11 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
         HomeAction::Range { .. }
         | HomeAction::Ordered
         | HomeAction::ClearTaskSet
+        | HomeAction::ClearContingent
+        | HomeAction::Fault { .. }
         | HomeAction::PersistentReserve(_) => {}
     }
+    contingent::change(&mut next, request);
     let by_mode = matches!(
         request.action,
         HomeAction::ModeSelect(_) | HomeAction::WriteCache(_) | HomeAction::ModeDefaults(_)
@@ -309,64 +283,20 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
     }
 }
 
-/// What CHECK CONDITION needs, where it concerns others.
-fn plan_fault(now: &LuSnapshot, request: &Request, ends: bool) -> Plan {
-    let Some(nexus) = request.nexus else {
-        return Plan::Answer(ActionResult::Done);
-    };
-    // SAM-5 "ACA condition": what is in the task set does not end before the condition is cleared, but for what the condition
-    // lets in.
-    if now.contingent_for(nexus).is_some() && !ends {
-        let refusal = Refusal::Status(Status::AcaActive);
-        return Plan::Answer(ActionResult::Refused(refusal));
-    }
-    // SPC-5 "Control mode page", QERR: of the task set; and of the nexus alone.
-    let meant = match now.mode.queue_error {
-        QueueError::Continues => return Plan::Publish,
-        QueueError::AbortsAll => task_set(now, request.nexus),
-        QueueError::AbortsOwn => Meant::Of(nexus),
-    };
-    abort(meant, telling(now, request, false))
-}
-
-/// SAM-5 "Auto contingent allegiance": NACA 1 establishes a condition, in place of one that the command ran in; NACA 0 ends that.
-fn change_by_fault(next: &mut LuSnapshot, request: &Request, (establishes, ends): (bool, bool)) {
-    let (Some(nexus), Some(name)) = (request.nexus, &request.name) else {
-        return;
-    };
-    if establishes && !is_faulted(next, nexus) {
-        next.contingent.push(Contingent {
-            nexus,
-            name: name.clone(),
-        });
-    } else if ends && !establishes {
-        next.contingent.retain(|one| one.nexus != nexus);
-    }
-}
-
-/// Whether an ACA condition is this nexus' own.
-fn is_faulted(now: &LuSnapshot, nexus: NexusId) -> bool {
-    now.contingent.iter().any(|one| one.nexus == nexus)
-}
-
-/// SPC-5 "Control mode page", TST: the task set that a nexus' commands are in.
-fn task_set(now: &LuSnapshot, nexus: Option<NexusId>) -> Meant {
-    let own = nexus.filter(|_| now.mode.task_set_per_nexus);
-    own.map_or(Meant::All, Meant::Of)
-}
-
-fn abort(meant: Meant, telling: Telling) -> Plan {
-    Plan::Fence(FenceScope::Abort { meant, telling })
-}
-
-/// SPC-5 "Control mode page", TAS: who loses commands to another is told by their status, or else by a unit attention.
-fn telling(now: &LuSnapshot, request: &Request, function: bool) -> Telling {
-    let status = now.mode.task_aborted_status;
-    Telling {
-        by: request.nexus,
-        status,
-        attention: !status && request.nexus.is_some(),
-        function,
+/// The values of the mode pages after an action that sets them.
+fn change_mode(next: &mut LuSnapshot, action: &HomeAction) {
+    match action {
+        HomeAction::ModeSelect(change) => next.mode = change.apply(next.mode),
+        HomeAction::ModeDefaults(change) => {
+            next.mode = change.apply(next.mode);
+            next.mode_defaults = change.apply(next.mode_defaults);
+        }
+        HomeAction::WriteCache(on) => {
+            next.mode.write_cache = *on;
+            next.mode_defaults.write_cache = *on;
+            next.caps.write_cache = *on;
+        }
+        _ => {}
     }
 }
 

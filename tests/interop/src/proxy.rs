@@ -19,6 +19,8 @@ use crate::pattern::Random;
 
 /// How long a delay is: longer than an exchange on another connection takes.
 const DELAY: Duration = Duration::from_millis(100);
+/// A target that takes longer to accept is gone.
+const CONNECT: Duration = Duration::from_secs(3);
 /// How often a quiet stream looks whether the proxy has ended.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -209,7 +211,7 @@ impl Phase {
 }
 
 fn connect(shared: &Arc<Shared>, initiator: TcpStream, number: usize) -> Result<()> {
-    let target = TcpStream::connect(shared.target).context("the target")?;
+    let target = TcpStream::connect_timeout(&shared.target, CONNECT).context("the target")?;
     let phase = Arc::new(Phase::default());
     for stream in [&initiator, &target] {
         stream.set_nodelay(true)?;

@@ -1,9 +1,11 @@
-//! Runs the recovery scenarios against any target and prints what came of each: `recovery ADDRESS:PORT TARGET [LEVEL...]
-//! [ROW...]`, where a row is one of the table's, as in `"SmallRead Drop ToTarget"`, or the beginning of some.
+//! Runs the recovery scenarios against any target and prints what came of each, as a table:
+//! `recovery ADDRESS:PORT TARGET [--skip ROWS] [LEVEL...] [ROW...]`, where a row is `"SmallRead Drop ToTarget"` or the beginning
+//! of some. Ends 3 before a row that is not to be had because the target takes no login any more; `--skip` goes on there.
 //! docs/internals/second-opinion.md has the outcomes of our target and of LIO.
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -11,91 +13,130 @@ use interop::proxy::{Direction, Fault, random};
 use interop::recovery::scenario::{Range, Script, faults_of, keys};
 use interop::recovery::{Heir, Who};
 
-fn main() -> Result<()> {
+/// What to run, and how far it is.
+struct Run {
+    portal: SocketAddr,
+    target: String,
+    skip: usize,
+    rows: Vec<String>,
+    number: usize,
+    printed: usize,
+}
+
+fn main() -> Result<ExitCode> {
     let mut words = std::env::args().skip(1);
-    let portal: SocketAddr = words.next().context("ADDRESS:PORT TARGET")?.parse()?;
-    let target = words.next().context("no target's name")?;
-    let (levels, rows): (Vec<_>, Vec<_>) = words.partition(|word| word.parse::<u8>().is_ok());
-    let mut levels: Vec<u8> = levels.iter().flat_map(|word| word.parse()).collect();
+    let mut run = Run {
+        portal: words.next().context("ADDRESS:PORT TARGET")?.parse()?,
+        target: words.next().context("no target's name")?,
+        skip: 0,
+        rows: Vec::new(),
+        number: 0,
+        printed: 0,
+    };
+    let mut levels: Vec<u8> = Vec::new();
+    while let Some(word) = words.next() {
+        match word.parse() {
+            Ok(level) => levels.push(level),
+            Err(_) if word == "--skip" => {
+                run.skip = words.next().context("how many rows")?.parse()?;
+            }
+            Err(_) => run.rows.push(word),
+        }
+    }
     if levels.is_empty() {
         levels = vec![1, 2];
     }
-    let who = |number, level, connections| Who {
-        portal,
-        target: target.clone(),
-        number,
-        keys: keys(level, connections),
-        connections,
-        lun: 0,
-    };
     for level in levels {
         let ways: &[(u16, Heir)] = match level {
             2 => &[(2, Heir::Another), (1, Heir::SameCid), (1, Heir::NewCid)],
-            _ => &[(1, Heir::Another), (2, Heir::Another)],
+            _ => &[(1, Heir::Another)],
         };
-        for (number, (connections, heir)) in (1..).zip(ways) {
-            let who = who(level * 10 + number, level, *connections);
-            say(&format!(
-                "\n## ErrorRecoveryLevel {level}, {connections} connection(s), taken over by {heir:?}\n"
-            ))?;
-            if let Err(error) = sweep_all(portal, &who, *heir, level, &rows) {
-                say(&format!("not run: {error:#}"))?;
+        for (connections, heir) in ways {
+            if !run.sweep_all(level, *connections, *heir)? {
+                return Ok(ExitCode::from(3));
             }
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-fn sweep_all(portal: SocketAddr, who: &Who, heir: Heir, level: u8, rows: &[String]) -> Result<()> {
-    let wanted = |row: &str| rows.is_empty() || rows.iter().any(|start| row.starts_with(start));
-    let mut range = Range::new(portal, who.clone(), heir)?;
-    range.session()?;
-    say("| exchange | fault | direction | came through | s |\n|---|---|---|---|---|")?;
-    for script in Script::ALL {
-        for fault in faults_of(level) {
-            for direction in [Direction::ToTarget, Direction::ToInitiator] {
-                let start = Instant::now();
-                if !wanted(&format!("{script:?} {fault:?} {direction:?}")) {
-                    continue;
+impl Run {
+    /// All rows of one way to have a session. Whether the target still answers.
+    fn sweep_all(&mut self, level: u8, connections: u16, heir: Heir) -> Result<bool> {
+        let who = Who {
+            portal: self.portal,
+            target: self.target.clone(),
+            number: level * 16 + u8::try_from(connections)? * 4 + heir as u8,
+            keys: keys(level, connections),
+            connections,
+            lun: 0,
+        };
+        let way = match (connections, heir) {
+            (1, Heir::NewCid) => "1, new CID",
+            (1, _) => "1",
+            _ => "2",
+        };
+        let mut range = Range::new(self.portal, who, heir)?;
+        for script in Script::ALL {
+            for fault in faults_of(level) {
+                for direction in [Direction::ToTarget, Direction::ToInitiator] {
+                    let row = format!("{script:?} {fault:?} {direction:?}");
+                    let row = [level.to_string().as_str(), way, &row].join(" | ");
+                    let goes_on = self.row(&row, || {
+                        let outcome = range.sweep(script, *fault, direction)?;
+                        Ok((outcome.tried > 0).then(|| outcome.to_string()))
+                    })?;
+                    if !goes_on {
+                        return Ok(false);
+                    }
                 }
-                let outcome = match range.sweep(script, *fault, direction) {
-                    Ok(outcome) if outcome.tried == 0 => continue,
-                    Ok(outcome) => outcome.to_string(),
-                    Err(error) => format!("without a fault: {error:#}"),
-                };
-                let seconds = start.elapsed().as_secs();
-                say(&format!(
-                    "| {script:?} | {fault:?} | {direction:?} | {outcome} | {seconds} |"
-                ))?;
             }
         }
-    }
-    for seed in 1..=3 {
-        let faults = faults_of(level).to_vec();
-        let most = if level == 2 { 6 } else { 40 };
-        let one_in = if faults.contains(&Fault::Cut) {
-            400
-        } else {
-            25
-        };
-        let start = Instant::now();
-        if !wanted("long run") {
-            continue;
+        for seed in 1..=3 {
+            let faults = faults_of(level).to_vec();
+            let (one_in, most) = if faults.contains(&Fault::Cut) {
+                (400, 6)
+            } else {
+                (25, 40)
+            };
+            let row = format!("{level} | {way} | long run, seed {seed}");
+            let goes_on = self.row(&row, || {
+                range.session()?;
+                let plan = random(seed, one_in, most, faults.clone());
+                Ok(Some(match range.long_run(30, seed, plan) {
+                    Ok(faults) => format!("all, with {faults} faults"),
+                    Err(error) => format!("{error:#}"),
+                }))
+            })?;
+            if !goes_on {
+                return Ok(false);
+            }
         }
-        let outcome = match range.long_run(30, seed, random(seed, one_in, most, faults)) {
-            Ok(injected) => format!("all, {injected} faults"),
-            Err(error) => format!("{error:#}"),
-        };
-        let seconds = start.elapsed().as_secs();
-        say(&format!(
-            "| long run | by seed {seed} | both | {outcome} | {seconds} |"
-        ))?;
+        Ok(true)
     }
-    say(&format!("\n{:?}", range.repairs()))
-}
 
-fn say(line: &str) -> Result<()> {
-    let mut out = std::io::stdout();
-    writeln!(out, "{line}")?;
-    Ok(out.flush()?)
+    /// Prints a row, where it is wanted and has something to tell. Whether the target still answers.
+    fn row(&mut self, row: &str, run: impl FnOnce() -> Result<Option<String>>) -> Result<bool> {
+        self.number += 1;
+        let name = row.rsplit(" | ").next().unwrap_or_default();
+        let is_wanted =
+            self.rows.is_empty() || self.rows.iter().any(|start| name.starts_with(start));
+        if self.number <= self.skip || !is_wanted {
+            return Ok(true);
+        }
+        let start = Instant::now();
+        let outcome = match run() {
+            Ok(None) => "-".to_owned(),
+            Ok(Some(outcome)) => outcome,
+            // At the first row of a run there is nothing to begin again for.
+            Err(_) if self.printed > 0 => return Ok(false),
+            Err(error) => format!("without a fault: {error:#}"),
+        };
+        self.printed += 1;
+        let mut out = std::io::stdout();
+        let (number, seconds) = (self.number, start.elapsed().as_secs());
+        writeln!(out, "| {number} | {row} | {outcome} | {seconds} |")?;
+        out.flush()?;
+        Ok(true)
+    }
 }

@@ -171,6 +171,11 @@ impl Range {
         };
         let mut outcome = Outcome::default();
         for index in 0..positions {
+            if self.session().is_err() {
+                let gone = "the target takes no login any more".to_owned();
+                outcome.failures.insert(gone, vec![index]);
+                break;
+            }
             let result = self.run(script, at(direction, index, fault));
             if let Some(many) = &mut self.many {
                 outcome.remarks.append(&mut many.remarks);

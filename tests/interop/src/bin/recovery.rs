@@ -84,7 +84,8 @@ impl Run {
                     let row = [level.to_string().as_str(), way, &row].join(" | ");
                     let goes_on = self.row(&row, || {
                         let outcome = range.sweep(script, *fault, direction)?;
-                        Ok((outcome.tried > 0).then(|| outcome.to_string()))
+                        let tells = outcome.tried > 0 || !outcome.failures.is_empty();
+                        Ok(tells.then(|| outcome.to_string()))
                     })?;
                     if !goes_on {
                         return Ok(false);
@@ -130,7 +131,7 @@ impl Run {
             Ok(Some(outcome)) => outcome,
             // At the first row of a run there is nothing to begin again for.
             Err(_) if self.printed > 0 => return Ok(false),
-            Err(error) => format!("without a fault: {error:#}"),
+            Err(error) => format!("no session: {error:#}"),
         };
         self.printed += 1;
         let mut out = std::io::stdout();

@@ -158,18 +158,27 @@ impl Range {
     /// The exchange with this fault at each PDU of this direction.
     ///
     /// # Errors
-    /// It does not even go well without a fault.
+    /// The target takes no login any more.
     pub fn sweep(&mut self, script: Script, fault: Fault, direction: Direction) -> Result<Outcome> {
         // The first may find a session that the last fault has ended after all.
         if self.run(script, Box::new(|_| None)).is_err() {
             self.give_up();
         }
-        let (seen, _) = self.run(script, Box::new(|_| None))?;
+        let mut outcome = Outcome::default();
+        let seen = match self.run(script, Box::new(|_| None)) {
+            Ok((seen, _)) => seen,
+            Err(error) => {
+                self.give_up();
+                self.session()?;
+                let failure = format!("without a fault: {error:#}");
+                outcome.failures.insert(failure, Vec::new());
+                return Ok(outcome);
+            }
+        };
         let positions = match direction {
             Direction::ToTarget => seen[0],
             Direction::ToInitiator => seen[1],
         };
-        let mut outcome = Outcome::default();
         for index in 0..positions {
             if self.session().is_err() {
                 let gone = "the target takes no login any more".to_owned();

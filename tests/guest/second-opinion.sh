@@ -113,7 +113,7 @@ main() {
     cat "$run/rows"
     end_guest
     if [ "$(panics)" != "$before" ]; then
-      echo "| | | | the guest's kernel panics: $(grep -A1 'Call Trace' "$run/console" | tail -n 1 | sed 's/.*> *//; s/^ *//; s/|//g') | | |"
+      echo "| | | | the guest's kernel panics: $(grep -A1 'Call Trace' "$run/console" | tail -n 1 | sed 's/^.*] *//; s/|//g') | | |"
     fi
     [ $status != 3 ] || [ ! -s "$run/rows" ] || skip=$(tail -n 1 "$run/rows" | cut -d'|' -f2 | tr -d ' ')
     [ $status != 3 ] || [ -s "$run/rows" ] || status=1

@@ -40,7 +40,8 @@ impl Task {
                 ends_sequence: pdu.r#final,
             },
         };
-        if pdu.acknowledge {
+        // RFC 7143 §7.9: of a duplicate nothing is taken, and what is acknowledged is so once.
+        if pdu.acknowledge && pdu.data_sn >= incoming.acknowledged {
             incoming.ack_wanted = Some(Asked {
                 ttt: pdu.ttt,
                 lun: pdu.lun,

@@ -342,6 +342,18 @@ fn data_in_with_the_a_bit_is_acknowledged_once_there_is_no_hole_before_it() {
 }
 
 #[test]
+fn data_in_with_the_a_bit_that_comes_twice_is_acknowledged_once() {
+    let mut initiator = recovering();
+    let itt = start_read(&mut initiator, 8192);
+    for (acknowledged, data_sn) in [(1, 0), (0, 0), (1, 1)] {
+        let mut pdu = segment(&initiator, itt, data_sn);
+        (pdu.acknowledge, pdu.ttt) = (true, Ttt(77 + data_sn));
+        receive_data(&mut initiator, pdu);
+        assert_eq!(snacks(&mut initiator).len(), acknowledged);
+    }
+}
+
+#[test]
 fn command_without_acknowledgement_is_sent_again_with_number_tag_and_data() {
     let mut initiator = recovering();
     let data = pattern(2048);

@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use interop::proxy::{Direction, Fault, random};
@@ -70,6 +70,7 @@ impl Run {
             keys: keys(level, connections),
             connections,
             lun: 0,
+            patience: Duration::from_secs(15),
         };
         let way = match (connections, heir) {
             (1, Heir::NewCid) => "1, new CID",

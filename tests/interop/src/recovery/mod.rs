@@ -21,8 +21,6 @@ use crate::process::{Process, daemon_on};
 use crate::target::{Driver, TARGET_NAME};
 use link::{Link, Received};
 
-/// An exchange that takes longer has hung.
-const PATIENCE: Duration = Duration::from_secs(45);
 /// How often the session is told the time.
 const TICK: Duration = Duration::from_millis(20);
 /// A connection whose login takes longer is tried again.
@@ -87,6 +85,8 @@ pub struct Who {
     pub connections: u16,
     /// The unit that is read and written.
     pub lun: u8,
+    /// An exchange that takes longer has hung.
+    pub patience: Duration,
 }
 
 /// A session that need not lose anything with a connection.
@@ -379,7 +379,7 @@ impl Many {
     fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Result<()> {
         let start = Instant::now();
         while !is_so(self) {
-            ensure!(start.elapsed() < PATIENCE, "{what} does not come");
+            ensure!(start.elapsed() < self.who.patience, "{what} does not come");
             self.turn()?;
         }
         Ok(())

@@ -16,6 +16,7 @@ use scsi::lu::TaskKey;
 
 use super::cx::{Cx, from_task_key};
 use super::session::SessionLink;
+use super::task::{State, Task};
 use crate::shared::UnitIndex;
 
 /// How long a closed window goes without an answer before its units count as slow.
@@ -71,6 +72,11 @@ fn reserve(width: u16) -> u16 {
     (width / 4).max(8)
 }
 
+/// Whether its unit has yet to answer. What is only kept for its initiator is answered.
+fn unanswered(task: &&Task) -> bool {
+    !(task.keeps && matches!(task.state, State::Answered))
+}
+
 impl SessionLink {
     /// A command has come: whether it took the window's last place.
     pub(super) fn watch_window(&mut self, cx: &mut Cx) {
@@ -101,7 +107,7 @@ impl SessionLink {
             return Depth::Flowing;
         }
         let mut slow: BTreeMap<UnitIndex, Vec<TaskKey>> = BTreeMap::new();
-        for task in self.tasks.iter().flatten() {
+        for task in self.tasks.iter().flatten().filter(unanswered) {
             slow.entry(task.unit).or_default().push(task.key);
         }
         let Ok(width) = u16::try_from(self.proto.window_width()) else {
@@ -122,7 +128,7 @@ impl SessionLink {
         let waits = |key: &TaskKey| {
             let (_, id) = from_task_key(*key);
             let task = self.tasks.get(id.index()).and_then(Option::as_ref);
-            task.is_some_and(|task| task.key == *key)
+            task.is_some_and(|task| task.key == *key && unanswered(&task))
         };
         widened.slow.retain(|_, tasks| tasks.iter().all(waits));
         if widened.slow.is_empty() {

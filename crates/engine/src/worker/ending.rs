@@ -207,7 +207,7 @@ impl SessionLink {
         }
     }
 
-    fn forget(&mut self, id: TaskId, cx: &mut Cx) {
+    pub(super) fn forget(&mut self, id: TaskId, cx: &mut Cx) {
         self.give_back_emergency(id, cx);
         if let Some(slot) = self.tasks.get_mut(id.index())
             && let Some(task) = slot.take()
@@ -396,7 +396,8 @@ impl SessionLink {
             Err(_) => return self.panicked(units, cx),
         }
         let has_output = |one: &Connection| self.proto.has_output(one.c);
-        if self.connections.open().any(has_output) {
+        // Time may have had more to say than one event.
+        if self.proto.recovers() || self.connections.open().any(has_output) {
             self.mark_dirty(cx);
         }
         if self.tasks.iter().all(Option::is_none) {

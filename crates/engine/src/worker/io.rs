@@ -50,11 +50,13 @@ impl SessionLink {
             Ground::Pinned => return Progress::Now(Event::Io(Ok(()))),
             Ground::Undrained => {
                 task.state = State::Undrained(io);
+                self.want_room(id, cx);
                 return Progress::Later;
             }
             Ground::Starving => {
                 task.state = State::Starving(Step::Io(io));
                 cx.starving.push_back((link, id));
+                self.memory_is_short(cx);
                 return Progress::Later;
             }
         };

@@ -17,6 +17,7 @@ mod login;
 mod peer_log;
 mod place;
 mod receive;
+mod recovery;
 mod remap;
 mod session;
 mod settle;

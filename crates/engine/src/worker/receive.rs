@@ -108,6 +108,7 @@ impl SessionLink {
         if self.connections.open().any(has_output) {
             self.mark_dirty(cx);
         }
+        self.arm_recovery(cx);
     }
 
     pub(super) fn event(&mut self, event: Event, input: &[u8], units: &mut Units, cx: &mut Cx) {
@@ -127,6 +128,8 @@ impl SessionLink {
                 self.data_arrived(task, contiguous, units, cx);
             }
             Event::DataFault { task, fault } => self.data_fault(task, fault, units, cx),
+            Event::Acknowledged { task, through } => self.acknowledged(task, through, cx),
+            Event::Released { task } => self.released(task, units, cx),
             Event::TaskManagement(tmf) => self.task_management(&tmf, units, cx),
             Event::SendTargets { handle, which } => self.send_targets(handle, &which, cx),
             Event::Logout {
@@ -204,14 +207,14 @@ impl SessionLink {
         self.serial = self.serial.wrapping_add(1);
         let key = task_key(self.key, event.task, self.serial);
         let connection = event.connection;
-        let copies = self
-            .connections
-            .get(connection)
-            .is_some_and(|one| one.data_digest);
+        let keeps = self.proto.recovers();
+        let digest = self.connections.get(connection);
+        let copies = keeps || digest.is_some_and(|one| one.data_digest);
         let (unit, write_protect) = (entry.unit, entry.write_protect);
         self.put_task(event.task, || Task {
             connection,
             copies,
+            keeps,
             ..Task::new(key, unit, write_protect, command)
         });
         let step = event.deliver.then(|| self.begin(event.task, units, cx));
@@ -249,6 +252,7 @@ impl SessionLink {
         }
         self.proto.discard_data(event.task);
         cx.counters.task_set_full.add(1);
+        self.memory_is_short(cx);
         self.end_command(event.task, &Done::status(Status::TaskSetFull), units, cx);
         false
     }

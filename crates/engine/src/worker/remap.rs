@@ -123,6 +123,15 @@ impl SessionLink {
         self.tasks.iter().enumerate().filter_map(of_unit).collect()
     }
 
+    /// Whether a task is in a unit. One whose answer is only kept for its initiator is not.
+    fn is_used(&self, index: UnitIndex) -> bool {
+        let uses = |task: &super::task::Task| {
+            let kept = task.keeps && matches!(task.state, State::Answered);
+            task.unit == index && !kept
+        };
+        self.tasks.iter().flatten().any(uses)
+    }
+
     /// Lets go of units that it may not use any more, once its last task has left them.
     pub(super) fn look_at_leaving(&mut self, units: &mut Units, cx: &mut Cx) {
         if self.leaving.is_empty() || self.ending.is_some() {
@@ -138,7 +147,7 @@ impl SessionLink {
             let unit = UnitIndex(index);
             let pins = || self.connections.iter().flat_map(|one| &one.pins);
             let pinned = pins().any(|(of, _)| *of == unit);
-            if pinned || !self.tasks_in(unit).is_empty() {
+            if pinned || self.is_used(unit) {
                 continue;
             }
             if let Some(one) = self.leaving.get_mut(&index) {

@@ -186,6 +186,7 @@ impl SessionLink {
                     self.held_bytes = held.saturating_sub(old);
                 }
                 cx.starving.push_back((self.key, id));
+                self.memory_is_short(cx);
                 return Progress::Later;
             };
             let before = task.window.take();

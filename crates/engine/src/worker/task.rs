@@ -16,8 +16,11 @@ pub(super) struct Task {
     pub(super) key: TaskKey,
     /// The connection that brought it, and that its answer goes over.
     pub(super) connection: ConnectionIndex,
-    /// That one has a data digest: what it sends is copied, and not taken from a store's own memory.
+    /// What it sends is copied, and not taken from a store's own memory: its connection has a data digest, or its session keeps what it
+    /// sends.
     pub(super) copies: bool,
+    /// Its session recovers: read data is kept until it is acknowledged, and not only until it is sent.
+    pub(super) keeps: bool,
     pub(super) unit: UnitIndex,
     pub(super) write_protected: bool,
     pub(super) command: Command,
@@ -166,6 +169,7 @@ impl Task {
             key,
             connection: ConnectionIndex::default(),
             copies: false,
+            keeps: false,
             unit,
             write_protected,
             command,
@@ -214,6 +218,12 @@ impl Task {
                 pin: Some(key),
             });
         }
+    }
+
+    /// The end of the window of read data that comes first.
+    pub(super) fn first_read_end(&self) -> Option<u32> {
+        let windows = self.reads.iter().flatten();
+        windows.map(|w| w.offset.saturating_add(w.bytes)).min()
     }
 
     pub(super) fn read_window(&self, offset: u32) -> Option<&ReadWindow> {

@@ -28,11 +28,12 @@ impl SessionLink {
         for c in self.connections.places() {
             self.flush_connection(c, units, cx);
         }
-        if self.proto.recovers_connections() {
+        if self.proto.recovers() {
             // What has been sent may be what something waited for.
             while let Some(event) = self.proto.poll_event() {
                 self.event(event, &[], units, cx);
             }
+            self.arm_recovery(cx);
         }
     }
 
@@ -167,6 +168,9 @@ impl SessionLink {
             if let Some(hole) = list.arena.get_mut(at..at + 4) {
                 hole.copy_from_slice(&crc.wire_bytes());
             }
+        }
+        if task.keeps {
+            return;
         }
         let Some(connection) = self.connections.get_mut(c) else {
             return;

@@ -162,10 +162,13 @@ impl Connection {
     }
 
     /// Takes note of an ExpStatSN: what it acknowledges cannot lie beyond what was sent.
-    pub(crate) const fn acknowledge(&mut self, exp_stat_sn: SerialNumber) {
-        if self.acknowledged.lt(exp_stat_sn) && exp_stat_sn.le(self.stat_sn) {
+    /// Whether that is news.
+    pub(crate) const fn acknowledge(&mut self, exp_stat_sn: SerialNumber) -> bool {
+        let news = self.acknowledged.lt(exp_stat_sn) && exp_stat_sn.le(self.stat_sn);
+        if news {
             self.acknowledged = exp_stat_sn;
         }
+        news
     }
 
     /// Whether the peer has lost its receive side's meaning: nothing it sends is looked at.

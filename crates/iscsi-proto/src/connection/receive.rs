@@ -37,6 +37,8 @@ pub(crate) struct Receive {
     tail_filled: usize,
     crc: Running,
     pub(crate) segment: Segment,
+    /// The last header was damaged: where the next one begins is what it said.
+    pub(crate) doubtful: bool,
 }
 
 /// The data segment being received.
@@ -77,8 +79,8 @@ pub(crate) enum HeaderStep {
     More,
     /// A header.
     Header(Bhs),
-    /// The header digest does not match.
-    DigestMismatch,
+    /// A header whose digest does not match.
+    DigestMismatch(Bhs),
 }
 
 /// A running CRC, equal to another that has come to the same value.
@@ -121,6 +123,7 @@ impl Receive {
             tail_filled: 0,
             crc: Running(None),
             segment: Segment::NONE,
+            doubtful: false,
         }
     }
 
@@ -129,9 +132,9 @@ impl Receive {
         &self.header[..self.header_filled]
     }
 
-    /// Whether the stream stands between PDUs, or within the 48 bytes of a header.
+    /// Whether the stream surely stands between PDUs, or within the 48 bytes of a header.
     pub(crate) fn between_segments(&self) -> bool {
-        self.stage == Stage::Header
+        self.stage == Stage::Header && !self.doubtful
     }
 
     /// The CDB's bytes after the sixteen in the header, where the first segment brings them: at most sixteen, and none
@@ -212,7 +215,7 @@ impl Receive {
         let step = if matches {
             HeaderStep::Header(bhs)
         } else {
-            HeaderStep::DigestMismatch
+            HeaderStep::DigestMismatch(bhs)
         };
         (taken, step)
     }
@@ -321,7 +324,7 @@ fn take_whole(input: &[u8], digest: bool) -> Option<(usize, HeaderStep)> {
     let step = if matches {
         HeaderStep::Header(bhs)
     } else {
-        HeaderStep::DigestMismatch
+        HeaderStep::DigestMismatch(bhs)
     };
     Some((BHS_BYTES + DIGEST_BYTES, step))
 }
@@ -405,10 +408,11 @@ mod tests {
     fn take_header_with_a_wrong_digest_says_so_whole_or_in_parts() {
         let mut bytes = wire(&header(0, 0), true);
         bytes[50] ^= 1;
+        let damaged = header(0, 0);
         let mut receive = Receive::new();
         assert_eq!(
             receive.take_header(&bytes, true),
-            (52, HeaderStep::DigestMismatch)
+            (52, HeaderStep::DigestMismatch(damaged))
         );
         assert_eq!(
             receive.take_header(&bytes[..20], true),
@@ -416,7 +420,7 @@ mod tests {
         );
         assert_eq!(
             receive.take_header(&bytes[20..], true),
-            (32, HeaderStep::DigestMismatch)
+            (32, HeaderStep::DigestMismatch(damaged))
         );
     }
 

@@ -26,9 +26,12 @@ impl Session {
             self.skip_segment(c, bhs);
             return None;
         }
-        if self.tasks.find(command.itt).is_some() {
-            // RFC 7143 §11.2.1.8: a tag is unique among a session's outstanding tasks.
-            return self.refuse(c, RejectReason::TaskInProgress, bhs);
+        if let Some(known) = self.tasks.find(command.itt) {
+            if self.tasks.get(known).and_then(Task::sent_status).is_none() {
+                // RFC 7143 §11.2.1.8: a tag is unique among a session's outstanding tasks.
+                return self.refuse(c, RejectReason::TaskInProgress, bhs);
+            }
+            self.acknowledge_by_tag(known);
         }
         let slot = if command.immediate {
             match self.admit(c, bhs, RequestSlot::Immediate, HeldRequest::Nothing) {
@@ -39,10 +42,14 @@ impl Session {
         } else {
             RequestSlot::Numbered
         };
-        let deliver = command.immediate || arrival == Arrival::InOrder;
         let flaw = self.flaw(&command);
+        let unproved = flaw.is_none() && self.waits_for_digest(c, bhs);
+        let deliver = !unproved && (command.immediate || arrival == Arrival::InOrder);
         let task = self.tasks.insert(self.new_task(c, &command, slot));
-        if !command.immediate {
+        self.watch_recovery();
+        if unproved {
+            self.hold_unproved(task);
+        } else if !command.immediate {
             self.window
                 .accept(command.cmd_sn, HeldRequest::Command(task));
         }
@@ -133,6 +140,7 @@ impl Session {
             completion: None,
             queued: false,
             internal: false,
+            recovery: self.task_recovery(),
         }
     }
 
@@ -253,7 +261,7 @@ impl Session {
     pub(super) fn may_answer(&self, id: TaskId) -> bool {
         let free = |task: &Task| {
             let held = task.completion.as_ref().is_some_and(|done| done.held);
-            task.sequences_closed() && !held
+            task.sequences_closed() && !held && !task.is_unproved()
         };
         let closed = self.tasks.get(id).is_some_and(free);
         // RFC 7143 §11.4.2: a status waits for the F bit of the last sequence that is expected. RFC 7143 §4.2.2.1: it does

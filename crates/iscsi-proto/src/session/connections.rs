@@ -237,6 +237,7 @@ impl Session {
                 pending.carrier = None;
             }
         }
+        self.disconnect_recovery(c);
         self.discard_unacknowledged(c);
         if let Some(allegiance) = &mut self.allegiance {
             allegiance.break_promises(c);

@@ -17,6 +17,8 @@ pub struct SessionCounters {
     pub data_digest_errors: u64,
     /// Tasks ended because their Data-Out broke the rules.
     pub data_faults: u64,
+    /// R2Ts sent for data that was lost.
+    pub recovery_r2ts: u64,
     /// Pings sent.
     pub pings: u64,
     /// Bytes of ping data not echoed, because too much of it waited.

@@ -2,7 +2,7 @@
 
 use iscsi_wire::{DataIn, ResponseCode, ScsiResponse, SerialNumber, Ttt};
 
-use super::task::{Completion, Task};
+use super::task::{Completion, RequestSlot, Task};
 use super::{Session, TaskId, Transmit};
 
 /// The longest payload of a Data-In PDU, whatever more the initiator takes: a longer one gains nothing and would hold
@@ -48,7 +48,13 @@ impl Session {
             let Some(task) = self.tasks.get(id) else {
                 return false;
             };
-            if task.sent < task.available {
+            if task.has_data_again() {
+                if left == 0 || out.wire_bytes() >= end {
+                    return true;
+                }
+                let sent = self.send_data_again(id, out).unwrap_or(0);
+                left = left.saturating_sub(sent);
+            } else if task.sent < task.available {
                 if left == 0 || out.wire_bytes() >= end {
                     return true;
                 }
@@ -57,7 +63,7 @@ impl Session {
                     return false;
                 }
                 left = left.saturating_sub(sent);
-            } else if task.completion.is_some() && self.may_answer(id) {
+            } else if task.is_status_due() && self.may_answer(id) {
                 self.send_response(id, out);
                 return false;
             } else {
@@ -105,23 +111,10 @@ impl Session {
             ..DataIn::default()
         };
         let internal = task.internal;
-        let status = task
-            .completion
-            .as_ref()
-            .filter(|done| drained && done.rides());
-        let ended = status.is_some();
-        if let Some(Completion {
-            status, residual, ..
-        }) = status
-        {
-            // RFC 7143 §11.7.3: the last Data-In may carry the status of a command that needs no sense data.
-            pdu.status_present = true;
-            pdu.status = *status;
-            pdu.overflow = residual.overflow;
-            pdu.underflow = residual.underflow;
-            pdu.residual_count = residual.count;
-            pdu.stat_sn = connection.stat_sn;
-            connection.stat_sn = connection.stat_sn.next();
+        let ended = task.ride(&mut pdu, drained, &mut connection.stat_sn);
+        if let (Some(_), Some(session)) = (&task.recovery, &self.recovery) {
+            let last = drained && task.completion.is_some();
+            task.keep_data_in(&mut pdu, last, max_burst, session.now, &mut self.next_ttt);
         }
         let (header_digest, data_digest) = (connection.header_digest, connection.data_digest);
         if ended {
@@ -134,39 +127,50 @@ impl Session {
         if ended && !internal {
             out.push_release(id);
         }
+        if drained && self.recovery.is_some() {
+            self.make_room(id);
+        }
         (bytes, ended)
     }
 
-    /// Sends a SCSI Response and ends the task.
+    /// Sends a SCSI Response. It ends the task, unless the session recovers.
     fn send_response(&mut self, id: TaskId, out: &mut Transmit) {
-        let Some(task) = self.tasks.get_mut(id) else {
+        let Some(task) = self.tasks.get(id) else {
             return;
         };
-        let Task {
-            itt,
-            read,
-            next_data_sn,
-            internal,
-            connection: c,
-            ..
-        } = *task;
-        let completion = task.completion.take();
-        let stat_sn = (self.connection_mut(c)).map(|one| take_stat_sn(&mut one.stat_sn));
+        let (c, internal) = (task.connection, task.internal);
+        if self.recovery.is_some() {
+            return self.send_kept_response(id, out);
+        }
+        let Some(connection) = self.connections.get_mut(c) else {
+            return self.remove_task(id);
+        };
+        let stat_sn = take_stat_sn(&mut connection.stat_sn);
+        let slot = task.slot;
+        // The answer tells of the place that it makes.
+        self.free_slot(c, slot);
+        self.push_response(id, stat_sn, out);
+        if let Some(task) = self.tasks.get_mut(id) {
+            task.slot = RequestSlot::None;
+        }
         self.remove_task(id);
-        let Some(Completion {
-            status,
-            residual,
-            sense,
-            ..
-        }) = completion
+        if !internal {
+            out.push_release(id);
+        }
+    }
+
+    /// Writes a task's SCSI Response as it is now.
+    pub(super) fn push_response(&self, id: TaskId, stat_sn: SerialNumber, out: &mut Transmit) {
+        let Some(task) = self.tasks.get(id) else {
+            return;
+        };
+        let (Some(done), Some(connection)) =
+            (&task.completion, self.connections.get(task.connection))
         else {
             return;
         };
-        let (exp_cmd_sn, max_cmd_sn) = (self.window.exp_cmd_sn(), self.window.max_cmd_sn());
-        let Some(connection) = self.connection_mut(c) else {
-            return;
-        };
-        let sense = sense.unwrap_or_default();
+        let residual = done.residual;
+        let sense = done.sense.as_deref().unwrap_or_default();
         // RFC 7143 §11.4.7: two bytes of SenseLength, then the sense data, as far as the initiator's segments reach.
         let room = connection.max_send_data_segment_length.saturating_sub(2) as usize;
         let sense = &sense[..sense.len().min(room)];
@@ -175,14 +179,16 @@ impl Session {
             overflow: residual.overflow,
             underflow: residual.underflow,
             response: ResponseCode::CommandCompleted,
-            status,
+            status: done.status,
             data_segment_length: if length > 0 { u32::from(length) + 2 } else { 0 },
-            itt,
-            stat_sn: stat_sn.unwrap_or_default(),
-            exp_cmd_sn,
-            max_cmd_sn,
+            itt: task.itt,
+            // RFC 7143 §11.4.4: that of the last R-Data SNACK, or 0.
+            snack_tag: task.recovery.as_ref().map_or(0, |one| one.snack_tag),
+            stat_sn,
+            exp_cmd_sn: self.window.exp_cmd_sn(),
+            max_cmd_sn: self.window.max_cmd_sn(),
             // RFC 7143 §11.4.8: how many Data-In PDUs were sent for the command; R2Ts do not count.
-            exp_data_sn: if read { next_data_sn } else { 0 },
+            exp_data_sn: if task.read { task.next_data_sn } else { 0 },
             residual_count: residual.count,
             ..ScsiResponse::default()
         };
@@ -193,9 +199,30 @@ impl Session {
             data.extend_from_slice(sense);
             out.push_data(&data, connection.data_digest);
         }
-        if !internal {
-            out.push_release(id);
-        }
+    }
+}
+
+impl Task {
+    /// RFC 7143 §11.7.3: the last Data-In may carry the status of a command that needs no sense data. Whether it does. Not where the task is
+    /// kept until that is acknowledged.
+    fn ride(&self, pdu: &mut DataIn, drained: bool, stat_sn: &mut SerialNumber) -> bool {
+        let status = self
+            .completion
+            .as_ref()
+            .filter(|done| drained && done.rides() && self.recovery.is_none());
+        let Some(Completion {
+            status, residual, ..
+        }) = status
+        else {
+            return false;
+        };
+        pdu.status_present = true;
+        pdu.status = *status;
+        pdu.overflow = residual.overflow;
+        pdu.underflow = residual.underflow;
+        pdu.residual_count = residual.count;
+        pdu.stat_sn = take_stat_sn(stat_sn);
+        true
     }
 }
 

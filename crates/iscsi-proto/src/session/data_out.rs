@@ -41,6 +41,9 @@ impl Session {
         if task.connection != c {
             return self.refuse(c, RejectReason::ProtocolError, bhs);
         }
+        if task.write && task.recovery.is_some() {
+            return self.recover_data_out(c, id, &data, bhs);
+        }
         if !task.write || task.judge(&data, order) == Verdict::UnknownTag {
             return self.refuse(c, RejectReason::InvalidPduField, bhs);
         }
@@ -70,6 +73,9 @@ impl Session {
         bhs: &Bhs,
         digest_matches: bool,
     ) -> Option<Event> {
+        if self.recovery.is_some() {
+            return self.end_recovered_data_out(c, id, (ttt, r#final), bhs, digest_matches);
+        }
         let rejected = if digest_matches {
             None
         } else {
@@ -138,43 +144,66 @@ impl Session {
 
     /// Sends the R2Ts that a task may have outstanding.
     pub(super) fn send_r2ts(&mut self, id: TaskId, out: &mut Transmit) {
+        if self.recovery.is_some() {
+            self.send_r2ts_again(id, out);
+            // RFC 7143 §13.19: what was lost is asked for before what follows it.
+            self.send_recovery_r2ts(id, out);
+        }
         while let Some(task) = self.tasks.get(id)
             && task.may_ask(self.params.max_outstanding_r2t)
+            && task.next_r2t_offset < task.granted
         {
-            let ttt = self.take_ttt();
-            let Some(task) = self.tasks.get_mut(id) else {
-                return;
-            };
             let offset = task.next_r2t_offset;
             // RFC 7143 §11.8.4: at most MaxBurstLength.
             let bytes = (task.granted - offset).min(self.params.max_burst_length);
-            task.next_r2t_offset = offset + bytes;
-            task.r2ts.push(R2t {
-                ttt,
-                offset,
-                bytes,
-                got: 0,
-                data_sn: 0,
-            });
-            let r2t_sn = task.next_data_sn;
-            task.next_data_sn = r2t_sn.wrapping_add(1);
-            let Some(connection) = self.connections.get(task.connection) else {
-                return;
-            };
-            let r2t = ReadyToTransfer {
-                data_segment_length: 0,
-                lun: task.lun,
-                itt: task.itt,
-                ttt,
-                stat_sn: connection.stat_sn,
-                exp_cmd_sn: self.window.exp_cmd_sn(),
-                max_cmd_sn: self.window.max_cmd_sn(),
-                r2t_sn,
-                buffer_offset: offset,
-                desired_data_transfer_length: bytes,
-            };
-            out.push_header(&r2t.emit(), connection.header_digest);
+            self.send_r2t(id, offset, bytes, out);
         }
+    }
+
+    /// Sends one R2T.
+    pub(super) fn send_r2t(&mut self, id: TaskId, offset: u32, bytes: u32, out: &mut Transmit) {
+        let ttt = self.take_ttt();
+        let Some(task) = self.tasks.get_mut(id) else {
+            return;
+        };
+        let r2t = R2t {
+            ttt,
+            offset,
+            bytes,
+            got: 0,
+            data_sn: 0,
+        };
+        task.r2ts.push(r2t);
+        task.next_r2t_offset = task.next_r2t_offset.max(offset + bytes);
+        let r2t_sn = task.next_data_sn;
+        task.next_data_sn = r2t_sn.wrapping_add(1);
+        if self.recovery.is_some() {
+            self.keep_r2t(id, ttt, r2t_sn);
+        }
+        self.push_r2t(id, r2t, r2t_sn, out);
+    }
+
+    /// Writes an R2T.
+    pub(super) fn push_r2t(&self, id: TaskId, r2t: R2t, r2t_sn: u32, out: &mut Transmit) {
+        let Some(task) = self.tasks.get(id) else {
+            return;
+        };
+        let Some(connection) = self.connections.get(task.connection) else {
+            return;
+        };
+        let pdu = ReadyToTransfer {
+            data_segment_length: 0,
+            lun: task.lun,
+            itt: task.itt,
+            ttt: r2t.ttt,
+            stat_sn: connection.stat_sn,
+            exp_cmd_sn: self.window.exp_cmd_sn(),
+            max_cmd_sn: self.window.max_cmd_sn(),
+            r2t_sn,
+            buffer_offset: r2t.offset,
+            desired_data_transfer_length: r2t.bytes,
+        };
+        out.push_header(&pdu.emit(), connection.header_digest);
     }
 }
 

@@ -10,7 +10,7 @@ use iscsi_wire::{IscsiName, Itt, Lun64, SerialNumber, TaskAttribute, TaskManagem
 /// A task's place in the session's slab: small, dense, and used again once the task is over.
 ///
 /// A task is over when its [`Piece::Release`](super::Piece::Release) has come out of
-/// [`Session::poll_transmit`](super::Session::poll_transmit), or when the engine abandoned it.
+/// [`Session::poll_transmit`](super::Session::poll_transmit), its [`Event::Released`] has been told, or the engine abandoned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(pub u32);
 
@@ -59,6 +59,30 @@ pub struct SessionLimits {
     pub nop_timeout: Duration,
     /// A payload of which more than this many bytes are missing is received in place.
     pub in_place_threshold: u32,
+    /// How patient a session is that recovers lost PDUs.
+    pub recovery: RecoveryLimits,
+}
+
+/// How long a session of ErrorRecoveryLevel 1 or above waits before it takes a PDU for lost (RFC 7143 §7.1.4). Time is looked at
+/// once in a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryLimits {
+    /// Time without a Data-Out PDU of a task, after which what is missing of it is asked for again.
+    pub data_out_timeout: Duration,
+    /// Time without an acknowledgement of a status, or with a command missing before others, after which the initiator is pinged.
+    pub status_timeout: Duration,
+    /// Time for which Data-In is kept that the initiator does not acknowledge. A SNACK for it is rejected afterwards.
+    pub data_in_timeout: Duration,
+}
+
+impl Default for RecoveryLimits {
+    fn default() -> Self {
+        Self {
+            data_out_timeout: Duration::from_secs(5),
+            status_timeout: Duration::from_secs(1),
+            data_in_timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for SessionLimits {
@@ -70,6 +94,7 @@ impl Default for SessionLimits {
             nop_interval: Some(Duration::from_secs(15)),
             nop_timeout: Duration::from_secs(30),
             in_place_threshold: 16 * 1024,
+            recovery: RecoveryLimits::default(),
         }
     }
 }
@@ -136,6 +161,21 @@ pub enum Event {
         task: TaskId,
         /// What was wrong.
         fault: DataFault,
+    },
+    /// The initiator has this task's Data-In before byte `through`, or will not get it again: its memory is the engine's. Only in a session that
+    /// [recovers](super::Session::recovers).
+    Acknowledged {
+        /// The task.
+        task: TaskId,
+        /// The byte after the last.
+        through: u32,
+    },
+    /// This task is over: its id is free, and the engine forgets it. Only in a session that [recovers](super::Session::recovers), where it
+    /// takes the place of [`Piece::Release`](super::Piece::Release): either its status has been acknowledged; or its command was damaged
+    /// under way, and the engine forgets that it was ever told of it.
+    Released {
+        /// The task.
+        task: TaskId,
     },
     /// A task management request, in its turn.
     TaskManagement(TmfEvent),
@@ -347,9 +387,11 @@ pub enum DropReason {
     Protocol,
     /// The peer earns rejects faster than it reads them.
     TooManyRejects,
+    /// The peer does not acknowledge statuses (RFC 7143 §4.2.2.2).
+    StatusNotAcknowledged,
 }
 
-/// What is wrong with a task's Data-Out (RFC 7143 §11.4.7.2).
+/// What is wrong with the data of a task (RFC 7143 §11.4.7.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataFault {
     /// Data came that was neither allowed nor asked for.
@@ -360,6 +402,8 @@ pub enum DataFault {
     ProtocolServiceCrcError,
     /// A payload stands at another offset than the order of data allows.
     DataOffset,
+    /// Data-In was asked for again that is not kept any more (RFC 7143 §7.8).
+    SnackRejected,
 }
 
 /// How a command ended.

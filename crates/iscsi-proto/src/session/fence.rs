@@ -312,7 +312,9 @@ impl Session {
             let task = self.tasks.get(id);
             task.is_some_and(|task| {
                 let done = task.completion.as_ref();
-                task.connection == c && done.is_some_and(|done| done.number <= completion)
+                task.connection == c
+                    && task.sent_status().is_none()
+                    && done.is_some_and(|done| done.number <= completion)
             })
         };
         // Those behind a gap wait for it, and so does what comes after them.
@@ -325,10 +327,13 @@ impl Session {
                 && matches!(one.what, What::Status(id) if unsent(id))
         };
         let mut held = self.window.held().iter();
+        let sent = self.recovery.as_ref().and_then(|one| one.sent_on(c));
+        let mut blocked = sent.into_iter().flat_map(|sent| &sent.blocked);
         connection.ready.iter().any(|id| unsent(*id))
             || held.any(|held| behind_a_gap(&held.request))
             || self.held_back.iter().any(|held| unsent(held.task))
             || self.fenced.iter().any(of_fence)
+            || blocked.any(|id| unsent(*id))
     }
 
     /// Whether a ping has to ask a connection for what an answer waits for; not while one is under way.

@@ -39,6 +39,7 @@ pub(crate) fn plain_task(itt: Itt) -> Task {
         completion: None,
         queued: false,
         internal: false,
+        recovery: None,
     }
 }
 
@@ -81,6 +82,7 @@ pub(crate) fn limits() -> SessionLimits {
         nop_interval: None,
         nop_timeout: Duration::from_secs(5),
         in_place_threshold: 1024,
+        recovery: super::RecoveryLimits::default(),
     }
 }
 

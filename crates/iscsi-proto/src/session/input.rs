@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use iscsi_wire::{Bhs, RejectReason, SerialNumber, SnackRequest, opcode};
+use iscsi_wire::{Bhs, RejectReason, SerialNumber, opcode};
 
 use super::task::{Decision, RequestSlot};
 use super::window::{Arrival, HeldRequest};
@@ -79,6 +79,7 @@ impl Session {
             consumed: input.len(),
             event: None,
         };
+        self.note_time(now);
         let Some(connection) = self.connection_mut(c) else {
             return nothing;
         };
@@ -120,6 +121,11 @@ impl Session {
     /// What needs no input: commands whose turn has come, whichever connection brought them, and ends of connections. To
     /// be called until `None` after answers, where no call of `handle_received` follows.
     pub fn poll_event(&mut self) -> Option<Event> {
+        if self.recovery.is_some()
+            && let Some(event) = self.poll_recovery()
+        {
+            return Some(event);
+        }
         if let Some(event) = self.poll_adopted() {
             return Some(event);
         }
@@ -175,12 +181,13 @@ impl Session {
                 let (taken, step) = connection.receive.take_header(input, digest);
                 let turn = match step {
                     HeaderStep::More => Turn::More,
-                    HeaderStep::Header(bhs) => Turn::from(self.handle_header(c, &bhs)),
-                    HeaderStep::DigestMismatch => {
+                    HeaderStep::Header(bhs) => {
+                        connection.receive.doubtful = false;
+                        Turn::from(self.handle_header(c, &bhs))
+                    }
+                    HeaderStep::DigestMismatch(bhs) => {
                         self.counters.header_digest_errors += 1;
-                        // RFC 7143 §7.8: after a header digest error the length of the PDU is not to be trusted; the
-                        // connection is closed.
-                        Turn::from(self.end_connection(c, DropReason::HeaderDigest, true))
+                        Turn::from(self.damaged_header(c, &bhs))
                     }
                 };
                 (taken, turn)
@@ -241,8 +248,10 @@ impl Session {
     fn handle_header(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
         let exp_stat_sn = u32::from_be_bytes([bhs.0[28], bhs.0[29], bhs.0[30], bhs.0[31]]);
         let of = self.acknowledged_by(c, bhs);
-        self.connection_mut(of)?
-            .acknowledge(SerialNumber(exp_stat_sn));
+        let news = self.connection_mut(of)?;
+        if news.acknowledge(SerialNumber(exp_stat_sn)) && self.recovery.is_some() {
+            self.settle_acknowledged(of);
+        }
         if !self.fenced.is_empty() {
             self.look_at_fences();
         }
@@ -265,11 +274,7 @@ impl Session {
             opcode::SCSI_COMMAND | opcode::DATA_OUT | opcode::TASK_MANAGEMENT_REQUEST => {
                 self.refuse(c, RejectReason::ProtocolError, bhs)
             }
-            opcode::SNACK_REQUEST => match SnackRequest::parse(bhs) {
-                // RFC 7143 §11.16: SNACK is for ErrorRecoveryLevel 1 and above.
-                Ok(_) => self.refuse(c, RejectReason::SnackReject, bhs),
-                Err(error) => self.malformed(c, bhs, error),
-            },
+            opcode::SNACK_REQUEST => self.handle_snack(c, bhs),
             // RFC 7143 §6.3: no Login Request in the full feature phase.
             opcode::LOGIN_REQUEST => self.refuse(c, RejectReason::ProtocolError, bhs),
             _ => self.refuse(c, RejectReason::CommandNotSupported, bhs),
@@ -287,14 +292,33 @@ impl Session {
                 self.end_data_out(c, task, (ttt, r#final), &segment.bhs, matches)
             }
             Purpose::Ignore => None,
+            _ if !matches && self.recovers() => self.discard_damaged(c, &segment),
             _ if !matches => self.data_digest_error(c, &segment.bhs),
-            Purpose::Immediate(task) => self.end_immediate_data(task, &segment.bhs),
+            Purpose::Immediate(task) => {
+                let event = self.end_immediate_data(task, &segment.bhs);
+                self.prove_command(task);
+                event
+            }
             Purpose::Ping { itt, slot } => {
                 self.echo(c, itt, slot, &segment.bhs);
                 None
             }
             Purpose::Text { slot } => self.end_text_request(c, slot, &segment.bhs),
         }
+    }
+
+    /// RFC 7143 §7.8: after a header digest error the length of the PDU is not to be trusted. The connection is closed; or, in a session that
+    /// recovers, the PDU is discarded by the length that it says, and what the next header says shows whether that was right.
+    fn damaged_header(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
+        let recovers = self.recovers();
+        let connection = self.connection_mut(c)?;
+        let doubtful = core::mem::replace(&mut connection.receive.doubtful, true);
+        let plausible = bhs.data_segment_length() <= connection.max_recv_data_segment_length;
+        if !recovers || doubtful || !plausible {
+            return self.end_connection(c, DropReason::HeaderDigest, true);
+        }
+        self.skip_segment(c, bhs);
+        None
     }
 
     /// Judges a request by its I bit and CmdSN, and counts it as received unless it is refused. `held` is what is to be
@@ -324,6 +348,7 @@ impl Session {
             }
             Arrival::Ahead => {
                 self.window.accept(cmd_sn, held);
+                self.watch_recovery();
                 Admission::Later
             }
         }

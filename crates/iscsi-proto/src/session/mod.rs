@@ -14,7 +14,7 @@
 //!
 //! *Output.* [`Session::poll_transmit`] gathers what is ready. A task's memory must stay as it is until the pieces that
 //! name it are sent; [`Piece::Release`] and [`Session::abandon`] are the two ends of a task, after which its id is used
-//! again.
+//! again. In a session that [recovers](Session::recovers) the first is [`Event::Released`]: what is sent has to stay until it is acknowledged.
 //!
 //! *Time.* `now` never goes back. [`Session::poll_timeout`] says when [`Session::handle_timeout`] is due.
 //!
@@ -49,6 +49,7 @@ mod management;
 mod nop;
 mod output;
 mod ranges;
+mod recovery;
 mod refusal;
 mod sense;
 mod slab;
@@ -68,10 +69,11 @@ pub use connections::{JoinError, MAX_CONNECTIONS};
 pub use counters::SessionCounters;
 pub use event::{
     CdbBytes, CommandEvent, ConnectionIndex, DataFault, DropReason, Event, LogoutHandle,
-    LogoutScope, MAX_SENSE_BYTES, Outcome, ReceivePlan, Received, SendTargets, SessionLimits,
-    TaskId, TextHandle, TmfEvent, TmfHandle, TmfReference,
+    LogoutScope, MAX_SENSE_BYTES, Outcome, ReceivePlan, Received, RecoveryLimits, SendTargets,
+    SessionLimits, TaskId, TextHandle, TmfEvent, TmfHandle, TmfReference,
 };
 pub use image::ImageError;
+pub use recovery::MAX_ERROR_RECOVERY_LEVEL;
 pub use sense::{TRANSPORT_SENSE_BYTES, TransportSense};
 pub use transmit::{Piece, Transmit};
 
@@ -80,6 +82,7 @@ use crate::login::{Established, SessionType};
 use crate::negotiate::NegotiatedParams;
 use allegiance::Allegiance;
 use connections::Connections;
+use recovery::Recovery;
 use slab::TaskSlab;
 use task::RequestSlot;
 use window::CommandWindow;
@@ -103,6 +106,8 @@ pub struct Session {
     held_back: Vec<fence::HeldBack>,
     /// A connection has ended, and the engine has yet to be told.
     untold_ends: bool,
+    /// What is kept for the case that a PDU is lost: from ErrorRecoveryLevel 1 on.
+    recovery: Option<Box<Recovery>>,
     /// The Target Transfer Tag given out next.
     next_ttt: Ttt,
     next_handle: u32,
@@ -130,8 +135,13 @@ impl Session {
         let allegiance = Allegiance::at_level(params.error_recovery_level);
         let mut connections = Connections::default();
         connections.insert(Connection::new(established, now));
+        let kind = established.identity.session_type;
+        let mut recovery = Recovery::new(kind, &params);
+        if let Some(recovery) = &mut recovery {
+            recovery.now = now;
+        }
         Self {
-            kind: established.identity.session_type,
+            kind,
             params,
             limits,
             window,
@@ -142,6 +152,7 @@ impl Session {
             fenced: Vec::new(),
             held_back: Vec::new(),
             untold_ends: false,
+            recovery,
             next_ttt: Ttt(1),
             next_handle: 1,
             counters: SessionCounters::default(),
@@ -159,7 +170,7 @@ impl Session {
     pub fn outstanding_tasks(&self) -> impl Iterator<Item = TaskId> {
         self.tasks
             .iter()
-            .filter(|(_, task)| !task.internal)
+            .filter(|(_, task)| !task.internal && task.sent_status().is_none())
             .map(|(id, _)| id)
     }
 
@@ -217,6 +228,9 @@ impl Session {
         if let Some(allegiance) = &mut self.allegiance {
             allegiance.release_idle_memory();
         }
+        if let Some(recovery) = &mut self.recovery {
+            recovery.release_idle_memory();
+        }
         self.connections
             .iter_mut()
             .for_each(|(_, connection)| connection.release_idle_memory());
@@ -232,10 +246,7 @@ impl Session {
 
     /// A Target Transfer Tag that no Data-Out under way can carry: a count that comes round after 2^32 - 1 tags.
     fn take_ttt(&mut self) -> Ttt {
-        let ttt = self.next_ttt;
-        let next = Ttt(ttt.0.wrapping_add(1));
-        self.next_ttt = if next == Ttt::RESERVED { Ttt(0) } else { next };
-        ttt
+        next_tag(&mut self.next_ttt)
     }
 
     fn take_handle(&mut self) -> u32 {
@@ -266,6 +277,9 @@ impl Session {
             return;
         };
         let (c, slot) = (task.connection, task.slot);
+        if self.recovery.is_some() {
+            self.forget_recovery(c, id);
+        }
         self.tasks.remove(id);
         self.free_slot(c, slot);
         if !self.window.held().is_empty() {
@@ -283,4 +297,12 @@ impl Session {
             }
         }
     }
+}
+
+/// Takes a tag off a count of them.
+fn next_tag(next_ttt: &mut Ttt) -> Ttt {
+    let ttt = *next_ttt;
+    let next = Ttt(ttt.0.wrapping_add(1));
+    *next_ttt = if next == Ttt::RESERVED { Ttt(0) } else { next };
+    ttt
 }

@@ -25,16 +25,22 @@ impl Session {
             // RFC 7143 §4.3: neither Text nor Logout.
             return self.refuse(c, RejectReason::ProtocolError, bhs);
         }
-        let slot = match self.admit(c, bhs, RequestSlot::Immediate, HeldRequest::Nothing) {
+        let most = self.limits.max_text_bytes as usize;
+        let bytes = bhs.data_segment_length() as usize;
+        let connection = self.connection_mut(c)?;
+        let cut = connection.queued_bytes() + connection.collected.len() + bytes > most;
+        let admission = if cut {
+            self.admit(c, bhs, RequestSlot::Immediate, HeldRequest::Nothing)
+        } else {
+            self.admit_with_data(c, bhs)
+        };
+        let slot = match admission {
             Admission::Now(slot) => slot,
             // A ping has no order towards commands: it is answered as it comes.
             Admission::Later => RequestSlot::Numbered,
             Admission::Refused(event) => return event,
         };
-        let most = self.limits.max_text_bytes as usize;
-        let bytes = bhs.data_segment_length() as usize;
-        let connection = self.connection_mut(c)?;
-        if connection.queued_bytes() + connection.collected.len() + bytes > most {
+        if cut {
             // A bound on memory comes before the echo of a peer that does not read its answers.
             self.counters.ping_bytes_cut += u64::from(bhs.data_segment_length());
             self.skip_segment(c, bhs);
@@ -56,6 +62,9 @@ impl Session {
         let data = connection
             .collected
             .split_off(connection.collected.len().saturating_sub(bytes));
+        let Some(slot) = self.admit_proved(c, bhs, slot) else {
+            return;
+        };
         self.pong(c, itt, slot, data);
     }
 

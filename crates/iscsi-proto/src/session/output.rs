@@ -9,6 +9,7 @@ use iscsi_wire::{Itt, NopIn, Ttt};
 
 use crate::login::SessionType;
 
+use super::recovery::Sent;
 use super::{ConnectionIndex, Session, Transmit};
 use crate::connection::{Connection, Reply, StatSnUse};
 
@@ -22,18 +23,22 @@ impl Session {
         out: &mut Transmit,
         budget_bytes: usize,
     ) -> bool {
+        self.note_time(now);
         let start = out.wire_bytes();
         let end = start.saturating_add(budget_bytes);
-        if self.wants_acknowledgement(c) {
+        if self.wants_acknowledgement(c) || self.wants_statuses(c) {
             // RFC 7143 §4.2.3.2: a NOP-In asks for it.
             self.ping(c, now);
             if let Some(connection) = self.connection_mut(c) {
                 // What stands before it may wait for the answer.
                 connection.replies.rotate_right(1);
             }
+            self.asked_for_statuses(c);
         }
         while out.wire_bytes() < end {
-            let sent = self.send_reply(c, now, out) || self.send_task(c, out, end);
+            let sent = self.send_kept(c, out)
+                || self.send_reply(c, now, out)
+                || self.send_task(c, out, end);
             if !sent && !self.tell_window(c, out, start) {
                 break;
             }
@@ -57,12 +62,26 @@ impl Session {
         let connection = self.connection(c);
         connection.is_some_and(|one| self.is_ready(c, one) || self.has_window_news(one))
             || self.wants_acknowledgement(c)
+            || self.wants_statuses(c)
+    }
+
+    /// The answer that is no task's and comes next: the first, but where no numbered one may be sent.
+    fn next_reply(&self, c: ConnectionIndex, connection: &Connection) -> Option<usize> {
+        let numbered = |reply: &Reply| reply.stat_sn == StatSnUse::Advance;
+        if self.recovery.is_some() && self.is_overfull(c) {
+            return connection.replies.iter().position(|reply| !numbered(reply));
+        }
+        (!connection.replies.is_empty()).then_some(0)
     }
 
     /// Whether a task or an answer may be sent. An answer that waits for the status of a command behind a gap may not.
     fn is_ready(&self, c: ConnectionIndex, connection: &Connection) -> bool {
-        let first = connection.replies.front();
-        !connection.ready.is_empty() || first.is_some_and(|first| !self.waits(c, connection, first))
+        let sent = self.recovery.as_ref().and_then(|one| one.sent_on(c));
+        let next = self.next_reply(c, connection);
+        let first = next.and_then(|at| connection.replies.get(at));
+        !connection.ready.is_empty()
+            || sent.is_some_and(Sent::is_asked_again)
+            || first.is_some_and(|first| !self.waits(c, connection, first))
     }
 
     // RFC 7143 §11.6.1 and §11.15: a status that was decided before a task management or logout response leaves before it.
@@ -113,7 +132,10 @@ impl Session {
         let Some(connection) = self.connections.get(c) else {
             return false;
         };
-        let Some(first) = connection.replies.front() else {
+        let Some(at) = self.next_reply(c, connection) else {
+            return false;
+        };
+        let Some(first) = connection.replies.get(at) else {
             return false;
         };
         if self.waits(c, connection, first) {
@@ -122,7 +144,7 @@ impl Session {
         let Some(connection) = self.connections.get_mut(c) else {
             return false;
         };
-        let Some(mut reply) = connection.replies.pop_front() else {
+        let Some(mut reply) = connection.replies.remove(at) else {
             return false;
         };
         let stat_sn = connection.stat_sn;
@@ -143,6 +165,9 @@ impl Session {
         reply.number(stat_sn, self.window.exp_cmd_sn(), self.window.max_cmd_sn());
         out.push_header(&reply.bhs, header_digest);
         out.push_data(&reply.data, data_digest);
+        if self.recovery.is_some() {
+            self.keep_reply(c, stat_sn, reply);
+        }
         if let Some(reassignment) = reassigns {
             // RFC 7143 §11.6: it becomes effective only after the response.
             self.reassign(c, reassignment);

@@ -25,6 +25,17 @@ impl Session {
         reason: RejectReason,
         bhs: &Bhs,
     ) -> Option<Event> {
+        self.reject_with(c, reason, bhs, 0)
+    }
+
+    /// The same, with the DataSN or R2TSN that comes next (RFC 7143 §11.17.2).
+    pub(super) fn reject_with(
+        &mut self,
+        c: ConnectionIndex,
+        reason: RejectReason,
+        bhs: &Bhs,
+        data_sn: u32,
+    ) -> Option<Event> {
         self.counters.rejects += 1;
         let connection = self.connection_mut(c)?;
         if connection.queued_rejects() >= MAX_QUEUED_REJECTS {
@@ -37,6 +48,7 @@ impl Session {
             reason,
             data_segment_length,
             itt: Itt::RESERVED,
+            data_sn,
             ..Reject::default()
         };
         let reply = Reply {
@@ -81,6 +93,20 @@ impl Session {
     pub(super) fn data_digest_error(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
         let full = self.reject(c, RejectReason::DataDigestError, bhs);
         full.or_else(|| self.end_connection(c, DropReason::DataDigest, true))
+    }
+
+    /// The connection is over, unless it was already: the engine is told with the next event.
+    pub(super) fn end_connection_later(&mut self, c: ConnectionIndex, reason: DropReason) {
+        if let Some(connection) = self.connection_mut(c)
+            && connection.ending.is_none()
+        {
+            connection.ending = Some(Ending {
+                reason,
+                flush: false,
+                told: false,
+            });
+            self.untold_ends = true;
+        }
     }
 
     /// The connection is over, unless it was already. The event that says so.

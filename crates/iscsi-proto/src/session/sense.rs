@@ -51,6 +51,7 @@ impl DataFault {
             Self::UnexpectedUnsolicitedData => (0x0c, 0x0c),
             Self::IncorrectAmountOfData => (0x0c, 0x0d),
             Self::ProtocolServiceCrcError => (0x47, 0x05),
+            Self::SnackRejected => (0x11, 0x13),
             // SPC-5 "ASC and ASCQ assignments": DATA OFFSET ERROR.
             Self::DataOffset => (0x4b, 0x05),
         }
@@ -84,6 +85,10 @@ mod tests {
             (
                 TransportSense::Data(DataFault::DataOffset),
                 (0x0b, 0x4b, 0x05),
+            ),
+            (
+                TransportSense::Data(DataFault::SnackRejected),
+                (0x0b, 0x11, 0x13),
             ),
             (TransportSense::InvalidCommandHeader, (0x05, 0x0e, 0x03)),
         ];

@@ -57,6 +57,14 @@ impl TaskSlab {
         self.tasks.get_mut(id.index())?.as_mut()
     }
 
+    /// Makes a task one that its tag finds no more, so that the initiator may give the tag to another.
+    pub(crate) fn unname(&mut self, id: TaskId) {
+        if let Some(task) = self.get(id) {
+            let itt = task.itt;
+            self.tags.remove(itt, id);
+        }
+    }
+
     /// Drops a task where it stands: it is too large to be moved about for nothing. Whether it was there.
     pub(crate) fn remove(&mut self, id: TaskId) -> bool {
         let Some(place) = self.tasks.get_mut(id.index()) else {
@@ -67,7 +75,7 @@ impl TaskSlab {
         *place = None;
         self.free[id.index() / WORD_BITS] |= 1 << (id.index() % WORD_BITS);
         self.len -= 1;
-        self.tags.remove(itt);
+        self.tags.remove(itt, id);
         true
     }
 
@@ -154,14 +162,15 @@ impl TagTable {
         }
     }
 
-    fn remove(&mut self, itt: Itt) {
+    /// Forgets a tag, where it stands for this task.
+    fn remove(&mut self, itt: Itt, id: TaskId) {
         let Some((mut at, mask)) = self.home(itt) else {
             return;
         };
         loop {
             match self.entries[at] {
                 None => return,
-                Some((tag, _)) if tag == itt => break,
+                Some((tag, of)) if tag == itt && of == id => break,
                 Some(_) => at = (at + 1) & mask,
             }
         }
@@ -220,6 +229,17 @@ mod tests {
     }
 
     #[test]
+    fn unname_leaves_the_task_and_its_tag_goes_to_another() {
+        let mut slab = TaskSlab::default();
+        let old = slab.insert(plain_task(Itt(5)));
+        slab.unname(old);
+        assert_eq!(slab.find(Itt(5)), None);
+        let new = slab.insert(plain_task(Itt(5)));
+        assert!(new != old && slab.remove(old));
+        assert_eq!((slab.find(Itt(5)), slab.len()), (Some(new), 1));
+    }
+
+    #[test]
     fn release_idle_memory_with_a_task_keeps_it_and_without_frees_all() {
         let mut slab = TaskSlab::default();
         let id = slab.insert(plain_task(Itt(9)));
@@ -248,8 +268,10 @@ mod tests {
                         TaskId(small)
                     });
                 } else {
-                    map.remove(&itt);
-                    table.remove(itt);
+                    table.remove(itt, TaskId(u32::MAX));
+                    if let Some(id) = map.remove(&itt) {
+                        table.remove(itt, id);
+                    }
                 }
                 for probe in (0..40).flat_map(|n: u32| [Itt(n), Itt(n.wrapping_mul(0x0100_0001))]) {
                     prop_assert_eq!(table.find(probe), map.get(&probe).copied());

@@ -5,6 +5,7 @@
 use iscsi_wire::{Itt, Lun64, SerialNumber, Ttt};
 
 use super::ranges::Ranges;
+use super::recovery::TaskRecovery;
 use super::{ConnectionIndex, DataFault};
 
 /// R2Ts one task may have outstanding, whatever larger MaxOutstandingR2T allows: with bursts of 256 KiB or more, more
@@ -49,6 +50,8 @@ pub(crate) struct Task {
     pub(crate) queued: bool,
     /// The session ended it by itself; the engine never heard of it.
     pub(crate) internal: bool,
+    /// What is known for the case that a PDU is lost. Only in a session that recovers.
+    pub(crate) recovery: Option<Box<TaskRecovery>>,
 }
 
 /// Which allowance a request takes a place of until its answer is sent.
@@ -192,7 +195,7 @@ impl Task {
     pub(crate) fn may_ask(&self, max_outstanding_r2t: u16) -> bool {
         // What is asked for starts where the unsolicited burst ended, which is known when it has.
         self.write
-            && self.next_r2t_offset < self.granted
+            && (self.next_r2t_offset < self.granted || self.has_lost_data())
             && self.fault.is_none()
             && self.completion.is_none()
             && !self.unsolicited.open
@@ -201,8 +204,30 @@ impl Task {
     }
 
     /// Whether Data-In or a status waits to be sent.
-    pub(crate) const fn has_answer(&self) -> bool {
-        self.sent < self.available || self.completion.is_some()
+    pub(crate) fn has_answer(&self) -> bool {
+        self.sent < self.available || self.is_status_due() || self.is_asked_again()
+    }
+
+    /// Whether there is a status that waits to be sent.
+    pub(crate) fn is_status_due(&self) -> bool {
+        let answered = |one: &TaskRecovery| one.answered;
+        self.completion.is_some() && !self.recovery.as_deref().is_some_and(answered)
+    }
+
+    /// The StatSN that its status was sent with. The initiator has not acknowledged it, or the task would not be here.
+    pub(crate) fn sent_status(&self) -> Option<SerialNumber> {
+        self.recovery.as_ref()?.sent_status
+    }
+
+    /// Whether its command does not count as received yet.
+    pub(crate) fn is_unproved(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|one| one.unproved)
+    }
+
+    fn is_asked_again(&self) -> bool {
+        self.recovery
+            .as_ref()
+            .is_some_and(|one| one.is_asked_again())
     }
 
     /// Whether its Data-Out is welcome.

@@ -19,11 +19,13 @@ impl Session {
         connections
             .filter_map(|(_, connection)| self.due(connection))
             .chain(self.recovery_ends())
+            .chain(self.recovery_due())
             .min()
     }
 
     /// Lets time act: pings peers that are silent, and ends the connection of one that stays so.
     pub fn handle_timeout(&mut self, now: Duration) -> Option<Event> {
+        self.look_at_recovery(now);
         if let Some(event) = self.poll_event() {
             return Some(event);
         }
@@ -43,6 +45,7 @@ impl Session {
 
     /// Moves the clock of a session that came from another process: its peer counts as heard now.
     pub fn restart_clock(&mut self, now: Duration) {
+        self.restart_recovery(now);
         for (_, connection) in self.connections.iter_mut() {
             connection.last_heard = now;
             if let Some(ping) = &mut connection.ping {

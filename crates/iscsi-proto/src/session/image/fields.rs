@@ -12,7 +12,9 @@ use crate::negotiate::{NegotiatedParams, TaskReporting};
 use crate::session::ranges::{MAX_RUNS, Ranges};
 use crate::session::task::{Decision, MAX_R2TS, R2t, R2ts, RequestSlot, Task, Unsolicited};
 use crate::session::window::{Held, HeldRequest};
-use crate::session::{ConnectionIndex, DataFault, SessionCounters, SessionLimits, TaskId};
+use crate::session::{
+    ConnectionIndex, DataFault, RecoveryLimits, SessionCounters, SessionLimits, TaskId,
+};
 
 /// The smallest data segment and burst that can be negotiated (RFC 7143 §13.12, §13.13, §13.14).
 const MIN_SEGMENT_BYTES: u32 = 512;
@@ -54,6 +56,9 @@ impl Writer {
         self.duration(limits.nop_interval.unwrap_or_default());
         self.duration(limits.nop_timeout);
         self.u32(limits.in_place_threshold);
+        self.duration(limits.recovery.data_out_timeout);
+        self.duration(limits.recovery.status_timeout);
+        self.duration(limits.recovery.data_in_timeout);
     }
 
     pub(super) fn counters(&mut self, counters: &SessionCounters) {
@@ -64,6 +69,7 @@ impl Writer {
         self.u64(counters.header_digest_errors);
         self.u64(counters.data_digest_errors);
         self.u64(counters.data_faults);
+        self.u64(counters.recovery_r2ts);
         self.u64(counters.pings);
         self.u64(counters.ping_bytes_cut);
     }
@@ -124,9 +130,13 @@ impl Writer {
             Some(DataFault::IncorrectAmountOfData) => 2,
             Some(DataFault::ProtocolServiceCrcError) => 3,
             Some(DataFault::DataOffset) => 4,
+            Some(DataFault::SnackRejected) => 5,
         });
         self.flag(task.fault_told);
         self.u32(task.next_data_sn);
+        if let Some(recovery) = &task.recovery {
+            self.task_recovery(recovery);
+        }
     }
 
     fn ranges(&mut self, ranges: &Ranges) {
@@ -209,6 +219,11 @@ impl Reader<'_> {
             },
             nop_timeout: self.duration()?,
             in_place_threshold: self.u32()?,
+            recovery: RecoveryLimits {
+                data_out_timeout: self.duration()?,
+                status_timeout: self.duration()?,
+                data_in_timeout: self.duration()?,
+            },
         };
         let legal = limits.window >= 1 && limits.immediate_allowance >= 2;
         if legal {
@@ -227,6 +242,7 @@ impl Reader<'_> {
             header_digest_errors: self.u64()?,
             data_digest_errors: self.u64()?,
             data_faults: self.u64()?,
+            recovery_r2ts: self.u64()?,
             pings: self.u64()?,
             ping_bytes_cut: self.u64()?,
         })
@@ -279,8 +295,12 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn task(&mut self, params: &NegotiatedParams) -> Result<Task, ImageError> {
-        let task = Task {
+    pub(super) fn task(
+        &mut self,
+        params: &NegotiatedParams,
+        recovers: bool,
+    ) -> Result<Task, ImageError> {
+        let mut task = Task {
             itt: Itt(self.u32()?),
             lun: Lun64(self.u64()?),
             cmd_sn: SerialNumber(self.u32()?),
@@ -308,14 +328,7 @@ impl Reader<'_> {
             granted: self.u32()?,
             next_r2t_offset: self.u32()?,
             r2ts: self.r2ts()?,
-            fault: match self.u8()? {
-                0 => None,
-                1 => Some(DataFault::UnexpectedUnsolicitedData),
-                2 => Some(DataFault::IncorrectAmountOfData),
-                3 => Some(DataFault::ProtocolServiceCrcError),
-                4 => Some(DataFault::DataOffset),
-                _ => return Err(ImageError::Invalid("fault")),
-            },
+            fault: self.fault()?,
             fault_told: self.flag()?,
             next_data_sn: self.u32()?,
             sent: 0,
@@ -324,7 +337,11 @@ impl Reader<'_> {
             completion: None,
             queued: false,
             internal: false,
+            recovery: None,
         };
+        if recovers {
+            task.recovery = Some(Box::new(self.task_recovery()?));
+        }
         let most = task.expected_data_transfer_length;
         let last = task.received.ahead().last().map_or(0, |(_, end)| *end);
         let bounded = [
@@ -342,6 +359,18 @@ impl Reader<'_> {
         } else {
             Err(ImageError::Invalid("task"))
         }
+    }
+
+    fn fault(&mut self) -> Result<Option<DataFault>, ImageError> {
+        Ok(match self.u8()? {
+            0 => None,
+            1 => Some(DataFault::UnexpectedUnsolicitedData),
+            2 => Some(DataFault::IncorrectAmountOfData),
+            3 => Some(DataFault::ProtocolServiceCrcError),
+            4 => Some(DataFault::DataOffset),
+            5 => Some(DataFault::SnackRejected),
+            _ => return Err(ImageError::Invalid("fault")),
+        })
     }
 
     fn ranges(&mut self) -> Result<Ranges, ImageError> {

@@ -2,10 +2,12 @@
 //!
 //! The encoding is explicit: a version, then each field in a fixed order, integers big-endian, lists with their length
 //! before them. A session is at rest where nothing is half done: no PDU has begun beyond its header, nothing waits to
-//! be sent, no request waits for the engine, and each task waits for Data-Out or for its turn.
+//! be sent, no request waits for the engine, and each task waits for Data-Out or for its turn. In one that recovers, nothing that was sent is
+//! unacknowledged either: it has pinged for that by the time that its tasks have ended, and has nothing to keep.
 
 mod codec;
 mod fields;
+mod recovery;
 
 use core::fmt;
 
@@ -14,12 +16,13 @@ use iscsi_wire::{SerialNumber, Ttt};
 use self::codec::{Reader, Writer};
 use super::allegiance::Allegiance;
 use super::connections::Connections;
+use super::recovery::Recovery;
 use super::window::{CommandWindow, HeldRequest};
 use super::{ConnectionIndex, MAX_CONNECTIONS, Session, TaskSlab};
 use crate::connection::{Connection, TextExchange};
 
 /// The encoding written here. Others are refused.
-const VERSION: u16 = 4;
+const VERSION: u16 = 5;
 
 /// Why bytes are not the image of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +77,8 @@ impl Session {
             self.management.is_empty() && self.logouts.is_empty() && self.fenced.is_empty();
         // A session that has lost a connection is carried over when its initiator has come back.
         let whole = self.is_whole();
-        patient && waiting && quiet && answered && whole && !self.untold_ends
+        let acknowledged = self.recovery.as_ref().is_none_or(|one| one.is_quiet());
+        patient && waiting && quiet && answered && whole && acknowledged && !self.untold_ends
     }
 
     /// The session as bytes. Only one [at rest](Self::is_at_rest) comes back as it was.
@@ -105,6 +109,9 @@ impl Session {
         }
         out.count(self.window.held().len());
         self.window.held().iter().for_each(|held| out.held(held));
+        if let Some(recovery) = &self.recovery {
+            out.recovery(recovery);
+        }
         out.into_bytes()
     }
 
@@ -122,6 +129,7 @@ impl Session {
         let kind = input.session_type()?;
         let params = input.params()?;
         let limits = input.limits()?;
+        let recovery = Recovery::new(kind, &params);
         let exp_cmd_sn = SerialNumber(input.u32()?);
         let max_cmd_sn = SerialNumber(input.u32()?);
         let (width, credits, debt) = (input.u32()?, input.u32()?, input.u32()?);
@@ -141,6 +149,7 @@ impl Session {
             fenced: Vec::new(),
             held_back: Vec::new(),
             untold_ends: false,
+            recovery,
             next_ttt: Ttt(input.u32()?),
             next_handle: input.u32()?,
             counters: input.counters()?,
@@ -163,6 +172,9 @@ impl Session {
             .map(|_| input.held())
             .collect::<Result<Vec<_>, _>>()?;
         session.take_held(held)?;
+        if let Some(recovery) = &mut session.recovery {
+            input.recovery(recovery)?;
+        }
         input.end()?;
         Ok(session)
     }
@@ -172,7 +184,7 @@ impl Session {
         let places = (self.window.width() + self.window.debt()) as usize + allowances;
         for _ in 0..input.count(places)? {
             let id = super::TaskId(input.u32()?);
-            let task = input.task(&self.params)?;
+            let task = input.task(&self.params, self.recovery.is_some())?;
             // The slab grows by words: ids reach no further than that.
             if self.connections.get(task.connection).is_none() {
                 return Err(ImageError::Invalid("task connection"));

@@ -12,6 +12,7 @@ mod golden;
 mod management;
 mod pair;
 mod random;
+mod recovery;
 mod requests;
 mod target;
 mod text;

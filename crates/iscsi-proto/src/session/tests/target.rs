@@ -26,6 +26,9 @@ pub(super) const READ_IN_WINDOWS: u8 = 0xe2;
 /// A read that fails after its first kilobyte.
 pub(super) const READ_FAILS: u8 = 0xe3;
 
+/// In the place of data that the engine does not keep any more.
+pub(super) const GONE: u8 = 0xee;
+
 /// SCSI status CHECK CONDITION.
 pub(super) const CHECK_CONDITION: u8 = 2;
 pub(super) const SENSE: [u8; 4] = [0x72, 0x05, 0x24, 0x00];
@@ -45,6 +48,7 @@ struct Work {
     memory: Vec<u8>,
     begun: bool,
     ended: bool,
+    contiguous: u32,
 }
 
 /// The engine.
@@ -136,6 +140,21 @@ impl Target {
         }
     }
 
+    /// Lets time act.
+    pub(super) fn timeout(&mut self) {
+        if let Some(event) = self.session.handle_timeout(self.now) {
+            self.handle(event, &[]);
+            self.poll();
+        }
+    }
+
+    /// What the session says without input.
+    pub(super) fn poll(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            self.handle(event, &[]);
+        }
+    }
+
     fn check_image(&mut self) {
         if self.session.is_at_rest() {
             let again = Session::from_image(&self.session.image());
@@ -164,6 +183,15 @@ impl Target {
             } => self.arrived(task, contiguous),
             Event::DataFault { task, fault } => {
                 self.fail(task, &fault.sense());
+            }
+            Event::Acknowledged { task, through } => {
+                // What is sent again after this is seen to be wrong.
+                let memory = &mut self.work.get_mut(&task).expect("it is not over").memory;
+                let through = memory.len().min(through as usize);
+                memory[..through].fill(GONE);
+            }
+            Event::Released { task } => {
+                self.work.remove(&task).expect("released once");
             }
             Event::TaskManagement(tmf) if !self.withhold => {
                 let response = match tmf.referenced {
@@ -281,6 +309,7 @@ impl Target {
                 memory,
                 begun: false,
                 ended: false,
+                contiguous: 0,
             },
         );
         if command.brings_data() {
@@ -340,9 +369,11 @@ impl Target {
     }
 
     fn arrived(&mut self, task: TaskId, contiguous: u32) {
-        let Some(work) = self.work.get(&task) else {
+        let Some(work) = self.work.get_mut(&task) else {
             return;
         };
+        work.contiguous = work.contiguous.max(contiguous);
+        let contiguous = work.contiguous;
         let bytes = work.command.expected_data_transfer_length;
         if work.command.cdb.as_slice()[0] != WRITE || work.ended {
             return;
@@ -421,10 +452,16 @@ impl Target {
             assert_eq!(wire.len() - before, out.wire_bytes());
             self.check_image();
             assert_eq!(more, self.session.has_output(c));
-            if !more {
+            assert!(
+                !more || wire.len() > before,
+                "more is ready, and nothing came"
+            );
+            if self.session.recovers() {
+                self.poll();
+            }
+            if !self.session.has_output(c) {
                 return wire;
             }
-            assert!(wire.len() > before, "more is ready, and nothing came");
         }
     }
 

@@ -55,11 +55,15 @@ impl Negotiation {
         pairs: &[Pair],
         answers: &mut TextWriter<'_>,
     ) -> Result<(), KeyError> {
-        // FirstBurstLength depends on MaxBurstLength, which may stand behind it in the same text.
-        let is_first_burst =
-            |pair: &&Pair| pair.row.is_some_and(|row| row.key == Key::FirstBurstLength);
-        let others = pairs.iter().filter(|pair| !is_first_burst(pair));
-        for pair in others.chain(pairs.iter().filter(is_first_burst)) {
+        // FirstBurstLength depends on MaxBurstLength, MaxOutstandingR2T on ErrorRecoveryLevel and DataSequenceInOrder; these may
+        // stand behind them in the same text.
+        let recovers = self.offered.error_recovery_level > 0;
+        let depends = |pair: &&Pair| {
+            let key = pair.row.map(|row| row.key);
+            key == Some(Key::FirstBurstLength) || (key == Some(Key::MaxOutstandingR2T) && recovers)
+        };
+        let others = pairs.iter().filter(|pair| !depends(pair));
+        for pair in others.chain(pairs.iter().filter(depends)) {
             let answer = match pair.row {
                 None => Some(NOT_UNDERSTOOD.to_owned()),
                 Some(row) => self.answer_row(row, &pair.value)?,
@@ -80,6 +84,9 @@ impl Negotiation {
         // RFC 7143 §13.14: FirstBurstLength MUST NOT exceed MaxBurstLength. It can where only the latter was
         // negotiated, below the other's default.
         result.first_burst_length = result.first_burst_length.min(result.max_burst_length);
+        if self.asks_one_by_one() {
+            result.max_outstanding_r2t = 1;
+        }
         for (key, choice, agreed) in [
             (
                 Key::HeaderDigest,
@@ -177,6 +184,7 @@ impl Negotiation {
                 agreed = agreed.min(self.result.max_burst_length);
                 self.first_burst_agreed = true;
             }
+            Key::MaxOutstandingR2T if self.asks_one_by_one() => agreed = 1,
             Key::MaxBurstLength
                 if self.first_burst_agreed && agreed < self.result.first_burst_length =>
             {
@@ -186,6 +194,11 @@ impl Negotiation {
         }
         self.set_number(key, agreed);
         Ok(agreed.to_string())
+    }
+
+    /// RFC 7143 §13.19: where lost data is asked for again, and sequences come in order, there is one R2T at a time.
+    fn asks_one_by_one(&self) -> bool {
+        self.result.error_recovery_level > 0 && self.result.data_sequence_in_order
     }
 
     /// Our number, brought within what the key's row allows.

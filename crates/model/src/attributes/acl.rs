@@ -106,6 +106,7 @@ pub(super) static ACL: &[Attribute] = &[
     tpg::DATA_SEQUENCE_IN_ORDER.of_acl(),
     tpg::DEFAULT_TIME2RETAIN.of_acl(),
     tpg::DEFAULT_TIME2WAIT.of_acl(),
+    tpg::ERROR_RECOVERY_LEVEL.of_acl(),
     tpg::FIRST_BURST_LENGTH.of_acl(),
     tpg::HEADER_DIGEST.of_acl(),
     tpg::IMMEDIATE_DATA.of_acl(),

@@ -291,11 +291,11 @@ pub(super) const DEFAULT_TIME2WAIT: Attribute = key(
     "seconds that an initiator waits before it logs in again",
     "RFC 7143 §13.15; LIO param/DefaultTime2Wait",
 );
-const ERROR_RECOVERY_LEVEL: Attribute = kept(
+pub(super) const ERROR_RECOVERY_LEVEL: Attribute = key(
     "param.ErrorRecoveryLevel",
     Kind::Integer { min: 0, max: 2 },
     Integer(0),
-    "the highest error recovery level; here 0 is agreed on",
+    "the highest error recovery level; at most 1 is agreed on",
     "RFC 7143 §13.20; LIO param/ErrorRecoveryLevel",
 );
 pub(super) const FIRST_BURST_LENGTH: Attribute = key(

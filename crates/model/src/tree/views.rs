@@ -242,6 +242,8 @@ pub struct SessionSettings {
     /// Whether Data-Out sequences have to come in order.
     pub data_sequence_in_order: bool,
     pub max_outstanding_r2t: u16,
+    /// 0 to 2.
+    pub error_recovery_level: u8,
     /// Connections of one session.
     pub max_connections: u16,
     pub header_digest: Digests,
@@ -369,6 +371,7 @@ fn settings(
         data_pdu_in_order: yes("param.DataPDUInOrder"),
         data_sequence_in_order: yes("param.DataSequenceInOrder"),
         max_outstanding_r2t: small(number("param.MaxOutstandingR2T")),
+        error_recovery_level: u8::try_from(number("param.ErrorRecoveryLevel")).unwrap_or(0),
         max_connections: small(number("param.MaxConnections")),
         header_digest: digests("param.HeaderDigest"),
         data_digest: digests("param.DataDigest"),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use iscsi_proto::login::LoginIdentity;
 use iscsi_proto::negotiate::{DigestChoice, OfferedParams};
-use iscsi_proto::session::MAX_CONNECTIONS;
+use iscsi_proto::session::{MAX_CONNECTIONS, MAX_ERROR_RECOVERY_LEVEL};
 use iscsi_wire::{LoginStatus, Tsih};
 use model::{Admission, Digests, Rule, SessionSettings};
 
@@ -98,6 +98,7 @@ pub(super) fn offered(settings: &SessionSettings) -> OfferedParams {
         data_pdu_in_order: settings.data_pdu_in_order,
         data_sequence_in_order: settings.data_sequence_in_order,
         max_outstanding_r2t: settings.max_outstanding_r2t,
+        error_recovery_level: settings.error_recovery_level.min(MAX_ERROR_RECOVERY_LEVEL),
         max_connections: settings.max_connections.min(MAX_CONNECTIONS),
         header_digest: digest(settings.header_digest),
         data_digest: digest(settings.data_digest),

@@ -214,14 +214,46 @@ fn offers_of_the_target_beyond_the_table_are_brought_within_it() {
         "DefaultTime2Wait=3600",
         "ErrorRecoveryLevel=2",
         "iSCSIProtocolLevel=31",
-        "MaxOutstandingR2T=1",
         "FirstBurstLength=512",
+        "MaxOutstandingR2T=1",
     ];
     assert_eq!(text, expected);
     assert_eq!(
         params.expect("a session").max_recv_data_segment_length,
         0x00ff_ffff
     );
+}
+
+#[test]
+fn recovery_with_sequences_in_order_has_one_r2t_at_a_time() {
+    let in_order = |yes| OfferedParams {
+        error_recovery_level: 1,
+        data_sequence_in_order: yes,
+        ..OfferedParams::default()
+    };
+    let recovers = "ErrorRecoveryLevel=1";
+    let table: &[(bool, &[&str], Option<&str>, u16)] = &[
+        // RFC 7143 §13.19, whichever of the keys stands first.
+        (true, &["MaxOutstandingR2T=4", recovers], Some("1"), 1),
+        (true, &[recovers, "MaxOutstandingR2T=4"], Some("1"), 1),
+        (true, &[recovers], None, 1),
+        (true, &["MaxOutstandingR2T=4"], Some("4"), 4),
+        (
+            false,
+            &["MaxOutstandingR2T=4", recovers, "DataSequenceInOrder=No"],
+            Some("4"),
+            4,
+        ),
+    ];
+    for (yes, pairs, answer, outstanding) in table {
+        let params = in_order(*yes);
+        let (text, params) = negotiate(TargetOffer { params, ..offer() }, pairs);
+        let mut answers = text.iter();
+        let answered = answers.find_map(|pair| pair.strip_prefix("MaxOutstandingR2T="));
+        assert_eq!(answered, *answer, "{pairs:?}");
+        let params = params.expect("a session");
+        assert_eq!(params.max_outstanding_r2t, *outstanding, "{pairs:?}");
+    }
 }
 
 #[test]

@@ -169,6 +169,7 @@ fn agree(text: &[u8]) -> (Vec<u8>, NegotiatedParams) {
                 params.task_reporting = crate::negotiate::TaskReporting::of(value).unwrap();
             }
             "MaxConnections" => params.max_connections = number as u16,
+            "ErrorRecoveryLevel" => params.error_recovery_level = number as u8,
             _ => {}
         }
         writer.push(key, value);

@@ -2,6 +2,7 @@
 
 mod data_in;
 mod data_out;
+mod faults;
 mod requests;
 mod statuses;
 

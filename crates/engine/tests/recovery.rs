@@ -152,9 +152,7 @@ fn data_in_that_a_snack_asks_for_comes_again_until_its_status_is_acknowledged() 
             let itt = client
                 .initiator
                 .command(wire_lun(0), &cdb, Vec::new(), 256 << 10);
-            let wanted = |event: &Event| {
-                matches!(event, Event::Received(TargetPdu::DataIn(pdu)) if pdu.data_sn == 1)
-            };
+            let wanted = |event: &Event| matches!(event, Event::Received(TargetPdu::DataIn(pdu)) if pdu.data_sn == 1);
             let first = client.next(wanted);
             // Behind the read, and before anything that acknowledges its status.
             ask(
@@ -185,9 +183,7 @@ fn data_that_comes_damaged_is_asked_for_again() {
                 let mut client = login(portal, config);
                 let data = pattern(11, 48 << 10);
                 let cdb = write10(64, data.len());
-                let itt = client
-                    .initiator
-                    .command(wire_lun(0), &cdb, data.clone(), 0);
+                let itt = client.initiator.command(wire_lun(0), &cdb, data.clone(), 0);
                 if initial_r2t == "Yes" {
                     client.flush();
                     let mut out = Vec::new();

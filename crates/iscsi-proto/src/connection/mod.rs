@@ -116,6 +116,8 @@ pub(crate) struct TextRequestTags {
 pub(crate) struct Ping {
     pub(crate) ttt: Ttt,
     pub(crate) sent: Duration,
+    /// How often it was sent again, since it may have been lost.
+    pub(crate) again: u8,
 }
 
 /// The connection is over.

@@ -295,6 +295,7 @@ impl Session {
             return;
         };
         let (c, queued) = (record.connection, record.queued);
+        self.count_unproved(task);
         self.remove_task(task);
         if queued && let Some(connection) = self.connection_mut(c) {
             connection.ready.retain(|ready| *ready != task);

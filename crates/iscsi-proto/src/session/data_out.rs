@@ -178,7 +178,7 @@ impl Session {
         let r2t_sn = task.next_data_sn;
         task.next_data_sn = r2t_sn.wrapping_add(1);
         if self.recovery.is_some() {
-            self.keep_r2t(id, ttt, r2t_sn);
+            self.keep_r2t(id, r2t, r2t_sn);
         }
         self.push_r2t(id, r2t, r2t_sn, out);
     }

@@ -186,6 +186,8 @@ impl Session {
             self.adopt(c, id);
         }
         let task = found.and_then(|id| Some((id, self.tasks.get(id)?)));
+        // One whose data is under way to it has not been received.
+        let task = task.filter(|(_, task)| !task.is_unproved());
         match task {
             Some((id, task)) if task.completion.is_none() => TmfReference::Task(id),
             // Its status leaves before the response does.

@@ -151,7 +151,7 @@ impl Session {
         match reply.stat_sn {
             StatSnUse::Advance => connection.stat_sn = stat_sn.next(),
             StatSnUse::Tell => {
-                if let Some(ping) = &mut connection.ping {
+                if let Some(ping) = connection.ping.as_mut().filter(|ping| ping.again == 0) {
                     ping.sent = now;
                 }
             }

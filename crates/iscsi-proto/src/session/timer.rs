@@ -84,7 +84,12 @@ impl Session {
             stat_sn: StatSnUse::Tell,
             ..Reply::new(nop.emit(), RequestSlot::None)
         };
-        connection.ping = Some(Ping { ttt, sent: now });
+        connection.ping = Some(Ping {
+            ttt,
+            sent: now,
+            again: 0,
+        });
         connection.replies.push_back(reply);
+        self.watch_recovery();
     }
 }

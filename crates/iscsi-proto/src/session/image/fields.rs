@@ -90,6 +90,7 @@ impl Writer {
         if let Some(ping) = connection.ping {
             self.u32(ping.ttt.0);
             self.duration(ping.sent);
+            self.u8(ping.again);
         }
         self.duration(connection.last_heard);
         self.u32(connection.told_max_cmd_sn.0);
@@ -281,6 +282,7 @@ impl Reader<'_> {
                 Some(Ping {
                     ttt: Ttt(self.u32()?),
                     sent: self.duration()?,
+                    again: self.u8()?,
                 })
             } else {
                 None

@@ -7,8 +7,7 @@ use iscsi_wire::Ttt;
 use super::ImageError;
 use super::codec::{Reader, Writer};
 use crate::session::MAX_CONNECTIONS;
-use crate::session::recovery::{Recovery, TaskRecovery};
-use crate::session::task::MAX_R2TS;
+use crate::session::recovery::{MAX_R2TS_KEPT, Recovery, SentR2t, TaskRecovery};
 
 impl Writer {
     pub(super) fn recovery(&mut self, recovery: &Recovery) {
@@ -22,12 +21,14 @@ impl Writer {
     }
 
     pub(super) fn task_recovery(&mut self, recovery: &TaskRecovery) {
-        self.count(recovery.r2t_sns.len());
-        for (ttt, r2t_sn) in &recovery.r2t_sns {
-            self.u32(ttt.0);
-            self.u32(*r2t_sn);
+        self.count(recovery.r2ts.len());
+        for r2t in &recovery.r2ts {
+            self.u32(r2t.r2t_sn);
+            self.u32(r2t.ttt.0);
+            self.u32(r2t.offset);
+            self.u32(r2t.bytes);
         }
-        self.flag(recovery.gave_up_burst);
+        self.flag(recovery.had_burst);
         self.u8(recovery.fruitless);
         self.duration(recovery.progress);
     }
@@ -52,10 +53,15 @@ impl Reader<'_> {
 
     pub(super) fn task_recovery(&mut self) -> Result<TaskRecovery, ImageError> {
         let mut recovery = TaskRecovery::new(Duration::ZERO);
-        for _ in 0..self.count(MAX_R2TS)? {
-            recovery.r2t_sns.push((Ttt(self.u32()?), self.u32()?));
+        for _ in 0..self.count(MAX_R2TS_KEPT)? {
+            recovery.r2ts.push(SentR2t {
+                r2t_sn: self.u32()?,
+                ttt: Ttt(self.u32()?),
+                offset: self.u32()?,
+                bytes: self.u32()?,
+            });
         }
-        recovery.gave_up_burst = self.flag()?;
+        recovery.had_burst = self.flag()?;
         recovery.fruitless = self.u8()?;
         recovery.progress = self.duration()?;
         Ok(recovery)

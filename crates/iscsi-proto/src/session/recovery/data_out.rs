@@ -8,8 +8,9 @@ use iscsi_wire::{Bhs, DataOut, RejectReason, Ttt};
 
 use super::judge::Verdict;
 use super::statuses::Unsendable;
+use super::task::SentR2t;
 use crate::connection::Purpose;
-use crate::session::task::Decision;
+use crate::session::task::{Decision, R2t};
 use crate::session::{ConnectionIndex, DataFault, Event, Session, TaskId, Transmit};
 
 impl Session {
@@ -98,6 +99,9 @@ impl Session {
     fn end_sequence(&mut self, id: TaskId, ttt: Ttt) -> Option<Event> {
         let task = self.tasks.get_mut(id)?;
         task.close_lost(ttt);
+        if let Some(recovery) = &mut task.recovery {
+            recovery.forget_r2t(ttt);
+        }
         self.tell_data(id, true)
     }
 
@@ -139,9 +143,6 @@ impl Session {
         }
         if task.unsolicited.open {
             task.close_lost(Ttt::RESERVED);
-            if let Some(recovery) = &mut task.recovery {
-                recovery.gave_up_burst = true;
-            }
         }
         if let Some(event) = self.tell_data(id, true) {
             self.tell_engine(event);
@@ -171,22 +172,23 @@ impl Session {
     }
 
     /// An R2T is sent for the first time.
-    pub(in crate::session) fn keep_r2t(&mut self, id: TaskId, ttt: Ttt, r2t_sn: u32) {
+    pub(in crate::session) fn keep_r2t(&mut self, id: TaskId, r2t: R2t, r2t_sn: u32) {
         let (Some(task), Some(session)) = (self.tasks.get_mut(id), &mut self.recovery) else {
             return;
         };
         if let Some(recovery) = &mut task.recovery {
-            let r2ts = &task.r2ts;
-            recovery
-                .r2t_sns
-                .retain(|(ttt, _)| r2ts.position(*ttt).is_some());
-            recovery.r2t_sns.push((ttt, r2t_sn));
+            recovery.keep_r2t(SentR2t {
+                r2t_sn,
+                ttt: r2t.ttt,
+                offset: r2t.offset,
+                bytes: r2t.bytes,
+            });
             recovery.progress = session.now;
             session.watch();
         }
     }
 
-    /// Has a task's R2Ts from R2TSN `begin` on sent again, `count` of them or all where that is 0. One whose data has come was received, and is
+    /// Has a task's R2Ts from R2TSN `begin` on sent again, `count` of them or all where that is 0. One that was answered was received, and is
     /// not.
     pub(in crate::session) fn resend_r2ts(
         &mut self,
@@ -197,23 +199,19 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else {
             return Err(Unsendable::OutOfRange);
         };
-        let (next, r2ts) = (task.next_data_sn, &task.r2ts);
+        let next = task.next_data_sn;
         let Some(recovery) = &mut task.recovery else {
             return Err(Unsendable::OutOfRange);
         };
-        recovery
-            .r2t_sns
-            .retain(|(ttt, _)| r2ts.position(*ttt).is_some());
         let all = begin == 0 && count == 0;
         let end = if count == 0 {
             next
         } else {
             begin.saturating_add(count)
         };
-        let within = |sn: &u32| begin <= *sn && *sn < end;
-        let sns: Vec<u32> = recovery.r2t_sns.iter().map(|(_, sn)| *sn).collect();
-        let wanted: Vec<u32> = sns.into_iter().filter(within).collect();
-        // RFC 7143 §11.16: what was not sent, or needs no answer any more, is not sent again.
+        let kept = recovery.r2ts.iter().map(|r2t| r2t.r2t_sn);
+        let wanted: Vec<u32> = kept.filter(|sn| begin <= *sn && *sn < end).collect();
+        // RFC 7143 §11.16: what was not sent, or was acknowledged by its data, is not sent again.
         if !all && (end > next || wanted.is_empty()) {
             return Err(Unsendable::OutOfRange);
         }
@@ -233,10 +231,14 @@ impl Session {
             && let Some(recovery) = &mut task.recovery
             && let Some(r2t_sn) = recovery.next_again()
         {
-            let named = recovery.r2t_sns.iter().find(|(_, sn)| *sn == r2t_sn);
-            let r2ts = task.r2ts.as_slice();
-            let r2t = named.and_then(|(ttt, _)| r2ts.iter().find(|r2t| r2t.ttt == *ttt));
-            if let Some(r2t) = r2t.copied() {
+            let kept = recovery.r2ts.iter().find(|r2t| r2t.r2t_sn == r2t_sn);
+            let r2t = kept.map(|kept| R2t {
+                ttt: kept.ttt,
+                offset: kept.offset,
+                bytes: kept.bytes,
+                ..R2t::default()
+            });
+            if let Some(r2t) = r2t {
                 self.push_r2t(id, r2t, r2t_sn, out);
             }
         }

@@ -3,7 +3,7 @@
 
 use iscsi_wire::{Bhs, RejectReason, SerialNumber};
 
-use crate::connection::{Purpose, Segment};
+use crate::connection::{Connection, Purpose, Segment};
 use crate::session::input::Admission;
 use crate::session::task::RequestSlot;
 use crate::session::window::{Arrival, HeldRequest};
@@ -93,8 +93,20 @@ impl Session {
         }
     }
 
+    /// A command is aborted before its data has come: its CmdSN counts as received, unless its connection has gone (RFC 7143 §11.6.1, §11.14).
+    pub(in crate::session) fn count_unproved(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get(id).filter(|task| task.is_unproved()) else {
+            return;
+        };
+        let (cmd_sn, numbered) = (task.cmd_sn, task.slot == RequestSlot::None);
+        let open = |one: &Connection| one.ending.is_none();
+        if numbered && self.connection(task.connection).is_some_and(open) {
+            self.window.plug(cmd_sn, cmd_sn.next());
+        }
+    }
+
     /// Takes back the data of a PDU that was collected last.
-    pub(in crate::session) fn drop_collected(&mut self, c: ConnectionIndex, bhs: &Bhs) {
+    fn drop_collected(&mut self, c: ConnectionIndex, bhs: &Bhs) {
         let bytes = bhs.data_segment_length() as usize;
         if let Some(connection) = self.connection_mut(c) {
             let whole = connection.collected.len();

@@ -75,7 +75,7 @@ impl Task {
     fn judge_burst(&mut self, data: &DataOut, in_order: bool, end: u32) -> Verdict {
         let burst = self.unsolicited;
         if !burst.open {
-            if self.recovery.as_ref().is_some_and(|one| one.gave_up_burst) {
+            if self.recovery.as_ref().is_some_and(|one| one.had_burst) {
                 return Verdict::Late;
             }
             // RFC 7143 §11.4.7.2: "Unexpected unsolicited data".
@@ -135,6 +135,9 @@ impl Task {
         if core::mem::replace(&mut self.unsolicited.open, false) {
             // RFC 7143 §11.4.7.2: the burst is as long as FirstBurstLength and the command let it. What of it has not come is lost.
             self.next_r2t_offset = self.unsolicited.limit.max(self.received.contiguous());
+            if let Some(recovery) = &mut self.recovery {
+                recovery.had_burst = true;
+            }
         }
     }
 

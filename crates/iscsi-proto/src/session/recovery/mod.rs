@@ -32,7 +32,7 @@ use std::collections::VecDeque;
 
 pub(crate) use data_in::SentData;
 pub(crate) use statuses::Sent;
-pub(crate) use task::TaskRecovery;
+pub(crate) use task::{MAX_R2TS_KEPT, SentR2t, TaskRecovery};
 
 use super::task::Task;
 use super::{ConnectionIndex, DataFault, Event, Session, TaskId};

@@ -8,6 +8,9 @@ use crate::connection::Connection;
 use crate::session::task::Task;
 use crate::session::{ConnectionIndex, DropReason, Session, TaskId};
 
+/// After how many times the patience with a status a ping counts as lost.
+const PING_PATIENCES: u32 = 3;
+
 /// What is to be done about a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Overdue {
@@ -28,6 +31,7 @@ impl Session {
         if !self.recovery.as_deref().is_some_and(due) {
             return;
         }
+        self.look_at_pings(now);
         self.look_at_acknowledgements(now);
         self.look_at_gap(now);
         let limits = self.limits.recovery;
@@ -52,8 +56,31 @@ impl Session {
         }
         let busy = !self.tasks.is_empty() || !self.window.held().is_empty();
         if let Some(recovery) = &mut self.recovery {
-            let waits = busy || !recovery.sent.iter().all(super::Sent::is_empty);
+            let pinged = self.connections.iter().any(|(_, one)| one.ping.is_some());
+            let waits = busy || pinged || !recovery.sent.iter().all(super::Sent::is_empty);
             recovery.look_at = waits.then(|| now.saturating_add(LOOK_INTERVAL));
+        }
+    }
+
+    /// A ping may be lost as anything else may: it is sent again, under another tag. How long it may be without an answer is counted from the first.
+    fn look_at_pings(&mut self, now: Duration) {
+        let patience = self.limits.recovery.status_timeout * PING_PATIENCES;
+        let places: Vec<ConnectionIndex> = self.connections.iter().map(|(c, _)| c).collect();
+        for c in places {
+            let Some(connection) = self.connection(c).filter(|one| !one.is_deaf()) else {
+                continue;
+            };
+            let Some(ping) = connection.ping else {
+                continue;
+            };
+            let again = ping.again.saturating_add(1);
+            if now.saturating_sub(ping.sent) < patience * u32::from(again) {
+                continue;
+            }
+            self.ping(c, now);
+            if let Some(new) = self.connection_mut(c).and_then(|one| one.ping.as_mut()) {
+                (new.sent, new.again) = (ping.sent, again);
+            }
         }
     }
 

@@ -11,8 +11,20 @@ use crate::session::task::{Residual, Task};
 /// Runs of PDUs of one task that wait to be sent again. Where more are asked for, what lies between is sent too.
 pub(crate) const MAX_RUNS: usize = 8;
 
+/// R2Ts of one task that are kept: as many as can be outstanding, and some that were asked for again.
+pub(crate) const MAX_R2TS_KEPT: usize = 64;
+
 /// Times that a task's Data-Out is asked for again without a byte of it coming.
 const MAX_FRUITLESS: u8 = 8;
+
+/// An R2T as it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentR2t {
+    pub(crate) r2t_sn: u32,
+    pub(crate) ttt: Ttt,
+    pub(crate) offset: u32,
+    pub(crate) bytes: u32,
+}
 
 /// Of a task, in a session that recovers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +40,12 @@ pub(crate) struct TaskRecovery {
     /// Its command brings data whose digest has not been seen: its CmdSN does not count as received, nor is it answered.
     pub(crate) unproved: bool,
     pub(crate) data_in: SentData,
-    /// R2TSN of each R2T that is outstanding.
-    pub(crate) r2t_sns: Vec<(Ttt, u32)>,
+    /// R2Ts that the initiator may not have got: it has not sent all that they ask for. At most [`MAX_R2TS_KEPT`], the newest.
+    pub(crate) r2ts: Vec<SentR2t>,
     /// DataSNs, or R2TSNs, to be sent again: the first, and the one after the last. In order, none touching another.
     pub(crate) again: Vec<(u32, u32)>,
-    /// The unsolicited burst has not ended and is not waited for any more.
-    pub(crate) gave_up_burst: bool,
+    /// There was an unsolicited burst, and it is over: PDUs of it that come now come late, or again.
+    pub(crate) had_burst: bool,
     /// How often data was asked for again since a byte of it came.
     pub(crate) fruitless: u8,
     /// When something came for it or was sent.
@@ -49,12 +61,25 @@ impl TaskRecovery {
             over: false,
             unproved: false,
             data_in: SentData::default(),
-            r2t_sns: Vec::new(),
+            r2ts: Vec::new(),
             again: Vec::new(),
-            gave_up_burst: false,
+            had_burst: false,
             fruitless: 0,
             progress: now,
         }
+    }
+
+    /// Takes note of an R2T that is sent for the first time.
+    pub(crate) fn keep_r2t(&mut self, r2t: SentR2t) {
+        if self.r2ts.len() >= MAX_R2TS_KEPT {
+            self.r2ts.remove(0);
+        }
+        self.r2ts.push(r2t);
+    }
+
+    /// The initiator has answered an R2T: it has it.
+    pub(crate) fn forget_r2t(&mut self, ttt: Ttt) {
+        self.r2ts.retain(|r2t| r2t.ttt != ttt);
     }
 
     pub(crate) fn is_asked_again(&self) -> bool {

@@ -241,6 +241,22 @@ fn command_missing_before_others_is_told_of_by_a_ping_and_delivered_when_it_come
 }
 
 #[test]
+fn command_that_is_aborted_while_its_data_comes_counts_as_received() {
+    let data = pattern(512);
+    let mut target = with_digests();
+    let pdu = (InitiatorPdu::ScsiCommand(write(1, WRITE)), &data[..]);
+    let bytes = wire_with_digests(&[pdu], None);
+    target.receive(&bytes[..200], WHOLE);
+    let task = target.open()[0];
+    target.abort(task);
+    assert_eq!(target.session.window.exp_cmd_sn(), SerialNumber(2));
+    target.receive(&bytes[200..], WHOLE);
+    let next = (InitiatorPdu::ScsiCommand(command(2, NOTHING)), &[][..]);
+    assert_eq!(answered(&send(&mut target, &[pdu, next], None)), [2]);
+    assert!(target.disk[..512] != data[..]);
+}
+
+#[test]
 fn connection_that_ends_within_a_command_leaves_no_trace_of_it() {
     let data = pattern(512);
     let mut target = with_digests();

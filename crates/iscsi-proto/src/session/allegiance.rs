@@ -177,6 +177,8 @@ impl Session {
             });
             allegiance.waiting.extend(waiting);
         }
+        // Their statuses will be those of another connection.
+        self.vacate_recovery(c);
         self.forget_lost(c);
     }
 
@@ -200,8 +202,11 @@ impl Session {
     /// Takes note of the ExpStatSN that the login of another connection brings for the one of the same CID that was lost (RFC 7143
     /// §11.12.9).
     pub fn acknowledge(&mut self, c: ConnectionIndex, exp_stat_sn: SerialNumber) {
-        if let Some(connection) = self.connections.get_mut(c) {
-            connection.acknowledge(exp_stat_sn);
+        if let Some(connection) = self.connections.get_mut(c)
+            && connection.acknowledge(exp_stat_sn)
+            && self.recovery.is_some()
+        {
+            self.settle_acknowledged(c);
         }
     }
 
@@ -339,6 +344,10 @@ impl Session {
             done.number = connection.completions;
         }
         task.resume_from(exp_data_sn);
+        self.resume_data_in(id, exp_data_sn);
+        let Some(task) = self.tasks.get(id) else {
+            return;
+        };
         if task.has_answer() || task.may_ask(self.params.max_outstanding_r2t) {
             self.queue(id);
         }
@@ -392,6 +401,9 @@ impl Task {
         self.queued = false;
         self.unsolicited.open = false;
         self.r2ts.clear();
+        if let Some(recovery) = &mut self.recovery {
+            recovery.suspend();
+        }
         if self.completion.is_some() {
             return;
         }
@@ -408,6 +420,9 @@ impl Task {
     fn resume_from(&mut self, exp_data_sn: u32) {
         if self.write && exp_data_sn <= self.next_data_sn {
             self.next_data_sn = exp_data_sn;
+        }
+        if let Some(recovery) = &mut self.recovery {
+            recovery.begin_anew();
         }
     }
 }

@@ -292,6 +292,7 @@ impl Session {
         for id in left {
             self.remove_task(id);
         }
+        self.vacate_recovery(c);
         self.connections.remove(c);
     }
 }

@@ -10,7 +10,7 @@ use iscsi_wire::{DataIn, Ttt};
 
 use super::statuses::Unsendable;
 use crate::session::task::{RequestSlot, Task};
-use crate::session::{ConnectionIndex, Session, TaskId, Transmit, next_tag};
+use crate::session::{ConnectionIndex, DataFault, Session, TaskId, Transmit, next_tag};
 
 /// Of a task's Data-In, what is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,6 +192,24 @@ impl Session {
             self.queue(id);
         }
         Ok(())
+    }
+
+    /// A read goes on over another connection, cut as that one takes it: the initiator has what lies before this DataSN, or no more than it has
+    /// acknowledged where that is 0 (RFC 7143 §7.2.2, §11.5.6).
+    pub(in crate::session) fn resume_data_in(&mut self, id: TaskId, exp_data_sn: u32) {
+        let Some(task) = self
+            .tasks
+            .get(id)
+            .filter(|task| !task.write && task.recovery.is_some())
+        else {
+            return;
+        };
+        if task.next_data_sn > 0 {
+            self.acknowledge_data(id, exp_data_sn);
+            if self.resend_anew(id, 0).is_err() {
+                self.give_up(id, DataFault::SnackRejected);
+            }
+        }
     }
 
     /// Has all of a task's unacknowledged Data-In sent anew, cut as the initiator takes it now, and then its status with this SNACK Tag (RFC

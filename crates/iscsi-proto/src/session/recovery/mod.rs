@@ -205,13 +205,13 @@ impl Session {
         let Some(recovery) = &mut self.recovery else {
             return;
         };
-        if let Some(stat_sn) = self.tasks.get(id).and_then(Task::sent_status) {
-            recovery.sent_on_mut(c).forget(stat_sn, id);
+        if c != ConnectionIndex::NONE {
+            let sent = recovery.sent_on_mut(c);
+            if let Some(stat_sn) = self.tasks.get(id).and_then(Task::sent_status) {
+                sent.forget(stat_sn, id);
+            }
+            sent.blocked.retain(|blocked| *blocked != id);
         }
-        recovery
-            .sent_on_mut(c)
-            .blocked
-            .retain(|blocked| *blocked != id);
         recovery.news.retain(|event| match event {
             Event::Acknowledged { task, .. }
             | Event::DataFault { task, .. }
@@ -236,6 +236,19 @@ impl Session {
 
     /// The owner has closed a connection: nothing of it is asked for again.
     pub(super) fn disconnect_recovery(&mut self, c: ConnectionIndex) {
+        let suspended = self.connection(c).is_some_and(|one| one.suspended);
+        if let Some(recovery) = &mut self.recovery {
+            let sent = recovery.sent_on_mut(c);
+            if suspended {
+                sent.stop();
+            } else {
+                *sent = Sent::default();
+            }
+        }
+    }
+
+    /// A connection's place is free.
+    pub(super) fn vacate_recovery(&mut self, c: ConnectionIndex) {
         if let Some(recovery) = &mut self.recovery {
             *recovery.sent_on_mut(c) = Sent::default();
         }

@@ -66,6 +66,14 @@ impl Sent {
         }
     }
 
+    /// Nothing is sent any more: what is kept can still be acknowledged.
+    pub(super) fn stop(&mut self) {
+        self.kept.iter_mut().for_each(|kept| kept.again = false);
+        self.again = 0;
+        self.blocked.clear();
+        self.wanted = false;
+    }
+
     pub(crate) fn is_asked_again(&self) -> bool {
         self.again > 0
     }

@@ -69,6 +69,19 @@ impl TaskRecovery {
         }
     }
 
+    /// Its connection carries nothing of it any more.
+    pub(crate) fn suspend(&mut self) {
+        self.again.clear();
+        self.r2ts.clear();
+    }
+
+    /// It goes on over another connection, where its status has not been sent. RFC 7143 §7.2.2: its SNACK Tag is forgotten.
+    pub(crate) fn begin_anew(&mut self) {
+        self.sent_status = None;
+        self.answered = false;
+        self.snack_tag = 0;
+    }
+
     /// Takes note of an R2T that is sent for the first time.
     pub(crate) fn keep_r2t(&mut self, r2t: SentR2t) {
         if self.r2ts.len() >= MAX_R2TS_KEPT {

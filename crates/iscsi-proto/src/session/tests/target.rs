@@ -140,21 +140,6 @@ impl Target {
         }
     }
 
-    /// Lets time act.
-    pub(super) fn timeout(&mut self) {
-        if let Some(event) = self.session.handle_timeout(self.now) {
-            self.handle(event, &[]);
-            self.poll();
-        }
-    }
-
-    /// What the session says without input.
-    pub(super) fn poll(&mut self) {
-        while let Some(event) = self.session.poll_event() {
-            self.handle(event, &[]);
-        }
-    }
-
     fn check_image(&mut self) {
         if self.session.is_at_rest() {
             let again = Session::from_image(&self.session.image());

@@ -234,7 +234,7 @@ fn data_that_does_not_come_is_asked_for_again_by_time() {
 fn wait(target: &mut Target) -> Vec<(TargetPdu, Vec<u8>)> {
     for _ in 0..10 {
         target.now += Duration::from_secs(1);
-        target.timeout();
+        target.time_out();
         let answer = unwire(&target.send());
         if answer
             .iter()

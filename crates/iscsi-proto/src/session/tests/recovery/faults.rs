@@ -192,7 +192,7 @@ fn run(
         if quiet {
             pair.target.now += Duration::from_millis(250);
             events.extend(pair.initiator.handle_time(pair.target.now));
-            pair.target.timeout();
+            pair.target.time_out();
         }
         for event in &events {
             let broken = matches!(event, Event::Violation(_));

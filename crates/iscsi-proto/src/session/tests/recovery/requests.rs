@@ -228,7 +228,7 @@ fn command_missing_before_others_is_told_of_by_a_ping_and_delivered_when_it_come
     let mut pinged = Vec::new();
     for _ in 0..3 {
         target.now += Duration::from_secs(1);
-        target.timeout();
+        target.time_out();
         pinged.extend(unwire(&target.send()));
     }
     let [(TargetPdu::NopIn(nop), _)] = &pinged[..] else {

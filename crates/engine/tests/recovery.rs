@@ -53,7 +53,7 @@ fn ping(client: &mut Client) {
 
 fn ask(client: &mut Client, snack: SnackRequest) {
     let snack = InitiatorPdu::SnackRequest(snack).emit();
-    client.initiator.push_raw(snack, &[]);
+    client.initiator.push_raw(&snack, &[]);
 }
 
 #[test]
@@ -153,6 +153,12 @@ fn data_in_that_a_snack_asks_for_comes_again_until_its_status_is_acknowledged() 
                 .initiator
                 .command(wire_lun(0), &cdb, Vec::new(), 256 << 10);
             let wanted = |event: &Event| matches!(event, Event::Received(TargetPdu::DataIn(pdu)) if pdu.data_sn == 1);
+            let place = |event: Event| match event {
+                Event::Received(TargetPdu::DataIn(pdu)) => {
+                    (pdu.data_sn, pdu.buffer_offset, pdu.data_segment_length)
+                }
+                other => panic!("{other:?}"),
+            };
             let first = client.next(wanted);
             // Behind the read, and before anything that acknowledges its status.
             ask(
@@ -165,7 +171,7 @@ fn data_in_that_a_snack_asks_for_comes_again_until_its_status_is_acknowledged() 
                     ..SnackRequest::default()
                 },
             );
-            assert_eq!(client.next(wanted), first);
+            assert_eq!(place(client.next(wanted)), place(first));
             assert_eq!(client.done(itt).data, data);
         },
     );

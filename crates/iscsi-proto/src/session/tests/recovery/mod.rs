@@ -3,6 +3,7 @@
 mod data_in;
 mod data_out;
 mod faults;
+mod reassign;
 mod requests;
 mod statuses;
 

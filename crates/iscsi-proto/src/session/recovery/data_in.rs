@@ -250,7 +250,8 @@ impl Session {
     /// The task that was asked for a DataACK with this tag.
     pub(super) fn task_asked(&self, c: ConnectionIndex, ttt: Ttt) -> Option<TaskId> {
         let asked = |task: &Task| {
-            let data = task.recovery.as_ref().map(|one| &one.data_in);
+            let live = task.recovery.as_ref().filter(|one| !one.over);
+            let data = live.map(|one| &one.data_in);
             data.is_some_and(|data| data.asked.iter().any(|(tag, _)| *tag == ttt))
         };
         let mut tasks = self.tasks.iter();

@@ -167,13 +167,23 @@ impl Session {
 
     /// Ends a task's record once the engine has been told: until then its id is not given to another, but its tag is the initiator's.
     fn let_go(&mut self, id: TaskId) {
-        let Some(recovery) = self.tasks.get_mut(id).and_then(|one| one.recovery.as_mut()) else {
+        let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
-        if !core::mem::replace(&mut recovery.over, true) {
-            self.tasks.unname(id);
-            self.tell_engine(Event::Released { task: id });
+        let Some(recovery) = &mut task.recovery else {
+            return;
+        };
+        if core::mem::replace(&mut recovery.over, true) {
+            return;
         }
+        // What was asked for again is not sent any more.
+        recovery.again.clear();
+        let (c, queued) = (task.connection, core::mem::take(&mut task.queued));
+        if queued && let Some(connection) = self.connection_mut(c) {
+            connection.ready.retain(|ready| *ready != id);
+        }
+        self.tasks.unname(id);
+        self.tell_engine(Event::Released { task: id });
     }
 
     /// Ends a task of which a part is lost for good: CHECK CONDITION with what `fault` says, unless its status has been sent.

@@ -87,7 +87,13 @@ impl Many {
         self.peer.forget(cid);
     }
 
-    /// The same, and what was outstanding on it waits to be recovered.
+    /// Has nothing to do with a connection any more, which goes on as long as its socket does.
+    pub fn leave(&mut self, cid: Cid) -> TcpStream {
+        self.peer.lose(cid);
+        self.streams.remove(&cid.0).expect("it is there")
+    }
+
+    /// Cuts a connection, and what was outstanding on it waits to be recovered.
     pub fn lose(&mut self, cid: Cid) {
         self.streams.remove(&cid.0);
         self.peer.lose(cid);

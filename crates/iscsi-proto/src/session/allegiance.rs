@@ -152,7 +152,7 @@ impl Session {
             task.suspend();
             // RFC 7143 §7.14: immediate commands are not recoverable.
             let immediate = task.slot == RequestSlot::Immediate && !task.internal;
-            if immediate && !ended.contains(&id) {
+            if (immediate || task.is_unproved()) && !ended.contains(&id) {
                 ended.push(id);
             }
         }
@@ -163,12 +163,9 @@ impl Session {
     /// reassigned from now on. One that was lost is forgotten, and its CID is free.
     pub fn end_allegiance(&mut self, c: ConnectionIndex, now: Duration) {
         let until = now.saturating_add(self.retained_for());
-        let tasks = self.tasks_of(c);
-        for id in &tasks {
-            if let Some(task) = self.tasks.get_mut(*id) {
-                task.connection = ConnectionIndex::NONE;
-            }
-        }
+        let mut tasks = self.tasks_of(c);
+        // Those that are over wait for nothing but that the engine hears of it.
+        tasks.retain(|id| self.tasks.get_mut(*id).is_some_and(Task::leave_connection));
         if let Some(allegiance) = &mut self.allegiance {
             let waiting = tasks.into_iter().map(|task| Waiting {
                 task,
@@ -348,7 +345,7 @@ impl Session {
         let Some(task) = self.tasks.get(id) else {
             return;
         };
-        if task.has_answer() || task.may_ask(self.params.max_outstanding_r2t) {
+        if self.may_answer(id) || task.may_ask(self.params.max_outstanding_r2t) {
             self.queue(id);
         }
     }
@@ -378,11 +375,10 @@ impl Session {
         let lost: Vec<ConnectionIndex> = lost.map(|(c, _)| c).collect();
         for c in lost {
             for id in self.tasks_of(c) {
-                if let Some(task) = self.tasks.get_mut(id) {
-                    task.connection = ConnectionIndex::NONE;
-                }
-                tasks.push(id);
+                let waits = self.tasks.get_mut(id).is_some_and(Task::leave_connection);
+                tasks.extend(waits.then_some(id));
             }
+            self.vacate_recovery(c);
             self.forget_lost(c);
         }
         // The engine has never heard of those that the session ended by itself.
@@ -414,6 +410,12 @@ impl Task {
         let contiguous = self.received.contiguous();
         self.received = Ranges::from_start(contiguous);
         self.next_r2t_offset = contiguous;
+    }
+
+    /// The connection that it was allegiant to has been logged out. Whether it waits for another.
+    fn leave_connection(&mut self) -> bool {
+        self.connection = ConnectionIndex::NONE;
+        !self.is_over()
     }
 
     /// RFC 7143 §11.5.6: the initiator has acknowledged what lies before this DataSN or R2TSN; 0 says nothing new.

@@ -219,6 +219,11 @@ impl Task {
         self.recovery.as_ref()?.sent_status
     }
 
+    /// Whether it is over, and the engine is about to be told.
+    pub(crate) fn is_over(&self) -> bool {
+        self.recovery.as_ref().is_some_and(|one| one.over)
+    }
+
     /// Whether its command does not count as received yet.
     pub(crate) fn is_unproved(&self) -> bool {
         self.recovery.as_ref().is_some_and(|one| one.unproved)

@@ -295,7 +295,7 @@ pub(super) const ERROR_RECOVERY_LEVEL: Attribute = key(
     "param.ErrorRecoveryLevel",
     Kind::Integer { min: 0, max: 2 },
     Integer(0),
-    "the highest error recovery level; at most 1 is agreed on",
+    "the highest error recovery level: 1 recovers lost PDUs, 2 connections",
     "RFC 7143 §13.20; LIO param/ErrorRecoveryLevel",
 );
 pub(super) const FIRST_BURST_LENGTH: Attribute = key(

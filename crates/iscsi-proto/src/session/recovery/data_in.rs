@@ -311,6 +311,14 @@ impl Session {
     /// Gives up what the engine needs the memory of, if it has been sent and no DataACK is to come.
     pub(in crate::session) fn make_room(&mut self, id: TaskId) {
         let unheard = self.recovery.as_ref().is_some_and(|one| one.unheard);
+        // What cannot be acknowledged now is kept for the connection that its task will have.
+        if !self
+            .tasks
+            .get(id)
+            .is_some_and(|task| self.is_reachable(task))
+        {
+            return;
+        }
         let Some(task) = self.tasks.get_mut(id) else {
             return;
         };

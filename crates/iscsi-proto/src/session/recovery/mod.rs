@@ -40,7 +40,7 @@ use crate::login::SessionType;
 use crate::negotiate::NegotiatedParams;
 
 /// The highest ErrorRecoveryLevel that a session can have here (RFC 7143 §13.20).
-pub const MAX_ERROR_RECOVERY_LEVEL: u8 = 1;
+pub const MAX_ERROR_RECOVERY_LEVEL: u8 = 2;
 
 /// What a session has that recovers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -255,6 +255,12 @@ impl Session {
                 *sent = Sent::default();
             }
         }
+    }
+
+    /// Whether a task's initiator can be reached: it has a connection, and is not suspended.
+    fn is_reachable(&self, task: &Task) -> bool {
+        let connection = self.connections.get(task.connection);
+        connection.is_some_and(|one| !one.suspended)
     }
 
     /// A connection's place is free.

@@ -38,6 +38,7 @@ impl Session {
         let overdue: Vec<(TaskId, Overdue)> = self
             .tasks
             .iter()
+            .filter(|(_, task)| self.is_reachable(task))
             .filter_map(|(id, task)| {
                 let waits = now.saturating_sub(task.recovery.as_ref()?.progress);
                 let what = task.waits_for()?;

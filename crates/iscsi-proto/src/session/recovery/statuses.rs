@@ -318,7 +318,9 @@ impl Session {
             return;
         };
         let c = task.connection;
-        if let (Some(stat_sn), Some(recovery)) = (task.sent_status(), &mut self.recovery) {
+        if let (Some(stat_sn), Some(recovery)) = (task.sent_status(), &mut self.recovery)
+            && c != ConnectionIndex::NONE
+        {
             recovery.sent_on_mut(c).forget(stat_sn, id);
         }
         self.let_go(id);

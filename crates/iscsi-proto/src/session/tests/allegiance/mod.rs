@@ -5,13 +5,13 @@ mod peer;
 use core::time::Duration;
 
 use iscsi_wire::{
-    Cid, Itt, LogoutReason, LogoutResponseCode, TargetPdu, TaskManagementFunction,
+    Cid, Itt, LogoutReason, LogoutResponseCode, SerialNumber, TargetPdu, TaskManagementFunction,
     TaskManagementResponseCode,
 };
 
 use self::peer::{Peer, RETAINED, params};
 use super::pair::pattern;
-use super::target::{HANG, NOTHING, READ, READ_FAILS};
+use super::target::{HANG, NOTHING, READ, READ_FAILS, READ_IN_WINDOWS};
 use crate::negotiate::NegotiatedParams;
 use crate::session::{Event, JoinError};
 
@@ -93,6 +93,29 @@ fn lose_at_every_pdu(params: &NegotiatedParams, begin: impl Fn(&mut Peer)) {
 }
 
 #[test]
+fn small_read_of_a_connection_lost_anywhere_goes_on_over_another() {
+    lose_at_every_pdu(&params(), |peer| {
+        peer.read(0, READ, 100, 700);
+        peer.read(0, NOTHING, 0, 0);
+    });
+}
+
+#[test]
+fn long_read_of_a_connection_lost_anywhere_goes_on_over_another() {
+    lose_at_every_pdu(&params(), |peer| {
+        peer.read(0, READ_IN_WINDOWS, 100, 7000);
+    });
+}
+
+#[test]
+fn long_read_without_data_acks_of_a_connection_lost_anywhere_goes_on_over_another() {
+    lose_at_every_pdu(&params(), |peer| {
+        peer.acknowledges_data = false;
+        peer.read(0, READ, 100, 5000);
+    });
+}
+
+#[test]
 fn write_of_a_connection_lost_anywhere_goes_on_over_another() {
     for (initial_r2t, immediate_data) in [(false, true), (true, false), (false, false)] {
         let params = NegotiatedParams {
@@ -104,6 +127,29 @@ fn write_of_a_connection_lost_anywhere_goes_on_over_another() {
             peer.write(0, 4096, pattern(6000));
         });
     }
+}
+
+#[test]
+fn writes_in_any_order_of_a_connection_lost_anywhere_go_on_over_another() {
+    let params = NegotiatedParams {
+        data_pdu_in_order: false,
+        data_sequence_in_order: false,
+        ..params()
+    };
+    lose_at_every_pdu(&params, |peer| {
+        peer.write(0, 4096, pattern(5000));
+        peer.write(0, 16_384, pattern(300));
+    });
+}
+
+#[test]
+fn mixed_commands_of_a_connection_lost_anywhere_go_on_over_another() {
+    lose_at_every_pdu(&params(), |peer| {
+        peer.write(0, 4096, pattern(3000));
+        peer.read(0, READ, 9000, 2000);
+        peer.read(0, NOTHING, 0, 0);
+        peer.write(0, 32_768, pattern(512));
+    });
 }
 
 #[test]
@@ -218,13 +264,36 @@ fn removal_tells_for_how_long_tasks_are_kept() {
 }
 
 #[test]
+fn connection_that_removes_itself_suspends_its_tasks_and_another_goes_on_with_them() {
+    let mut peer = Peer::new(params());
+    peer.join(1, 512).unwrap();
+    peer.read(0, READ, 0, 3000);
+    let write = peer.write(0, 8192, pattern(4000));
+    for _ in 0..5 {
+        peer.step();
+    }
+    let logout = peer.log_out(0, 0, LogoutReason::RemoveConnectionForRecovery);
+    peer.run();
+    assert_eq!(peer.logged_out(logout), LogoutResponseCode::Closed);
+    assert!(peer.open().contains(&write), "nothing more is sent for it");
+    let c = peer.wires[&0].c;
+    peer.target.close(c);
+    peer.wires.remove(&0);
+    for itt in peer.open() {
+        let complete = TaskManagementResponseCode::FunctionComplete;
+        assert_eq!(peer.reassign(1, itt), complete);
+    }
+    peer.run();
+    peer.check();
+}
+
+#[test]
 fn removal_of_a_connection_that_lives_suspends_its_tasks_and_another_goes_on_with_them() {
     let mut peer = Peer::new(params());
     peer.join(1, 512).unwrap();
     let hung = peer.read(0, HANG, 0, 0);
     peer.run();
     assert_eq!(peer.remove(1, 0), LogoutResponseCode::Closed);
-    peer.wires.remove(&0);
     let task = peer.target.open()[0];
     peer.target.good(task, None, 0);
     let complete = TaskManagementResponseCode::FunctionComplete;
@@ -417,7 +486,77 @@ fn connections_that_are_lost_again_and_again_have_a_bound() {
         peer.acknowledge();
         peer.cut(cid);
     }
-    peer.check();
     assert!(peer.target.session.find_connection(Cid(199)).is_some());
     assert!(peer.target.session.find_connection(Cid(1)).is_none());
+    peer.check();
+}
+
+#[test]
+fn task_reassign_with_an_exp_data_sn_that_cannot_be_sends_all_that_is_unacknowledged() {
+    for exp_data_sn in [0, 7, u32::MAX] {
+        let mut peer = Peer::new(params());
+        peer.acknowledges_data = false;
+        peer.join(1, 512).unwrap();
+        let read = peer.read(0, READ, 0, 3000);
+        for _ in 0..4 {
+            peer.step();
+        }
+        assert_eq!(peer.jobs[&read].exp_data_sn, 3);
+        peer.cut(0);
+        assert_eq!(peer.remove(1, 0), LogoutResponseCode::Closed);
+        let job = peer.jobs.get_mut(&read).unwrap();
+        job.cid = 1;
+        job.exp_data_sn = 0;
+        job.data.clear();
+        peer.manage(1, TaskManagementFunction::TaskReassign, read, exp_data_sn);
+        peer.run();
+        peer.check();
+    }
+}
+
+#[test]
+fn snack_tag_of_a_task_is_forgotten_with_its_connection() {
+    for lost in [false, true] {
+        let mut peer = Peer::new(params());
+        peer.acknowledges_data = false;
+        peer.join(1, 512).unwrap();
+        let read = peer.read(0, READ, 0, 3000);
+        for _ in 0..3 {
+            peer.step();
+        }
+        peer.ask_anew(read, 77);
+        for _ in 0..3 {
+            peer.step();
+        }
+        if lost {
+            peer.cut(0);
+            assert_eq!(peer.remove(1, 0), LogoutResponseCode::Closed);
+            let complete = TaskManagementResponseCode::FunctionComplete;
+            assert_eq!(peer.reassign(1, read), complete);
+        }
+        peer.run();
+        assert_eq!(peer.jobs[&read].snack_tag, if lost { 0 } else { 77 });
+        peer.check();
+    }
+}
+
+#[test]
+fn tag_of_a_task_whose_status_arrived_and_was_not_acknowledged_is_free_for_the_initiator() {
+    let mut peer = Peer::new(params());
+    peer.join(1, 512).unwrap();
+    let itt = peer.read(0, NOTHING, 0, 0);
+    peer.run();
+    assert_eq!(peer.jobs[&itt].status, Some(0));
+    // The target does not hear of it.
+    let wire = peer.wires.get_mut(&0).unwrap();
+    wire.exp_stat_sn = SerialNumber(wire.exp_stat_sn.0.wrapping_sub(1));
+    peer.cut(0);
+    assert_eq!(peer.remove(1, 0), LogoutResponseCode::Closed);
+    assert_eq!(peer.target.tasks(), 1);
+    let job = peer.jobs.get_mut(&itt).unwrap();
+    (job.cid, job.cmd_sn, job.status) = (1, peer.cmd_sn, None);
+    peer.cmd_sn = peer.cmd_sn.next();
+    peer.send_command(itt);
+    peer.run();
+    peer.check();
 }

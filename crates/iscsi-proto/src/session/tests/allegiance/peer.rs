@@ -61,6 +61,8 @@ pub(super) struct Job {
     /// The next DataSN or R2TSN.
     pub(super) exp_data_sn: u32,
     pub(super) status: Option<u8>,
+    /// Of the SCSI Response.
+    pub(super) snack_tag: u32,
 }
 
 pub(super) struct Peer {
@@ -176,6 +178,7 @@ impl Peer {
             data: Vec::new(),
             exp_data_sn: 0,
             status: None,
+            snack_tag: 0,
         };
         if !immediate {
             self.cmd_sn = self.cmd_sn.next();
@@ -254,6 +257,11 @@ impl Peer {
     /// Queues a logout of `cid` over `over`, with the ExpStatSN that the connection had.
     pub(super) fn log_out(&mut self, over: u16, cid: u16, reason: LogoutReason) -> Itt {
         let itt = self.allocate();
+        // Nothing is read any more on a connection that another logs out.
+        let gone = (over != cid).then(|| self.wires.remove(&cid)).flatten();
+        if let Some(gone) = gone {
+            self.lost.insert(cid, gone.exp_stat_sn);
+        }
         let known = self.wires.get(&cid).map(|wire| wire.exp_stat_sn);
         let exp_stat_sn = known.or_else(|| self.lost.get(&cid).copied());
         let request = LogoutRequest {
@@ -331,6 +339,26 @@ impl Peer {
             assert!(self.step(), "TASK REASSIGN is answered");
         }
         self.managed(request).expect("it is there")
+    }
+
+    /// Discards what has been read, and asks for it anew.
+    pub(super) fn ask_anew(&mut self, itt: Itt, snack_tag: u32) {
+        let snack = SnackRequest {
+            r#type: SnackType::RData,
+            itt,
+            ttt: Ttt(snack_tag),
+            ..SnackRequest::default()
+        };
+        let job = self.jobs.get_mut(&itt).expect("it is there");
+        job.data.clear();
+        job.exp_data_sn = 0;
+        let cid = job.cid;
+        self.wires
+            .get_mut(&cid)
+            .expect("it is there")
+            .to_peer
+            .clear();
+        self.push(cid, snack.emit(), &[]);
     }
 
     /// Has the target learn what has arrived.
@@ -470,6 +498,7 @@ impl Peer {
             assert_eq!(response.exp_data_sn, job.exp_data_sn, "all data has come");
         }
         assert_eq!(job.status.replace(response.status), None, "one status");
+        job.snack_tag = response.snack_tag;
     }
 
     /// Commands without a status.
@@ -497,6 +526,10 @@ impl Peer {
             assert_eq!(&self.target.disk[range], &expected[..], "{itt}");
         }
         self.acknowledge();
+        // What has arrived and was not acknowledged before its connection went is forgotten in time.
+        self.target.now += RETAINED;
+        self.target.time_out();
+        self.run();
         assert_eq!(self.target.tasks(), 0);
         assert_eq!(self.target.session.outstanding_tasks().count(), 0);
         let (exp_cmd_sn, max_cmd_sn) = self.target.session.command_window();

@@ -8,12 +8,13 @@ use std::net::SocketAddr;
 use engine::Engine;
 use initiator::{Config, Delivery, Event, Request};
 use iscsi_wire::{
-    AsyncEvent, Itt, ReadyToTransfer, TaskAttribute, TaskManagementFunction as Function,
+    AsyncEvent, Cid, Itt, ReadyToTransfer, TaskAttribute, TaskManagementFunction as Function,
     TaskManagementResponseCode as Code,
 };
+use support::many::Many;
 use support::{
-    Client, HOST, TARGET, asc, on_each_driver, path, ram, read10, ready, set, settle, transact,
-    wire_lun, write10,
+    Client, HOST, TARGET, asc, changed, group, on_each_driver, on_each_driver_with, path, ram,
+    read10, ready, set, settle, transact, tree, wire_lun, write10,
 };
 
 const OTHER: &str = "iqn.2026-11.org.example:other";
@@ -298,6 +299,67 @@ fn inquiry_tells_the_protocol_level_that_was_agreed_on() {
                 descriptors.contains(&version),
                 "{level}: {descriptors:04x?}"
             );
+        }
+    });
+}
+
+#[test]
+fn fast_abort_tells_the_other_connections_of_the_session_that_asks() {
+    let target = || {
+        let most = set(group(), &[("param.MaxConnections", "4")]);
+        changed(&tree(vec![ram(1 << 20)]), &[most])
+    };
+    on_each_driver_with(2, target, |portal, _| {
+        for function in [
+            Function::AbortTaskSet,
+            Function::ClearTaskSet,
+            Function::LogicalUnitReset,
+        ] {
+            let config = Config {
+                answer_r2ts: false,
+                use_immediate_data: false,
+                use_unsolicited_data: false,
+                ..Config::normal(HOST, TARGET)
+            };
+            let config = config
+                .with_key("MaxConnections", "4")
+                .with_key("TaskReporting", "FastAbort,ResponseFence,RFC3720");
+            let mut many = Many::login(portal, config);
+            for cid in [1, 2, 3] {
+                assert_eq!(many.join(Cid(cid)), Ok(()));
+            }
+            many.read(Cid(0), 0, 512);
+            // Two on connection 0, one on 1, which asks, and one on 2; none on 3.
+            for cid in [0, 0, 1, 2] {
+                many.start(Cid(cid), 0, &write10(0, 4096), &[7; 4096], 0);
+                many.next(|_, event| matches!(event, Event::R2t(_)));
+            }
+            many.peer.on(Cid(1), |one| {
+                one.task_management(function, wire_lun(0), None, Delivery::Immediate)
+            });
+            let managed = |event: &Event| matches!(event, Event::TaskManaged { .. });
+            let (over, event) = many.next(|_, event| managed(event));
+            assert_eq!(over, Cid(1));
+            let Event::TaskManaged { response, .. } = event else {
+                unreachable!("{event:?}");
+            };
+            assert_eq!(response, Code::FunctionComplete);
+            let is_async = |event: &Event| matches!(event, Event::Async { .. });
+            for told in [0, 2] {
+                let (_, event) = many.next(|cid, event| cid == Cid(told) && is_async(event));
+                let Event::Async { message, .. } = event else {
+                    unreachable!("{event:?}");
+                };
+                assert_eq!(message.async_event, AsyncEvent::TasksTerminated);
+                assert_eq!(message.lun, wire_lun(0));
+            }
+            // Nobody else is told, nobody twice, and no task has a status.
+            for cid in 0..4 {
+                many.read(Cid(cid), 0, 512);
+            }
+            let more = |event: &Event| is_async(event) || matches!(event, Event::CommandDone(_));
+            let more: Vec<_> = many.events.iter().filter(|(_, e)| more(e)).collect();
+            assert!(more.is_empty(), "{function:?}: {more:?}");
         }
     });
 }

@@ -1,0 +1,103 @@
+//! ErrorRecoveryLevel 1 (RFC 7143 §7) of the real binary: our initiator behind a proxy that loses, repeats and damages PDUs, at
+//! each PDU of short exchanges and by seeds in long runs; all data read back.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use interop::proxy::{Direction, Fault, random};
+use interop::recovery::scenario::{Range, Script, faults_of, keys};
+use interop::recovery::{Heir, Who, daemon};
+use interop::target::TARGET_NAME;
+use interop::{Driver, on_each_driver};
+
+on_each_driver! {
+    level_1_reads_come_through_a_fault_at_each_pdu,
+    level_1_writes_come_through_a_fault_at_each_pdu,
+    level_1_requests_that_are_no_commands_come_through_a_fault_at_each_pdu,
+    level_1_long_runs_lose_nothing,
+}
+
+const READS: [Script; 2] = [Script::SmallRead, Script::LongRead];
+const OTHERS: [Script; 3] = [Script::Ping, Script::Text, Script::Manage];
+
+/// Sessions of this level with a daemon of their own.
+fn with_range(
+    driver: Driver,
+    (level, connections): (u8, u16),
+    heir: Heir,
+    act: impl FnOnce(&mut Range) -> Result<()>,
+) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (_daemon, portal) = daemon(folder.path(), driver, level, 4)?;
+    let who = Who {
+        portal,
+        target: TARGET_NAME.to_owned(),
+        number: 1,
+        keys: keys(level, connections),
+        connections,
+        lun: 0,
+        patience: Duration::from_secs(60),
+    };
+    act(&mut Range::new(portal, who, heir)?)
+}
+
+/// Each exchange comes through each fault at each of its PDUs, and the target keeps to the RFC meanwhile.
+fn sweep(range: &mut Range, faults: &[Fault], scripts: &[Script]) -> Result<()> {
+    for script in scripts {
+        for fault in faults {
+            for direction in [Direction::ToTarget, Direction::ToInitiator] {
+                let outcome = range.sweep(*script, *fault, direction)?;
+                let broken = |remark: &String| {
+                    remark.starts_with("target broke") || remark.starts_with("an answer to nothing")
+                };
+                let is_right =
+                    outcome.recovered == outcome.tried && !outcome.remarks.iter().any(broken);
+                ensure!(is_right, "{script:?} {fault:?} {direction:?}: {outcome}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn level_1(driver: Driver, scripts: &[Script]) -> Result<()> {
+    with_range(driver, (1, 1), Heir::Another, |range| {
+        sweep(range, faults_of(1), scripts)
+    })
+}
+
+fn level_1_reads_come_through_a_fault_at_each_pdu(driver: Driver) -> Result<()> {
+    level_1(driver, &READS)
+}
+
+fn level_1_writes_come_through_a_fault_at_each_pdu(driver: Driver) -> Result<()> {
+    level_1(driver, &[Script::SmallWrite])?;
+    // What is dropped is missed by time only, and a long write has many PDUs: not every fault has its turn.
+    with_range(driver, (1, 1), Heir::Another, |range| {
+        let faults = [Fault::Drop, Fault::Repeat, Fault::CorruptData];
+        sweep(range, &faults, &[Script::LongWrite])
+    })
+}
+
+fn level_1_requests_that_are_no_commands_come_through_a_fault_at_each_pdu(
+    driver: Driver,
+) -> Result<()> {
+    level_1(driver, &OTHERS)
+}
+
+fn level_1_long_runs_lose_nothing(driver: Driver) -> Result<()> {
+    for connections in [1, 3] {
+        with_range(driver, (1, connections), Heir::Another, |range| {
+            for seed in 1..=2 {
+                let faults = faults_of(1).to_vec();
+                range.long_run(12, seed, random(seed, 25, 24, faults))?;
+            }
+            let repairs = range.repairs();
+            ensure!(
+                repairs.data_snacks > 0 && repairs.status_snacks > 0,
+                "{repairs:?}"
+            );
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

@@ -189,7 +189,7 @@ fn ipxe_login_comes_in_three_pieces_and_needs_md5() {
 
 /// ESXi's software initiator has open-iscsi's ISID (spdk/spdk#405) and sends a login's header and its text one after the
 /// other (the capture at elatov.github.io, "iSCSI login packet capture", whose first login PDU is a packet of 48 bytes). Its
-/// keys are taken to be open-iscsi's; the lengths are those VMware documents as its defaults.
+/// keys are taken to be open-iscsi's, the lengths to be the defaults of its settings: no capture of these was at hand.
 #[test]
 fn esxi_login_comes_header_first() {
     let ours = |request| LoginRequest {
@@ -260,8 +260,8 @@ const WINDOWS: [&str; 14] = [
     "MaxOutstandingR2T=16",
 ];
 
-/// The initiator of Windows: its ISID (40 00 01 37 ...) and names are those that targets show of it, its values those that
-/// Microsoft documents for the keys of the driver's parameters. In which order its keys come is not public: so they come
+/// The initiator of Windows: its ISID (40 00 01 37 ...) and names are those that targets show of it, its values what
+/// the driver's parameters are taken to stand at, for no capture was at hand. In which order its keys come is not public: so they come
 /// in each order that a turn of the list makes, with a name as long as a name may be, and the text cut in two with the C bit
 /// at each byte.
 #[test]

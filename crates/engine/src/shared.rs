@@ -15,8 +15,8 @@ use iscsi_proto::login::{Established, JoinedWindow};
 use iscsi_wire::{Cid, IscsiName};
 use model::{Admission, LogicalUnitNumber, NodeAcl, ObjectId, PortalGroup, Requirement, Tree};
 use reactor::mailbox::Sender;
-use scsi::LuSnapshot;
 use scsi::lu::{FenceId, HomeAction, ShardId, ToHome, ToShard};
+use scsi::{LuSnapshot, TokenKey};
 
 use crate::config::EngineConfig;
 use crate::counters::WorkerCounters;
@@ -299,6 +299,8 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     /// Where persistent reservations are kept; `None`: they are not.
     pub(crate) reservations: Option<Reservations>,
+    /// What the tokens of third-party copies are sealed with; `None`: the machine has no randomness to give.
+    pub(crate) token_key: Option<TokenKey>,
     next_session: AtomicU64,
     start: Instant,
 }
@@ -329,6 +331,7 @@ impl Shared {
             logins: Mutex::new(logins),
             directory: Directory::default(),
             reservations: None,
+            token_key: random_key(),
             next_session: AtomicU64::new(1),
             start: Instant::now(),
         }
@@ -379,6 +382,13 @@ impl Shared {
             .iter()
             .any(|slot| slot.load(Ordering::Acquire) > 0)
     }
+}
+
+/// A key for this process.
+fn random_key() -> Option<TokenKey> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).ok()?;
+    Some(TokenKey::new(random))
 }
 
 /// How many connections may be logging in, all and of one source: a flood of half-open logins costs a bounded number of

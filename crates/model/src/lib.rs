@@ -39,8 +39,8 @@ pub use path::{ObjectPath, PathError};
 pub use redirect::Redirect;
 pub use saved::LoadError;
 pub use tree::{
-    AluaGroup, Backing, Backstore, BackstoreType, ChapCredential, Credentials, DEFAULT_QUEUE_DEPTH,
-    Digests, LogicalUnitNumber, Lun, MappedLun, Node, NodeAcl, ObjectId, Portal, PortalGroup,
-    Requirement, SessionSettings, Source, Target, Tree,
+    AccessGroup, AluaGroup, Backing, Backstore, BackstoreType, ChapCredential, Credentials,
+    DEFAULT_QUEUE_DEPTH, Digests, LogicalUnitNumber, Lun, MappedLun, Node, NodeAcl, ObjectId,
+    Portal, PortalGroup, Requirement, SessionSettings, Source, Target, Tree,
 };
 pub use value::{Attributes, Raw, Value};

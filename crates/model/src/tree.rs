@@ -1,6 +1,7 @@
 //! The objects, and the tree of them: one generation is immutable, and a change makes the next, which shares whatever it
 //! did not touch.
 
+mod alua;
 mod edit;
 mod index;
 mod near;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use iscsi_wire::IscsiName;
 
+pub use self::alua::AccessGroup;
 pub(crate) use self::index::Indexes;
 pub use self::views::{
     Backing, ChapCredential, Credentials, Digests, Requirement, SessionSettings, Source,

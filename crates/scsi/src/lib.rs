@@ -18,6 +18,8 @@
 //!   initiator that is slow to send.
 //! - A self-test goes on beside other commands, which are served and not told SELF-TEST IN PROGRESS; a FORMAT UNIT has
 //!   them wait, and they are not told FORMAT IN PROGRESS.
+//! - A third-party copy reaches the logical units that are mapped for the nexus, and no other; a segment is a whole number of
+//!   blocks at both ends, since nothing is held or padded.
 //! - IMMED is taken and not used: the status comes when the work is done.
 //! - Of a READ or WRITE whose expected data transfer length is below that of the CDB, what the initiator takes is read,
 //!   and whole blocks of what it sends are written; the residual count tells the rest. Commands for which half of
@@ -27,7 +29,9 @@
 
 pub mod lu;
 
+mod access;
 mod command;
+mod copy;
 mod io_error;
 mod limits;
 mod lun;
@@ -43,9 +47,11 @@ mod step;
 mod task;
 mod view;
 
+pub use access::{AccessChange, AccessChangedBy, AccessGroup, AccessState};
 pub use command::{CDB_BYTES, Cdb, Command, TaskAttribute};
+pub use copy::{Part, PartAsk, PartStep, PartWork, Place, TokenKey};
 pub use limits::ECHO_BUFFER_BYTES;
-pub use lun::{Lun, LunList, MAX_LUN};
+pub use lun::{Lun, LunList, MAX_LUN, Reached};
 pub use missing::begin_missing;
 pub use opcodes::command_name;
 pub use persistent_reserve::{

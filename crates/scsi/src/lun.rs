@@ -52,12 +52,25 @@ impl Lun {
     }
 }
 
+/// A logical unit that a third-party copy may reach, since a LUN of the nexus shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// By this LUN.
+    pub lun: Lun,
+    /// Of its blocks.
+    pub block_size_bytes: u32,
+}
+
 /// The LUNs one I_T nexus has.
 pub trait LunList {
     /// How many.
     fn count(&self) -> usize;
     /// The one at `index`, ascending.
     fn lun_at(&self, index: usize) -> Option<Lun>;
+    /// The one that shows the logical unit with this NAA designator, if any does.
+    fn find(&self, _naa: &[u8]) -> Option<Reached> {
+        None
+    }
 }
 
 impl LunList for [u16] {

@@ -4,7 +4,7 @@ use crate::command::{Command, TaskAttribute};
 use crate::lun::LunList;
 use crate::opcodes::{Handler, Row};
 use crate::reply::Reply;
-use crate::reports::{PeripheralQualifier, report_luns, request_sense, standard_inquiry};
+use crate::reports::{Features, PeripheralQualifier, report_luns, request_sense, standard_inquiry};
 use crate::sense::{Refusal, Sense, SenseFormat};
 use crate::snapshot::LuIdentity;
 use crate::step::{Done, Status};
@@ -43,7 +43,7 @@ fn inquiry(command: &Command, out: &mut Vec<u8>) -> Result<Done, Refusal> {
     let mut reply = Reply::new(out, u32::from(cdb.be16::<3>()), command.data_in_bytes);
     match (cdb.bit::<1>(0), cdb.byte::<2>()) {
         // No version of a transport is claimed where there is nothing.
-        (false, 0) => standard_inquiry(qualifier, &nobody(), false, 0, &mut reply),
+        (false, 0) => standard_inquiry(qualifier, &nobody(), Features::default(), &mut reply),
         // Only the list of pages, with itself in it.
         (true, 0) => reply.put(&[qualifier.byte(), 0, 0, 1, 0]),
         _ => return Err(Sense::cdb_byte(2).into()),

@@ -4,6 +4,7 @@
 //! for RESERVE and RELEASE. What a command does is said where its [`Handler`] is carried out.
 
 use crate::command::{CDB_BYTES, Cdb, NACA, VARIABLE_LENGTH};
+use crate::copy::ListForm;
 use crate::persistent_reserve::{Access, Report, ServiceAction};
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
@@ -50,6 +51,27 @@ pub(crate) enum Handler {
     ReportTaskManagement,
     ReportTimestamp,
     SetTimestamp,
+    SetTargetPortGroups,
+    Copy(CopyCommand),
+    ReceiveCopy(CopyReport),
+}
+
+/// What RECEIVE COPY RESULTS, as it was called, tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyReport {
+    StatusLid1,
+    OperatingParameters,
+    FailureDetails,
+    StatusLid4,
+    TokenInformation,
+}
+
+/// The commands that copy for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyCommand {
+    Extended(ListForm),
+    PopulateToken,
+    WriteUsingToken,
 }
 
 /// Where a CDB has its address and its number of blocks.
@@ -88,6 +110,10 @@ pub(crate) struct Rules {
     pub(crate) medium: bool,
     /// Changes the medium: refused when write protected.
     pub(crate) writes: bool,
+    /// SPC-5 "Standby state": served through a target port that is in it.
+    pub(crate) while_standby: bool,
+    /// SPC-5 "Unavailable state": served through a target port that is in it, or offline.
+    pub(crate) while_unavailable: bool,
 }
 
 /// One command.
@@ -116,6 +142,8 @@ const ALWAYS: Rules = Rules {
     while_lost: true,
     medium: false,
     writes: false,
+    while_standby: true,
+    while_unavailable: true,
 };
 /// Changes what the LU is, not its medium.
 const SETS: Rules = Rules {
@@ -125,6 +153,8 @@ const SETS: Rules = Rules {
     while_lost: false,
     medium: false,
     writes: false,
+    while_standby: false,
+    while_unavailable: false,
 };
 const LOOKS: Rules = SETS.with(Access::Reading);
 /// Reports that SPC-2 reservations let through.
@@ -132,7 +162,7 @@ const SHARED: Rules = Rules {
     while_reserved: true,
     ..LOOKS
 };
-const READS: Rules = Rules {
+pub(crate) const READS: Rules = Rules {
     medium: true,
     ..LOOKS
 };
@@ -141,7 +171,7 @@ const SIZES: Rules = Rules {
     ..READS.with(Access::Free)
 };
 const FLUSHES: Rules = READS.with(Access::Writing);
-const WRITES: Rules = Rules {
+pub(crate) const WRITES: Rules = Rules {
     writes: true,
     ..FLUSHES
 };
@@ -150,6 +180,20 @@ impl Rules {
     /// The same rules, with another kind of access.
     const fn with(self, access: Access) -> Self {
         Self { access, ..self }
+    }
+
+    const fn while_standby(self) -> Self {
+        Self {
+            while_standby: true,
+            ..self
+        }
+    }
+
+    const fn while_unavailable(self) -> Self {
+        Self {
+            while_unavailable: true,
+            ..self.while_standby()
+        }
     }
 
     const fn while_lost(self) -> Self {
@@ -176,15 +220,15 @@ pub(crate) static ROWS: &[Row] = &[
     row("READ(6)", &[0x08, 0x1f, F, F, F, 0], READS, Handler::Read(Layout::Six)),
     row("WRITE(6)", &[0x0a, 0x1f, F, F, F, 0], WRITES, Handler::Write(Layout::Six)),
     row("INQUIRY", &[0x12, 0x01, F, F, F, 0], ALWAYS, Handler::Inquiry),
-    row("MODE SELECT(6)", &[0x15, 0x10, 0, 0, F, 0], SETS, Handler::ModeSelect(ListSize::Six)),
+    row("MODE SELECT(6)", &[0x15, 0x10, 0, 0, F, 0], SETS.while_standby(), Handler::ModeSelect(ListSize::Six)),
     row("RESERVE(6)", &[0x16, 0, 0, 0, 0, 0], SETS.with(Access::Reserving), Handler::Reserve),
     row("RELEASE(6)", &[0x17, 0, 0, 0, 0, 0], SHARED.with(Access::Reserving), Handler::Release),
-    row("MODE SENSE(6)", &[0x1a, 0x08, F, F, F, 0], LOOKS, Handler::ModeSense(ListSize::Six)),
+    row("MODE SENSE(6)", &[0x1a, 0x08, F, F, F, 0], LOOKS.while_standby(), Handler::ModeSense(ListSize::Six)),
     row("START STOP UNIT", &[0x1b, 0x01, 0, 0, 0x05, 0], SETS.with(Access::StartStop), Handler::StartStopUnit),
-    row("RECEIVE DIAGNOSTIC RESULTS", &[0x1c, 0x01, F, F, F, 0], LOOKS, Handler::ReceiveDiagnostic),
-    slow(row("SEND DIAGNOSTIC", &[0x1d, 0xf4, 0, F, F, 0], SETS, Handler::SendDiagnostic)),
+    row("RECEIVE DIAGNOSTIC RESULTS", &[0x1c, 0x01, F, F, F, 0], LOOKS.while_standby(), Handler::ReceiveDiagnostic),
+    slow(row("SEND DIAGNOSTIC", &[0x1d, 0xf4, 0, F, F, 0], SETS.while_standby(), Handler::SendDiagnostic)),
     row("PREVENT ALLOW MEDIUM REMOVAL", &[0x1e, 0, 0, 0, 0x01, 0], SETS.with(Access::Prevent), Handler::PreventAllow),
-    row("READ CAPACITY(10)", &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], SIZES, Handler::ReadCapacity10),
+    row("READ CAPACITY(10)", &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], SIZES.while_standby(), Handler::ReadCapacity10),
     row("READ(10)", &blocks10(0x28, 0x1a), READS, Handler::Read(Layout::Ten)),
     row("WRITE(10)", &blocks10(0x2a, 0x1a), WRITES, Handler::Write(Layout::Ten)),
     row("WRITE AND VERIFY(10)", &blocks10(0x2e, 0x12), WRITES, Handler::WriteAndVerify(Layout::Ten)),
@@ -192,16 +236,16 @@ pub(crate) static ROWS: &[Row] = &[
     row("PRE-FETCH(10)", &blocks10(0x34, 0x02), READS, Handler::PreFetch(Layout::Ten)),
     row("SYNCHRONIZE CACHE(10)", &blocks10(0x35, 0x02), FLUSHES, Handler::SynchronizeCache(Layout::Ten)),
     row("READ DEFECT DATA(10)", &[0x37, 0, 0x1f, 0, 0, 0, 0, F, F, 0], READS, Handler::ReadDefectData10),
-    row("WRITE BUFFER", &[0x3b, 0x1f, F, F, F, F, F, F, F, 0], SETS.while_lost(), Handler::WriteBuffer),
-    row("READ BUFFER(10)", &[0x3c, 0x1f, F, F, F, F, F, F, F, 0], LOOKS.while_lost(), Handler::ReadBuffer),
+    row("WRITE BUFFER", &[0x3b, 0x1f, F, F, F, F, F, F, F, 0], SETS.while_lost().while_unavailable(), Handler::WriteBuffer),
+    row("READ BUFFER(10)", &[0x3c, 0x1f, F, F, F, F, F, F, F, 0], LOOKS.while_lost().while_unavailable(), Handler::ReadBuffer),
     row("WRITE SAME(10)", &blocks10(0x41, 0x08), WRITES, Handler::WriteSame(Layout::Ten)),
     row("UNMAP", &[0x42, 0, 0, 0, 0, 0, GROUP, F, F, 0], WRITES, Handler::Unmap),
-    row("LOG SELECT", &[0x4c, 0x02, 0xc0, 0, 0, 0, 0, F, F, 0], SETS, Handler::LogSelect),
-    row("LOG SENSE", &[0x4d, 0, F, F, 0, F, F, F, F, 0], LOOKS.with(Access::Free).while_lost(), Handler::LogSense),
-    row("MODE SELECT(10)", &[0x55, 0x10, 0, 0, 0, 0, 0, F, F, 0], SETS, Handler::ModeSelect(ListSize::Ten)),
+    row("LOG SELECT", &[0x4c, 0x02, 0xc0, 0, 0, 0, 0, F, F, 0], SETS.while_standby(), Handler::LogSelect),
+    row("LOG SENSE", &[0x4d, 0, F, F, 0, F, F, F, F, 0], LOOKS.with(Access::Free).while_lost().while_standby(), Handler::LogSense),
+    row("MODE SELECT(10)", &[0x55, 0x10, 0, 0, 0, 0, 0, F, F, 0], SETS.while_standby(), Handler::ModeSelect(ListSize::Ten)),
     row("RESERVE(10)", &[0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0], SETS.with(Access::Reserving), Handler::Reserve),
     row("RELEASE(10)", &[0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0], SHARED.with(Access::Reserving), Handler::Release),
-    row("MODE SENSE(10)", &[0x5a, 0x18, F, F, 0, 0, 0, F, F, 0], LOOKS, Handler::ModeSense(ListSize::Ten)),
+    row("MODE SENSE(10)", &[0x5a, 0x18, F, F, 0, 0, 0, F, F, 0], LOOKS.while_standby(), Handler::ModeSense(ListSize::Ten)),
     reserve_in(0x00, "PERSISTENT RESERVE IN (READ KEYS)", Report::Keys),
     reserve_in(0x01, "PERSISTENT RESERVE IN (READ RESERVATION)", Report::Reservation),
     reserve_in(0x02, "PERSISTENT RESERVE IN (REPORT CAPABILITIES)", Report::Capabilities),
@@ -215,6 +259,15 @@ pub(crate) static ROWS: &[Row] = &[
     reserve_out("PERSISTENT RESERVE OUT (REGISTER AND IGNORE EXISTING KEY)", ServiceAction::RegisterAndIgnoreExistingKey),
     reserve_out("PERSISTENT RESERVE OUT (REGISTER AND MOVE)", ServiceAction::RegisterAndMove),
     reserve_out("PERSISTENT RESERVE OUT (REPLACE LOST RESERVATION)", ServiceAction::ReplaceLostReservation),
+    action(0x00, "EXTENDED COPY(LID1)", &copies(0x83, 0x00, [0, 0, 0, 0]), FLUSHES, Handler::Copy(CopyCommand::Extended(ListForm::Lid1))),
+    action(0x01, "EXTENDED COPY(LID4)", &copies(0x83, 0x01, [0, 0, 0, 0]), FLUSHES, Handler::Copy(CopyCommand::Extended(ListForm::Lid4))),
+    action(0x10, "POPULATE TOKEN", &tokens(0x10), READS, Handler::Copy(CopyCommand::PopulateToken)),
+    action(0x11, "WRITE USING TOKEN", &tokens(0x11), WRITES, Handler::Copy(CopyCommand::WriteUsingToken)),
+    action(0x00, "RECEIVE COPY STATUS(LID1)", &copies(0x84, 0x00, [F, 0, 0, 0]), SETS, Handler::ReceiveCopy(CopyReport::StatusLid1)),
+    action(0x03, "RECEIVE COPY OPERATING PARAMETERS", &copies(0x84, 0x03, [0, 0, 0, 0]), SETS, Handler::ReceiveCopy(CopyReport::OperatingParameters)),
+    action(0x04, "RECEIVE COPY FAILURE DETAILS(LID1)", &copies(0x84, 0x04, [F, 0, 0, 0]), SETS, Handler::ReceiveCopy(CopyReport::FailureDetails)),
+    action(0x05, "RECEIVE COPY STATUS(LID4)", &copies(0x84, 0x05, [F, F, F, F]), SETS, Handler::ReceiveCopy(CopyReport::StatusLid4)),
+    action(0x07, "RECEIVE ROD TOKEN INFORMATION", &copies(0x84, 0x07, [F, F, F, F]), SETS, Handler::ReceiveCopy(CopyReport::TokenInformation)),
     row("READ(16)", &blocks16(0x88, 0x1a), READS, Handler::Read(Layout::Sixteen)),
     row("COMPARE AND WRITE", &[0x89, 0x18, F, F, F, F, F, F, F, F, 0, 0, 0, F, GROUP, 0], WRITES, Handler::CompareAndWrite),
     row("WRITE(16)", &blocks16(0x8a, 0x1a), WRITES, Handler::Write(Layout::Sixteen)),
@@ -224,13 +277,14 @@ pub(crate) static ROWS: &[Row] = &[
     row("PRE-FETCH(16)", &blocks16(0x90, 0x02), READS, Handler::PreFetch(Layout::Sixteen)),
     row("SYNCHRONIZE CACHE(16)", &blocks16(0x91, 0x02), FLUSHES, Handler::SynchronizeCache(Layout::Sixteen)),
     row("WRITE SAME(16)", &blocks16(0x93, 0x09), WRITES, Handler::WriteSame(Layout::Sixteen)),
-    action(0x10, "READ CAPACITY(16)", &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0], SIZES, Handler::ReadCapacity16),
+    action(0x10, "READ CAPACITY(16)", &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0], SIZES.while_standby(), Handler::ReadCapacity16),
     action(0x12, "GET LBA STATUS(16)", &[0x9e, 0x12, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], READS, Handler::LbaStatus),
     row("REPORT LUNS", &[0xa0, 0, F, 0, 0, 0, F, F, F, F, 0, 0], ALWAYS, Handler::ReportLuns),
-    action(0x0a, "REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED.with(Access::Free).while_lost(), Handler::ReportTargetPortGroups),
-    action(0x0c, "REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, F, F, F, F, F, F, F, 0, 0], SHARED, Handler::ReportOperationCodes),
-    action(0x0d, "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, F, F, F, F, 0, 0], SHARED, Handler::ReportTaskManagement),
+    action(0x0a, "REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED.with(Access::Free).while_lost().while_unavailable(), Handler::ReportTargetPortGroups),
+    action(0x0c, "REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, F, F, F, F, F, F, F, 0, 0], SHARED.while_standby(), Handler::ReportOperationCodes),
+    action(0x0d, "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, F, F, F, F, 0, 0], SHARED.while_standby(), Handler::ReportTaskManagement),
     action(0x0f, "REPORT TIMESTAMP", &[0xa3, 0x0f, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED.with(Access::Free), Handler::ReportTimestamp),
+    action(0x0a, "SET TARGET PORT GROUPS", &[0xa4, 0x0a, 0, 0, 0, 0, F, F, F, F, 0, 0], SETS.while_unavailable(), Handler::SetTargetPortGroups),
     action(0x0f, "SET TIMESTAMP", &[0xa4, 0x0f, 0, 0, 0, 0, F, F, F, F, 0, 0], SETS, Handler::SetTimestamp),
     row("READ(12)", &blocks12(0xa8, 0x1a), READS, Handler::Read(Layout::Twelve)),
     row("WRITE(12)", &blocks12(0xaa, 0x1a), WRITES, Handler::Write(Layout::Twelve)),
@@ -238,6 +292,17 @@ pub(crate) static ROWS: &[Row] = &[
     row("VERIFY(12)", &blocks12(0xaf, 0x16), READS, Handler::Verify(Layout::Twelve)),
     row("READ DEFECT DATA(12)", &[0xb7, 0x1f, F, F, F, F, F, F, F, F, 0, 0], READS, Handler::ReadDefectData12),
 ];
+
+/// A third-party copy command: a list identifier at byte 2, where there is one, and a length at byte 10.
+const fn copies(opcode: u8, action: u8, identifier: [u8; 4]) -> [u8; 16] {
+    let [a, b, c, d] = identifier;
+    [opcode, action, a, b, c, d, 0, 0, 0, 0, F, F, F, F, 0, 0]
+}
+
+/// A command that makes or uses a token: a list identifier at byte 6, a length at byte 10.
+const fn tokens(action: u8) -> [u8; 16] {
+    [0x83, action, 0, 0, 0, 0, F, F, F, F, F, F, F, F, GROUP, 0]
+}
 
 const fn blocks10(opcode: u8, flags: u8) -> [u8; 10] {
     [opcode, flags, F, F, F, F, GROUP, F, F, 0]
@@ -345,7 +410,7 @@ const ADDITIONAL_BYTES: u8 = 0x18;
 /// PERSISTENT RESERVE IN.
 const fn reserve_in(service_action: u8, name: &'static str, report: Report) -> Row {
     let usage = [0x5e, service_action, 0, 0, 0, 0, 0, F, F, 0];
-    let rules = SETS.with(Access::Reserving);
+    let rules = SETS.with(Access::Reserving).while_standby();
     let handler = Handler::PersistentReserveIn(report);
     action(service_action as u16, name, &usage, rules, handler)
 }
@@ -357,7 +422,7 @@ const fn reserve_out(name: &'static str, service_action: ServiceAction) -> Row {
     // Without its store an LU is only stood in for, and what is registered there would be gone with it.
     let rules = Rules {
         medium: true,
-        ..SETS.with(Access::Reserving)
+        ..SETS.with(Access::Reserving).while_standby()
     };
     action(
         code as u16,
@@ -432,7 +497,12 @@ impl Row {
 
     /// Whether the LU has the command.
     pub(crate) fn is_supported(&self, lu: &LuSnapshot) -> bool {
-        self.handler != Handler::Unmap || lu.caps.unmap
+        match self.handler {
+            Handler::Unmap => lu.caps.unmap,
+            Handler::Copy(_) | Handler::ReceiveCopy(_) => lu.third_party_copy,
+            Handler::SetTargetPortGroups => lu.access_groups.iter().any(|group| group.explicit),
+            _ => true,
+        }
     }
 
     /// SPC-5 "Reserved fields in the CDB": a bit that means nothing here is refused, the first one is pointed at. Bytes

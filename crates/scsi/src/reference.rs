@@ -19,7 +19,7 @@ const COMMANDS: &str = "
 *Reserved*: served although another initiator has reserved the logical unit (SPC-2 RESERVE). *Always*: served whatever else is
 wrong, with a unit attention pending or for a LUN that is not there. *Medium*: NOT READY while the store is not there. *Writes*:
 DATA PROTECT while the logical unit or the LUN is write protected. *Lost*: served while persistent reservations that were saved
-cannot be read. *Counts as*: what it is to a persistent reservation of another. *Timeout*: the recommended command timeout, in seconds.
+cannot be read. *Standby*, *unavailable*: served through a target port that is in this state. *Counts as*: what it is to a persistent reservation of another. *Timeout*: the recommended command timeout, in seconds.
 
 *CDB usage*: the CDB's bytes in hexadecimal, with ones where the device server looks; a bit set anywhere else is INVALID FIELD IN
 CDB with a pointer to it.
@@ -86,6 +86,8 @@ fn command(page: &mut String, row: &Row) {
         (rules.always, "always"),
         (rules.while_reserved && !rules.always, "reserved"),
         (rules.while_lost && !rules.always, "lost"),
+        (rules.while_standby && !rules.while_unavailable, "standby"),
+        (rules.while_unavailable && !rules.always, "unavailable"),
         (rules.medium, "medium"),
         (rules.writes, "writes"),
     ];

@@ -6,7 +6,7 @@
 use crate::step::Status;
 
 /// No [`Sense::emit`] writes more than this.
-pub const MAX_SENSE_BYTES: usize = 8 + 12 + 8;
+pub const MAX_SENSE_BYTES: usize = 8 + 12 + 12 + 8;
 
 /// The format of sense data (D_SENSE of the Control mode page, DESC of REQUEST SENSE).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub enum SenseKey {
     UnitAttention = 0x6,
     /// The medium is write protected.
     DataProtect = 0x7,
+    /// A third-party copy was ended by something about a place that it copies from or to.
+    CopyAborted = 0xa,
     /// The command was ended by the target.
     AbortedCommand = 0xb,
     /// What was read is not what was sent.
@@ -79,6 +81,8 @@ pub struct Sense {
     pub information: Option<u64>,
     /// Where the fault stands, for ILLEGAL REQUEST.
     pub field: Option<FieldPointer>,
+    /// The segment descriptor of an EXTENDED COPY that was being processed, from 0: the COMMAND-SPECIFIC INFORMATION field.
+    pub segment: Option<u16>,
 }
 
 /// The named conditions: constant, key, additional sense code and qualifier, as SPC-5 "ASC and ASCQ assignments" has
@@ -98,6 +102,12 @@ conditions! {
     NO_SENSE: NoSense, 0x00, 0x00;
     /// LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE.
     NOT_READY: NotReady, 0x04, 0x00;
+    /// LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN STANDBY STATE.
+    TARGET_PORT_IN_STANDBY: NotReady, 0x04, 0x0b;
+    /// LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE.
+    TARGET_PORT_UNAVAILABLE: NotReady, 0x04, 0x0c;
+    /// LOGICAL UNIT NOT READY, OFFLINE.
+    LOGICAL_UNIT_OFFLINE: NotReady, 0x04, 0x12;
     /// UNRECOVERED READ ERROR.
     UNRECOVERED_READ_ERROR: MediumError, 0x11, 0x00;
     /// WRITE ERROR.
@@ -116,12 +126,50 @@ conditions! {
     COMMAND_SEQUENCE_ERROR: IllegalRequest, 0x2c, 0x00;
     /// LOGICAL BLOCK ADDRESS OUT OF RANGE.
     LBA_OUT_OF_RANGE: IllegalRequest, 0x21, 0x00;
+    /// INVALID TOKEN OPERATION, CAUSE NOT REPORTABLE.
+    INVALID_TOKEN_OPERATION: IllegalRequest, 0x23, 0x00;
+    /// INVALID TOKEN OPERATION, UNSUPPORTED TOKEN TYPE.
+    UNSUPPORTED_TOKEN_TYPE: IllegalRequest, 0x23, 0x01;
+    /// INVALID TOKEN OPERATION, TOKEN UNKNOWN.
+    TOKEN_UNKNOWN: IllegalRequest, 0x23, 0x04;
+    /// INVALID TOKEN OPERATION, TOKEN EXPIRED.
+    TOKEN_EXPIRED: IllegalRequest, 0x23, 0x07;
+    /// INVALID TOKEN OPERATION, INVALID TOKEN LENGTH.
+    INVALID_TOKEN_LENGTH: IllegalRequest, 0x23, 0x0a;
     /// INVALID FIELD IN CDB.
     INVALID_FIELD_IN_CDB: IllegalRequest, 0x24, 0x00;
     /// LOGICAL UNIT NOT SUPPORTED.
     LOGICAL_UNIT_NOT_SUPPORTED: IllegalRequest, 0x25, 0x00;
     /// INVALID FIELD IN PARAMETER LIST.
     INVALID_FIELD_IN_PARAMETER_LIST: IllegalRequest, 0x26, 0x00;
+    /// TOO MANY TARGET DESCRIPTORS.
+    TOO_MANY_TARGET_DESCRIPTORS: IllegalRequest, 0x26, 0x06;
+    /// UNSUPPORTED TARGET DESCRIPTOR TYPE CODE.
+    UNSUPPORTED_TARGET_DESCRIPTOR: IllegalRequest, 0x26, 0x07;
+    /// TOO MANY SEGMENT DESCRIPTORS.
+    TOO_MANY_SEGMENT_DESCRIPTORS: IllegalRequest, 0x26, 0x08;
+    /// UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE.
+    UNSUPPORTED_SEGMENT_DESCRIPTOR: IllegalRequest, 0x26, 0x09;
+    /// INLINE DATA LENGTH EXCEEDED.
+    INLINE_DATA_LENGTH_EXCEEDED: IllegalRequest, 0x26, 0x0b;
+    /// OPERATION IN PROGRESS.
+    OPERATION_IN_PROGRESS: IllegalRequest, 0x00, 0x16;
+    /// INSUFFICIENT RESOURCES.
+    INSUFFICIENT_RESOURCES: IllegalRequest, 0x55, 0x03;
+    /// NO ADDITIONAL SENSE INFORMATION, with COPY ABORTED: the blocks to be copied, or to be copied to, are not there.
+    COPY_OUT_OF_RANGE: CopyAborted, 0x00, 0x00;
+    /// UNREACHABLE COPY TARGET: a segment names no descriptor of the list.
+    UNREACHABLE_COPY_TARGET: CopyAborted, 0x08, 0x04;
+    /// THIRD PARTY DEVICE FAILURE.
+    THIRD_PARTY_DEVICE_FAILURE: CopyAborted, 0x0d, 0x01;
+    /// COPY TARGET DEVICE NOT REACHABLE.
+    COPY_TARGET_NOT_REACHABLE: CopyAborted, 0x0d, 0x02;
+    /// INCORRECT COPY TARGET DEVICE TYPE.
+    INCORRECT_COPY_TARGET_TYPE: CopyAborted, 0x0d, 0x03;
+    /// INVALID FIELD IN PARAMETER LIST, found while a segment was being processed.
+    COPY_INVALID_FIELD: CopyAborted, 0x26, 0x00;
+    /// UNEXPECTED INEXACT SEGMENT.
+    UNEXPECTED_INEXACT_SEGMENT: CopyAborted, 0x26, 0x0a;
     /// INVALID RELEASE OF PERSISTENT RESERVATION.
     INVALID_RELEASE_OF_PERSISTENT_RESERVATION: IllegalRequest, 0x26, 0x04;
     /// SAVING PARAMETERS NOT SUPPORTED.
@@ -152,6 +200,7 @@ impl Sense {
             ascq,
             information: None,
             field: None,
+            segment: None,
         }
     }
 
@@ -194,6 +243,15 @@ impl Sense {
         }
     }
 
+    /// The same condition, met at this segment descriptor of an EXTENDED COPY.
+    #[must_use]
+    pub const fn at_segment(self, segment: u16) -> Self {
+        Self {
+            segment: Some(segment),
+            ..self
+        }
+    }
+
     /// The same condition with an INFORMATION field.
     #[must_use]
     pub const fn with_information(self, information: u64) -> Self {
@@ -222,19 +280,28 @@ impl Sense {
         }
         bytes[2] = self.key as u8;
         bytes[7] = 10;
+        if let Some(segment) = self.segment {
+            bytes[8..12].copy_from_slice(&segment_information(segment));
+        }
         bytes[12] = self.asc;
         bytes[13] = self.ascq;
         bytes[15..18].copy_from_slice(&self.sense_key_specific());
         bytes
     }
 
-    /// SPC-5 "Descriptor format sense data", with the descriptors Information (00h) and Sense key specific (02h).
+    /// SPC-5 "Descriptor format sense data", with the descriptors Information (00h), Command specific (01h) and Sense key
+    /// specific (02h).
     fn emit_descriptors(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0x72, self.key as u8, self.asc, self.ascq, 0, 0, 0, 0]);
         if let Some(information) = self.information {
             out.extend_from_slice(&[0x00, 0x0a, 0x80, 0x00]);
             out.extend_from_slice(&information.to_be_bytes());
+        }
+        if let Some(segment) = self.segment {
+            out.extend_from_slice(&[0x01, 0x0a, 0x00, 0x00]);
+            out.extend_from_slice(&segment_information(segment));
+            out.extend_from_slice(&[0; 4]);
         }
         if self.field.is_some() {
             out.extend_from_slice(&[0x02, 0x06, 0x00, 0x00]);
@@ -261,6 +328,13 @@ impl Sense {
         let [high, low] = field.byte.to_be_bytes();
         [first, high, low]
     }
+}
+
+/// SPC-5 "Errors detected during processing of segment descriptors": the segment's number stands in the third and fourth byte of the
+/// COMMAND-SPECIFIC INFORMATION field; the first two say that no sense data of the places copied from and to follow.
+fn segment_information(segment: u16) -> [u8; 4] {
+    let [high, low] = segment.to_be_bytes();
+    [0, 0, high, low]
 }
 
 /// Why a command ends early: its status, and sense data with CHECK CONDITION.
@@ -330,6 +404,20 @@ mod tests {
                 0x72, 5, 0x24, 0, 0, 0, 0, 20, // header
                 0, 10, 0x80, 0, 1, 2, 3, 4, 5, 6, 7, 8, // information
                 2, 6, 0, 0, 0xc0, 0, 2, 0, // sense key specific
+            ]
+        );
+        let sense = Sense::COPY_TARGET_NOT_REACHABLE.at_segment(0x0102);
+        assert_eq!(
+            bytes(sense, SenseFormat::Descriptor),
+            [
+                0x72, 0xa, 0x0d, 2, 0, 0, 0, 12, // header
+                1, 10, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, // command specific
+            ]
+        );
+        assert_eq!(
+            bytes(sense, SenseFormat::Fixed),
+            [
+                0x70, 0, 0xa, 0, 0, 0, 0, 10, 0, 0, 1, 2, 0x0d, 2, 0, 0, 0, 0
             ]
         );
         assert_eq!(

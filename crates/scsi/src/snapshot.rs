@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use block::{Geometry, StoreCaps};
 
+use crate::access::{AccessGroup, AccessState};
 use crate::lu::{LuStatistics, NexusId};
 use crate::persistent_reserve::{NexusName, PersistentReservations, ReservationType};
 
@@ -39,6 +40,10 @@ pub struct LuSnapshot {
     pub condition: LuCondition,
     /// ACA conditions that are in effect: one at most, or one for each nexus where these have task sets of their own.
     pub contingent: Vec<Contingent>,
+    /// Third-party copies are offered.
+    pub third_party_copy: bool,
+    /// The target port groups, ascending by identifier; a port of another group, or of none, is active/optimized for ever.
+    pub access_groups: Arc<[AccessGroup]>,
 }
 
 impl LuSnapshot {
@@ -67,6 +72,8 @@ impl LuSnapshot {
             target_ports,
             condition: LuCondition::Ready,
             contingent: Vec::new(),
+            third_party_copy: true,
+            access_groups: Arc::new([]),
         }
     }
 
@@ -83,6 +90,23 @@ impl LuSnapshot {
             persistent,
             ..self
         }
+    }
+
+    /// The state in which this target port reaches the LU.
+    #[must_use]
+    pub fn access_state(&self, target_port: u16) -> AccessState {
+        let port = |port: &&TargetPort| port.relative_id == target_port;
+        let group = self
+            .target_ports
+            .iter()
+            .find(port)
+            .map(|port| port.group_id);
+        let groups = self.access_groups.iter();
+        groups
+            .filter(|one| Some(one.id) == group)
+            .map(|one| one.state)
+            .next()
+            .unwrap_or_default()
     }
 
     /// Blocks and their size.
@@ -144,6 +168,18 @@ pub struct LuIdentity {
     pub serial: String,
     /// NAA designator: 8 bytes (NAA 2, 3 or 5) or 16 (NAA 6) are told, by its first four bits.
     pub naa: [u8; 16],
+}
+
+impl LuIdentity {
+    /// The bytes of the NAA designator: formats but 6h have eight.
+    #[must_use]
+    pub fn naa_designator(&self) -> &[u8] {
+        if self.naa[0] >> 4 == 6 {
+            &self.naa
+        } else {
+            &self.naa[..8]
+        }
+    }
 }
 
 /// The longest unit serial number that is told, in bytes.

@@ -2,6 +2,7 @@
 
 use block::{IoError, Lba};
 
+use crate::copy::PartAsk;
 use crate::lu::HomeAction;
 use crate::sense::{Refusal, Sense, SenseFormat};
 
@@ -30,6 +31,9 @@ pub enum Step {
     },
     /// Submit this and continue with [`Resumed::Io`].
     Io(Io),
+    /// Work on a logical unit that may be another than the command's own: do it by a [`Part`](crate::Part) and continue with
+    /// [`Resumed::Part`].
+    Part(PartAsk),
     /// To be serialised by the LU's home: continue with [`Resumed::Granted`] or [`Resumed::Refused`].
     Home(HomeAction),
     /// A fence holds the command: continue with [`Resumed::Lifted`].
@@ -111,6 +115,8 @@ pub enum WriteFrom {
         /// Of the first byte, in the command's Data-Out.
         offset: u32,
     },
+    /// The bytes that the task's last [`Io::Read`] into [`ReadInto::Scratch`] read, all of them.
+    Scratch,
     /// From the Data-Out window last asked for.
     DataOut {
         /// Of the first byte, in the command's Data-Out (not in the window).
@@ -151,6 +157,8 @@ pub enum Resumed<'a> {
         /// What an [`Io::Read`] into [`ReadInto::Scratch`] read, or an [`Io::Map`] told; otherwise empty.
         scratch: &'a [u8],
     },
+    /// The part has ended so.
+    Part(Result<(), Refusal>),
     /// The home has done, or allowed, the [`HomeAction`].
     Granted,
     /// The home refuses the [`HomeAction`], with the status or the sense that the command ends in.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::copy::TokenKey;
 use crate::lun::LunList;
 
 /// The time of day, asked for only by commands that tell it.
@@ -23,6 +24,8 @@ pub struct LunView<'a> {
     pub now: Duration,
     /// The time of day.
     pub clock: &'a dyn WallClock,
-    /// All LUNs of the nexus, for REPORT LUNS.
+    /// What the tokens of this process are sealed with; `None`: there are none.
+    pub token_key: Option<&'a TokenKey>,
+    /// All LUNs of the nexus, for REPORT LUNS and third-party copies.
     pub luns: &'a dyn LunList,
 }

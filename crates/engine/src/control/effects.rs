@@ -10,6 +10,7 @@ use model::{Admission, Node, ObjectId, ObjectPath, Plan, Tree};
 use scsi::TargetPort;
 use scsi::lu::{HomeAction, LuChange};
 
+use super::access::{self, access_change, access_groups_of};
 use super::stores::{Acquired, backstore};
 use super::{SessionEffect, TouchedSession};
 use crate::directory::Record;
@@ -77,6 +78,8 @@ pub(super) fn update_seeds(world: &mut World, plan: &Plan) {
             snapshot.target_ports = ports_of(&world.tree, id);
             snapshot.identity = Arc::new(lu_identity(store, seed.store.identity()));
             snapshot.caps.geometry = seed.store.caps().geometry;
+            snapshot.third_party_copy = store.third_party_copy();
+            snapshot.access_groups = access_groups_of(store).into();
             let seed = UnitSeed {
                 snapshot: Arc::new(snapshot),
                 ..UnitSeed::clone(seed)
@@ -98,6 +101,13 @@ fn units_touched(plan: &Plan) -> BTreeSet<ObjectId> {
                 Node::Backstore(store) if !touched.is_other_object() => {
                     ids.insert(store.id);
                 }
+                Node::AluaGroup(_) => {
+                    if let ObjectPath::AluaGroup(kind, name, _) = &touched.path
+                        && let Some(store) = plan.tree.backstore(*kind, name)
+                    {
+                        ids.insert(store.id);
+                    }
+                }
                 _ => {}
             }
         }
@@ -111,13 +121,14 @@ pub(super) fn ports_of(tree: &Tree, backstore: ObjectId) -> Arc<[TargetPort]> {
         .luns_of(backstore)
         .map(|(target, tag, _)| (target, *tag))
         .collect();
+    let group_of = access::group_of_ports(tree, backstore);
     let mut ports: Vec<TargetPort> = groups
         .into_iter()
         .filter_map(|(target, tag)| {
             let group = tree.group(target, tag)?;
             Some(TargetPort {
                 relative_id: group.relative_target_port(),
-                group_id: 1,
+                group_id: group_of(target, tag),
                 // SPC-5 "SCSI name string designator format", RFC 7143 §4.4.4: name, "t", group tag.
                 name: format!("{target},t,0x{tag:04x}").into(),
                 device_name: target.to_string().into(),
@@ -159,8 +170,8 @@ pub(super) fn changes_of_units(
         let mut change = LuChange {
             identity: Some(Arc::clone(&seed.snapshot.identity)),
             target_ports: Some(Arc::clone(&seed.snapshot.target_ports)),
-            read_only: None,
-            caps: None,
+            third_party_copy: Some(seed.snapshot.third_party_copy),
+            ..LuChange::default()
         };
         let touched = plan
             .touched
@@ -168,6 +179,7 @@ pub(super) fn changes_of_units(
             .find(|touched| backstore(touched.after.as_ref()).is_some_and(|store| store.id == id));
         let changed = touched.map(model::Touched::changed).unwrap_or_default();
         if let Some(store) = world.tree.backstore_by_id(id) {
+            change.access = access_change(plan, store);
             if changed.contains("read_only") {
                 change.read_only = Some(store.read_only());
                 // The unit refuses writes from then on; the store has to take them before the unit does.

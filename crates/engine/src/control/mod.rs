@@ -8,6 +8,7 @@
 //!
 //! Changes are serialised by one mutex, which no worker ever takes; a release goes on outside it.
 
+mod access;
 mod effects;
 mod listeners;
 mod open;

@@ -10,6 +10,7 @@ use block::Geometry;
 use model::{Backing, Backstore, Node, ObjectId, ObjectPath, Plan, Raw, Touched};
 use scsi::{LuCondition, LuSnapshot};
 
+use super::access::access_groups_of;
 use super::effects::ports_of;
 use super::open::{open_all, within};
 use super::{ApplyError, Missing, Remnant};
@@ -235,6 +236,8 @@ impl Stores {
                 let change = mode_defaults(store);
                 snapshot.mode = change.apply(snapshot.mode);
                 snapshot.mode_defaults = change.apply(snapshot.mode_defaults);
+                snapshot.third_party_copy = store.third_party_copy();
+                snapshot.access_groups = access_groups_of(store).into();
             }
             if fresh.problem.is_some() {
                 // What it has reserved counts when it is there.

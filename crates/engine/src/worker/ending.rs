@@ -172,6 +172,7 @@ impl SessionLink {
 
     /// An aborted task has left the backstore.
     pub(super) fn finish_abort(&mut self, id: TaskId, units: &mut Units, cx: &mut Cx) {
+        self.leave_part(id, units, cx);
         let Some(task) = self.task(id) else { return };
         let (key, unit, c) = (task.key, task.unit, task.connection);
         let tells = task.tells_abort;

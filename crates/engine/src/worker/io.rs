@@ -40,7 +40,8 @@ impl SessionLink {
         let Some(task) = self.task(id) else {
             return Progress::Later;
         };
-        let Some(unit) = units.find(task.unit) else {
+        let index = task.io_unit();
+        let Some(unit) = units.find(index) else {
             let gone = IoError::new(IoErrorKind::Gone, store_io(&io).kind());
             return Progress::Now(Event::Io(Err(gone)));
         };
@@ -61,7 +62,6 @@ impl SessionLink {
             }
         };
         let lent = task.held_bytes - before;
-        let index = task.unit;
         let op = cx.ops.insert(StoreOp {
             link,
             task: id,
@@ -183,11 +183,23 @@ fn ground(
             into: ReadInto::Scratch,
             ..
         } => scratch(task, bytes(blocks), held, cx),
-        Io::Write {
-            blocks,
-            from: WriteFrom::Pattern { bytes: length },
-            ..
-        } => match scratch(task, bytes(blocks), held, cx) {
+        Io::Write { blocks, from, .. } => write_ground(task, from, bytes(blocks), held, cx),
+        Io::Map { .. } => scratch(task, MAP_BYTES, held, cx),
+        Io::Flush | Io::Unmap { .. } | Io::WriteZeroes { .. } => Ground::Memory(None),
+    }
+}
+
+/// Memory for a write of `bytes` bytes, with what is to be written in it.
+#[inline]
+fn write_ground(
+    task: &mut Task,
+    from: WriteFrom,
+    bytes: usize,
+    held: usize,
+    cx: &mut Cx,
+) -> Ground {
+    match from {
+        WriteFrom::Pattern { bytes: length } => match scratch(task, bytes, held, cx) {
             Ground::Memory(Some(Memory::Owned(mut buffer))) => {
                 let pattern = task.window.slice(task.window.start, length);
                 scsi::fill_pattern(pattern.unwrap_or_default(), &mut buffer);
@@ -195,24 +207,18 @@ fn ground(
             }
             other => other,
         },
-        Io::Write {
-            blocks,
-            from: WriteFrom::OrScratch { offset },
-            ..
-        } => or_scratch(task, offset, bytes(blocks)),
-        Io::Write {
-            blocks,
-            from: WriteFrom::DataOut { offset },
-            ..
-        } => {
+        WriteFrom::Scratch => match task.scratch.take() {
+            Some(buffer) => Ground::Memory(Some(part_of(buffer, 0, bytes))),
+            None => Ground::Starving,
+        },
+        WriteFrom::OrScratch { offset } => or_scratch(task, offset, bytes),
+        WriteFrom::DataOut { offset } => {
             let at = offset.saturating_sub(task.window.start);
-            let Some(buffer) = task.window.take() else {
-                return Ground::Starving;
-            };
-            Ground::Memory(Some(part_of(buffer, at, bytes(blocks))))
+            match task.window.take() {
+                Some(buffer) => Ground::Memory(Some(part_of(buffer, at, bytes))),
+                None => Ground::Starving,
+            }
         }
-        Io::Map { .. } => scratch(task, MAP_BYTES, held, cx),
-        Io::Flush | Io::Unmap { .. } | Io::WriteZeroes { .. } => Ground::Memory(None),
     }
 }
 
@@ -266,7 +272,8 @@ fn scratch(task: &mut Task, bytes: usize, held: usize, cx: &mut Cx) -> Ground {
             Ground::Memory(Some(Memory::Owned(buffer)))
         }
         _ => match lend(task, bytes, held, cx) {
-            Ground::Starving if !cx.emergency => emergency(task, bytes, cx),
+            // A third-party copy may hold its memory for as long as another unit takes; what it waits for needs this one.
+            Ground::Starving if !cx.emergency && task.part.is_none() => emergency(task, bytes, cx),
             ground => ground,
         },
     }

@@ -14,6 +14,7 @@ mod drain;
 mod ending;
 mod io;
 mod login;
+mod part;
 mod peer_log;
 mod place;
 mod receive;

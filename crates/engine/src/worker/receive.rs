@@ -271,7 +271,7 @@ impl SessionLink {
             self.proto.discard_data(event.task);
         }
         cx.out.clear();
-        let luns = Luns(&self.place.luns);
+        let luns = Luns::new(&self.place.luns, &cx.shared);
         let out = &mut cx.out;
         let done = guard(|| scsi::begin_missing(command, &luns, out))
             .unwrap_or_else(|_| internal_failure());

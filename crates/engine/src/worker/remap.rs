@@ -111,6 +111,7 @@ impl SessionLink {
                 self.finish(id, &not_supported(), units, cx);
             }
         }
+        self.end_parts_in(index, units, cx);
         self.look_at_leaving(units, cx);
     }
 
@@ -147,7 +148,7 @@ impl SessionLink {
             let unit = UnitIndex(index);
             let pins = || self.connections.iter().flat_map(|one| &one.pins);
             let pinned = pins().any(|(of, _)| *of == unit);
-            if pinned || self.is_used(unit) {
+            if pinned || self.is_used(unit) || !self.guests_in(unit).is_empty() {
                 continue;
             }
             if let Some(one) = self.leaving.get_mut(&index) {
@@ -189,6 +190,9 @@ impl SessionLink {
             }
             for id in self.tasks_in(UnitIndex(index)) {
                 self.abort(id, units, cx);
+            }
+            for id in self.guests_in(UnitIndex(index)) {
+                self.abort_part(id, units, cx);
             }
         }
     }

@@ -12,7 +12,7 @@ use iscsi_wire::{Lun64, TaskManagementResponseCode};
 use model::LogicalUnitNumber;
 use reactor::SocketId;
 use scsi::lu::{FenceId, LuShard, NexusId, UnitAttention};
-use scsi::{Lun, LunList, LunView, NexusName, TransportId, WallClock};
+use scsi::{Lun, LunView, NexusName, TransportId, WallClock};
 
 use super::connection::{Connection, Connections, Joining};
 use super::cx::{Cx, from_task_key};
@@ -20,7 +20,7 @@ use super::task::Task;
 use crate::directory::Record;
 use crate::drain::Hold;
 use crate::registry::{ClaimLost, SessionRef};
-use crate::shared::{Admitted, Group, LunEntry, Place, SessionId, UnitIndex};
+use crate::shared::{Admitted, Group, LunEntry, Place, SessionId, Shared, UnitIndex};
 use crate::slots::Key;
 
 /// The leading connection.
@@ -298,11 +298,11 @@ impl SessionLink {
         }
     }
 
-    /// The slot of the task with this name, if it is still the same task.
+    /// The slot of the task with this name, or with a part of this name, if it is still the same.
     pub(super) fn task_of(&self, key: scsi::lu::TaskKey) -> Option<TaskId> {
         let (_, id) = from_task_key(key);
         let task = self.tasks.get(id.index())?.as_ref()?;
-        (task.key == key).then_some(id)
+        (task.key == key || task.part_key() == Some(key)).then_some(id)
     }
 
     pub(super) fn entry(&self, lun: Lun) -> Option<LunEntry> {
@@ -329,6 +329,7 @@ impl SessionLink {
             write_protected,
             now,
             clock: &MachineClock,
+            token_key: luns.shared.token_key.as_ref(),
             luns,
         }
     }
@@ -353,8 +354,17 @@ impl SessionLink {
 /// SPC-5 "Version descriptor": iSCSI, no version claimed.
 const ISCSI_VERSION: u16 = 0x0960;
 
-/// The LUNs of a session, as REPORT LUNS lists them.
-pub(super) struct Luns<'a>(pub(super) &'a [LunEntry]);
+/// The LUNs of a session, as the device server asks for them.
+pub(super) struct Luns<'a> {
+    pub(super) entries: &'a [LunEntry],
+    pub(super) shared: &'a Shared,
+}
+
+impl<'a> Luns<'a> {
+    pub(super) fn new(entries: &'a [LunEntry], shared: &'a Shared) -> Self {
+        Self { entries, shared }
+    }
+}
 
 /// The machine's time of day.
 struct MachineClock;
@@ -365,15 +375,5 @@ impl WallClock for MachineClock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-impl LunList for Luns<'_> {
-    fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    fn lun_at(&self, index: usize) -> Option<Lun> {
-        self.0.get(index).and_then(|entry| Lun::new(entry.lun.0))
     }
 }

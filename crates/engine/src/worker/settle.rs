@@ -71,8 +71,14 @@ impl Worker {
         };
         let Some(id) = link.task_of(key) else { return };
         match news {
+            News::Abort(_) if link.task(id).is_some_and(|t| t.key != key) => {
+                link.abort_part(id, units, cx);
+            }
             News::Abort(how) => link.abort_for_another(id, how, units, cx),
-            _ if link.task(id).is_none_or(|t| t.aborting) => {}
+            // What is for the command while a part is under way has no meaning.
+            _ if link
+                .task(id)
+                .is_none_or(|t| t.aborting || t.part_key().is_some_and(|part| part != key)) => {}
             news if link.is_at_its_end(id) => link.go_on_ending(id, &news, units, cx),
             News::Wake => link.go_on(id, step::Event::Lifted, units, cx),
             News::Granted => link.go_on(id, step::Event::Granted, units, cx),

@@ -21,6 +21,7 @@ const PIECES_AT_ONE_GO: u32 = 8;
 pub(super) enum Event {
     DataOut { offset: u32, bytes: u32 },
     Io(Result<(), IoError>),
+    Part(Result<(), Refusal>),
     Granted,
     Refused(Refusal),
     Lifted,
@@ -42,7 +43,7 @@ impl SessionLink {
         let Some(unit) = units.find(task.unit) else {
             return Step::Done(internal_failure());
         };
-        let luns = Luns(&self.place.luns);
+        let luns = Luns::new(&self.place.luns, &cx.shared);
         let told = (cx.now, self.proto.params().iscsi_protocol_level);
         let view = Self::view(&luns, &self.place, task.write_protected, told);
         cx.out.clear();
@@ -66,17 +67,26 @@ impl SessionLink {
         }
     }
 
-    fn resume(&mut self, id: TaskId, event: Event, units: &mut Units, cx: &mut Cx) -> Step {
+    pub(super) fn resume(
+        &mut self,
+        id: TaskId,
+        event: Event,
+        units: &mut Units,
+        cx: &mut Cx,
+    ) -> Step {
         let Some(task) = self.tasks.get_mut(id.index()).and_then(Option::as_mut) else {
             return Step::Held;
         };
+        if task.part.is_some() {
+            return self.resume_part(id, event, units, cx);
+        }
         let Some(unit) = units.find(task.unit) else {
             return Step::Done(internal_failure());
         };
         let Some(state) = task.scsi.as_mut() else {
             return Step::Done(internal_failure());
         };
-        let luns = Luns(&self.place.luns);
+        let luns = Luns::new(&self.place.luns, &cx.shared);
         let told = (cx.now, self.proto.params().iscsi_protocol_level);
         let view = Self::view(&luns, &self.place, task.write_protected, told);
         if let Event::DataOut { offset, bytes } = event {
@@ -94,6 +104,7 @@ impl SessionLink {
                 data_out: collected,
                 scratch: task.scratch.as_ref().map_or(&[][..], |b| &b[..]),
             },
+            Event::Part(result) => Resumed::Part(result),
             Event::Granted => Resumed::Granted,
             Event::Refused(refusal) => Resumed::Refused(refusal),
             Event::Lifted => Resumed::Lifted,
@@ -137,7 +148,7 @@ impl SessionLink {
                     Progress::Later
                 }
                 Step::DataOut { offset, bytes } => self.collect(id, offset, bytes, cx),
-                Step::Io(_) if pieces == PIECES_AT_ONE_GO => {
+                Step::Io(_) | Step::Part(_) if pieces == PIECES_AT_ONE_GO => {
                     self.set_state(id, State::Yielded(step));
                     cx.yielded.push_back((self.key, id));
                     Progress::Later
@@ -145,6 +156,10 @@ impl SessionLink {
                 Step::Io(io) => {
                     pieces += 1;
                     self.start_io(id, io, units, cx)
+                }
+                Step::Part(ask) => {
+                    step = self.begin_part(id, ask, units, cx);
+                    continue;
                 }
             };
             match progress {
@@ -268,6 +283,7 @@ impl SessionLink {
 
     /// Out of the task set: what the task held back goes on.
     fn leave(&mut self, id: TaskId, units: &mut Units, cx: &mut Cx) {
+        self.leave_part(id, units, cx);
         let Some(task) = self.task(id) else { return };
         let (key, index) = (task.key, task.unit);
         if let Some(unit) = units.find(index)

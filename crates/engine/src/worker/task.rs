@@ -5,6 +5,7 @@ use reactor::{Buffer, Frozen, Memory, Pin};
 use scsi::lu::TaskKey;
 use scsi::{Command, Done, Io, Step};
 
+use super::part::TaskPart;
 use crate::shared::UnitIndex;
 use crate::slots::Key;
 
@@ -46,6 +47,8 @@ pub(super) struct Task {
     pub(super) op: Option<Key>,
     /// What it counts for in its session's share of memory, in bytes.
     pub(super) held_bytes: usize,
+    /// The part of a third-party copy that it has under way: all that comes for the task is for it.
+    pub(super) part: Option<Box<TaskPart>>,
 }
 
 /// What a task waits for.
@@ -187,6 +190,7 @@ impl Task {
             announced: 0,
             op: None,
             held_bytes: 0,
+            part: None,
         }
     }
 
@@ -200,6 +204,16 @@ impl Task {
                 None
             }
         }
+    }
+
+    /// The name of its part, while it has one.
+    pub(super) fn part_key(&self) -> Option<TaskKey> {
+        self.part.as_deref().map(|part| part.key)
+    }
+
+    /// The unit that its I/O goes to.
+    pub(super) fn io_unit(&self) -> UnitIndex {
+        self.part.as_deref().map_or(self.unit, |part| part.unit)
     }
 
     /// A place for one more window of read data.

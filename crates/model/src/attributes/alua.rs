@@ -1,10 +1,32 @@
 //! Rows of ALUA groups.
 
-use super::Default::Integer;
+use super::Default::{Bool, Integer};
 use super::backstore::stored_bool;
 use super::{Attribute, Kind, Takes, row};
 
-/// A row of ALUA groups; LIO spells them all alike.
+/// A row of ALUA groups that takes effect; LIO spells them all alike.
+const fn live(
+    name: &'static str,
+    max: i64,
+    default: i64,
+    help: &'static str,
+    origin: &'static str,
+) -> Attribute {
+    let kind = Kind::Integer { min: 0, max };
+    row(name, kind, Integer(default), Takes::Live, help, origin).file(name)
+}
+
+/// A row that takes effect, and says yes or no.
+const fn live_bool(
+    name: &'static str,
+    default: bool,
+    help: &'static str,
+    origin: &'static str,
+) -> Attribute {
+    row(name, Kind::Bool, Bool(default), Takes::Live, help, origin).file(name)
+}
+
+/// A row of ALUA groups that is kept.
 const fn alua(
     name: &'static str,
     max: i64,
@@ -19,11 +41,11 @@ const fn alua(
 const SUPPORT: &str = "SPC-5 REPORT TARGET PORT GROUPS (support bits); LIO alua";
 
 pub(super) static ALUA_GROUP: &[Attribute] = &[
-    alua(
+    live(
         "alua_access_state",
         14,
         0,
-        "0 active/optimized, 1 active/non-optimized, 2 standby, 3 unavailable, 4 LBA dependent, 14 offline",
+        "0 active/optimized, 1 active/non-optimized, 2 standby, 3 unavailable, 14 offline",
         "SPC-5 Target port group access state; LIO alua_access_state",
     ),
     alua(
@@ -33,27 +55,25 @@ pub(super) static ALUA_GROUP: &[Attribute] = &[
         "what changed the state last: 0 nothing, 1 SET TARGET PORT GROUPS, 2 the operator",
         "SPC-5 REPORT TARGET PORT GROUPS (status code); LIO alua_access_status",
     ),
-    alua(
+    live(
         "alua_access_type",
         3,
         3,
         "who may change the state: 0 nobody, 1 the target, 2 the initiator, 3 both",
         "SPC-5 Standard INQUIRY data (TPGS); LIO alua_access_type",
     ),
-    stored_bool(
+    live_bool(
         "alua_support_active_nonoptimized",
         true,
         "the state active/non-optimized may be",
         SUPPORT,
-    )
-    .file("alua_support_active_nonoptimized"),
-    stored_bool(
+    ),
+    live_bool(
         "alua_support_active_optimized",
         true,
         "the state active/optimized may be",
         SUPPORT,
-    )
-    .file("alua_support_active_optimized"),
+    ),
     stored_bool(
         "alua_support_lba_dependent",
         false,
@@ -61,20 +81,18 @@ pub(super) static ALUA_GROUP: &[Attribute] = &[
         SUPPORT,
     )
     .file("alua_support_lba_dependent"),
-    stored_bool(
+    live_bool(
         "alua_support_offline",
         true,
         "the state offline may be",
         SUPPORT,
-    )
-    .file("alua_support_offline"),
-    stored_bool(
+    ),
+    live_bool(
         "alua_support_standby",
         true,
         "the state standby may be",
         SUPPORT,
-    )
-    .file("alua_support_standby"),
+    ),
     stored_bool(
         "alua_support_transitioning",
         true,
@@ -82,13 +100,12 @@ pub(super) static ALUA_GROUP: &[Attribute] = &[
         SUPPORT,
     )
     .file("alua_support_transitioning"),
-    stored_bool(
+    live_bool(
         "alua_support_unavailable",
         true,
         "the state unavailable may be",
         SUPPORT,
-    )
-    .file("alua_support_unavailable"),
+    ),
     stored_bool(
         "alua_write_metadata",
         false,
@@ -96,7 +113,7 @@ pub(super) static ALUA_GROUP: &[Attribute] = &[
         "LIO alua_write_metadata",
     )
     .file("alua_write_metadata"),
-    alua(
+    live(
         "implicit_trans_secs",
         255,
         0,
@@ -110,14 +127,13 @@ pub(super) static ALUA_GROUP: &[Attribute] = &[
         "how much later commands of the state active/non-optimized are done, in milliseconds",
         "LIO nonop_delay_msecs",
     ),
-    stored_bool(
+    live_bool(
         "preferred",
         false,
         "initiators are asked to prefer the group",
         "SPC-5 REPORT TARGET PORT GROUPS (PREF); LIO preferred",
-    )
-    .file("preferred"),
-    alua(
+    ),
+    live(
         "tg_pt_gp_id",
         65_535,
         0,

@@ -36,17 +36,21 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         "LIO's fileio submits asynchronously; here every driver does",
         "LIO fileio fd_async_io",
     ),
-    stored_bool(
+    row(
         "attrib.alua_support",
-        true,
-        "the store takes part in ALUA",
+        Kind::Bool,
+        Bool(true),
+        Takes::Live,
+        "the ALUA groups of the store take effect",
         "LIO attrib/alua_support",
     ),
-    stored_bool(
+    row(
         "attrib.emulate_3pc",
-        true,
-        "EXTENDED COPY is offered",
-        "LIO attrib/emulate_3pc",
+        Kind::Bool,
+        Bool(true),
+        Takes::Live,
+        "third-party copies (EXTENDED COPY, POPULATE TOKEN) are offered",
+        "SPC-5 Third-party copies; LIO attrib/emulate_3pc",
     ),
     stored_bool(
         "attrib.emulate_caw",

@@ -206,7 +206,7 @@ pub(super) static LUN: &[Attribute] = &[
         "alua_group",
         Kind::Text { max_bytes: 200 },
         Text("default_tg_pt_gp"),
-        Takes::Stored,
+        Takes::Live,
         "the ALUA group of the backstore that this port is in",
         "SPC-5 Target port groups; LIO alua_tg_pt_gp",
     )

@@ -117,6 +117,12 @@ impl Backstore {
         u8::try_from(value).unwrap_or(0)
     }
 
+    /// Third-party copies are offered.
+    #[must_use]
+    pub fn third_party_copy(&self) -> bool {
+        self.flag("attrib.emulate_3pc")
+    }
+
     /// The unit serial number, where it is known.
     #[must_use]
     pub fn serial(&self) -> Option<&str> {

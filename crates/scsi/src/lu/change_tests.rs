@@ -97,7 +97,7 @@ type Row = (LuChange, &'static [UnitAttention], fn(&mut LuSnapshot));
 fn change_of_each_part_is_published_and_told_as_it_must_be() {
     use UnitAttention::*;
     let of = LuChange::default;
-    let rows: [Row; 6] = [
+    let rows: [Row; 7] = [
         (
             LuChange {
                 identity: Some(identity()),
@@ -146,10 +146,20 @@ fn change_of_each_part_is_published_and_told_as_it_must_be() {
         ),
         (
             LuChange {
+                third_party_copy: Some(false),
+                ..of()
+            },
+            &[InquiryDataChanged],
+            |lu| lu.third_party_copy = false,
+        ),
+        (
+            LuChange {
                 identity: Some(identity()),
                 target_ports: Some(ports()),
                 read_only: Some(true),
                 caps: Some(other_store()),
+                third_party_copy: Some(false),
+                access: None,
             },
             &[
                 CapacityDataChanged,
@@ -157,6 +167,7 @@ fn change_of_each_part_is_published_and_told_as_it_must_be() {
                 InquiryDataChanged,
             ],
             |lu| {
+                lu.third_party_copy = false;
                 lu.identity = identity();
                 lu.target_ports = ports();
                 lu.caps = StoreCaps {
@@ -195,6 +206,8 @@ fn change_of_nothing_is_done_at_once() {
         target_ports: Some(Arc::new([])),
         read_only: Some(false),
         caps: Some(snapshot().caps),
+        third_party_copy: Some(true),
+        access: None,
     };
     for change in [LuChange::default(), same] {
         submit(&mut lab, configure(change));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use block::{Geometry, Lba, StoreCaps};
 
 use super::{Fence, FenceId, NexusId, NexusLu, ShardId, TaskKey, Ticket, UnitAttention};
+use crate::access::{AccessChange, AccessState};
 use crate::persistent_reserve::{NexusName, PersistentReserveOut};
 use crate::sense::Refusal;
 use crate::snapshot::{
@@ -34,6 +35,8 @@ pub enum HomeAction {
     ResetLog,
     /// SPC-5 "SET TIMESTAMP command": milliseconds to add to the time of day. Other nexuses are told.
     SetTimestamp(i64),
+    /// SPC-5 "SET TARGET PORT GROUPS command": these target port groups enter these states. Other nexuses are told.
+    SetAccessStates(Vec<(u16, AccessState)>),
     /// SAM-5 "ORDERED task attribute": alone in the task set from the grant until the task leaves. The shard asks for it
     /// by itself, see [`super::LuShard::enter`].
     Ordered,
@@ -83,6 +86,7 @@ impl HomeAction {
                 | Self::SetTimestamp(_)
                 // The ACA condition keeps the name.
                 | Self::Fault { .. }
+                | Self::SetAccessStates(_)
         )
     }
 }
@@ -140,6 +144,11 @@ pub struct LuChange {
     /// ([`HomeAction::WriteCache`]), which stay: CAPACITY DATA HAS CHANGED for every nexus where the geometry differs,
     /// INQUIRY DATA HAS CHANGED where anything else does. When it is done no I/O from before is under way.
     pub caps: Option<StoreCaps>,
+    /// Whether third-party copies are offered: INQUIRY DATA HAS CHANGED for every nexus.
+    pub third_party_copy: Option<bool>,
+    /// Other target port groups: ASYMMETRIC ACCESS STATE CHANGED for every nexus where one is in another state, INQUIRY DATA HAS
+    /// CHANGED where TPGS differs.
+    pub access: Option<AccessChange>,
 }
 
 impl LuChange {
@@ -162,6 +171,12 @@ impl LuChange {
         }
         if let Some(target_ports) = &self.target_ports {
             next.target_ports = Arc::clone(target_ports);
+        }
+        if let Some(third_party_copy) = self.third_party_copy {
+            next.third_party_copy = third_party_copy;
+        }
+        if let Some(access) = &self.access {
+            next.access_groups = access.apply(&to.access_groups).into();
         }
         next
     }

@@ -1,6 +1,7 @@
 //! What a logical unit keeps for one nexus that uses it.
 
 use super::{NexusId, UnitAttention, UnitAttentions};
+use crate::copy::CopyRecords;
 use crate::persistent_reserve::{NexusName, PersistentReservations, Standing};
 
 /// One I_T nexus, as one LU sees it on the worker where its session lives.
@@ -18,6 +19,8 @@ pub struct NexusLu {
     /// SPC-5 "WRITE BUFFER command", echo mode: what this nexus has written, at most
     /// [`ECHO_BUFFER_BYTES`](crate::ECHO_BUFFER_BYTES).
     pub(crate) echo_buffer: Option<Box<[u8]>>,
+    /// Its third-party copies.
+    pub(crate) copies: CopyRecords,
 }
 
 impl NexusLu {
@@ -31,6 +34,7 @@ impl NexusLu {
             detaching: None,
             prevents_medium_removal: false,
             echo_buffer: None,
+            copies: CopyRecords::default(),
         };
         for attention in attentions {
             nexus.establish(*attention);

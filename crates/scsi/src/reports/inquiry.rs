@@ -1,6 +1,7 @@
 //! INQUIRY: the standard data. SPC-5 r22 "INQUIRY command", "Standard INQUIRY data".
 
 use super::{Asked, Reported, vpd};
+use crate::access::tpgs;
 use crate::reply::Reply;
 use crate::sense::Sense;
 use crate::snapshot::LuIdentity;
@@ -39,25 +40,41 @@ pub(crate) fn inquiry(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
         // SPC-5 "INQUIRY command": PAGE CODE belongs to EVPD.
         return Err(Sense::cdb_byte(2).into());
     } else {
-        let several_ports = asked.lu.target_ports.len() > 1;
         let identity = &asked.lu.identity;
+        let features = Features {
+            transport_version: asked.view.transport_version,
+            several_ports: asked.lu.target_ports.len() > 1,
+            third_party_copy: asked.lu.third_party_copy,
+            tpgs: tpgs(&asked.lu.access_groups),
+        };
         standard_inquiry(
             PeripheralQualifier::Connected,
             identity,
-            several_ports,
-            asked.view.transport_version,
+            features,
             &mut reply,
         );
     }
     Ok(reply.done())
 }
 
+/// What the standard INQUIRY data tell that not every logical unit has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Features {
+    /// The transport's version descriptor; 0: none.
+    pub(crate) transport_version: u16,
+    /// It can be reached through more than one port.
+    pub(crate) several_ports: bool,
+    /// TPGS, in its place.
+    pub(crate) tpgs: u8,
+    /// It makes third-party copies.
+    pub(crate) third_party_copy: bool,
+}
+
 /// The standard INQUIRY data.
 pub(crate) fn standard_inquiry(
     qualifier: PeripheralQualifier,
     identity: &LuIdentity,
-    several_ports: bool,
-    transport_version: u16,
+    features: Features,
     reply: &mut Reply<'_>,
 ) {
     let mut data = [0; STANDARD_BYTES];
@@ -71,10 +88,10 @@ pub(crate) fn standard_inquiry(
     if qualifier == PeripheralQualifier::Connected {
         // NORMACA.
         data[3] |= 0x20;
-        // TPGS: implicit asymmetric logical unit access.
-        data[5] = 0x10;
+        // TPGS, 3PC.
+        data[5] = features.tpgs | u8::from(features.third_party_copy) << 3;
         // MULTIP.
-        data[6] = u8::from(several_ports) << 4;
+        data[6] = u8::from(features.several_ports) << 4;
     }
     // CMDQUE.
     data[7] = 0x02;
@@ -82,7 +99,7 @@ pub(crate) fn standard_inquiry(
     data[16..32].copy_from_slice(&identity.product);
     data[32..36].copy_from_slice(&identity.revision);
     let [architecture, commands, blocks] = VERSION_DESCRIPTORS;
-    let versions = [architecture, commands, blocks, transport_version];
+    let versions = [architecture, commands, blocks, features.transport_version];
     for (field, code) in data[58..].chunks_exact_mut(2).zip(versions) {
         field.copy_from_slice(&code.to_be_bytes());
     }

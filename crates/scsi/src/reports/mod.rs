@@ -4,6 +4,7 @@
 
 mod buffer;
 mod capacity;
+mod copies;
 mod defects;
 mod diagnostics;
 mod inquiry;
@@ -14,14 +15,19 @@ mod operation_codes;
 mod request_sense;
 mod target_ports;
 mod task_management;
+mod third_party_copy;
 mod timestamp;
 mod vpd;
 
 pub(crate) use buffer::read_buffer;
 pub(crate) use capacity::{read_capacity_10, read_capacity_16};
+pub(crate) use copies::{
+    copy_failure_details, copy_operating_parameters, copy_status_lid1, copy_status_lid4,
+    rod_token_information,
+};
 pub(crate) use defects::{read_defect_data_10, read_defect_data_12};
 pub(crate) use diagnostics::{SUPPORTED_PAGES, receive_diagnostic_results};
-pub(crate) use inquiry::{PeripheralQualifier, inquiry, standard_inquiry};
+pub(crate) use inquiry::{Features, PeripheralQualifier, inquiry, standard_inquiry};
 pub(crate) use log::{PAGES as LOG_PAGES, log_sense};
 pub(crate) use luns::report_luns;
 pub(crate) use mode::{ModeSelectList, PAGES as MODE_PAGES, PageRow as ModePageRow, mode_sense};

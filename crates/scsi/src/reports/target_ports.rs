@@ -1,13 +1,22 @@
 //! REPORT TARGET PORT GROUPS. SPC-5 r22 "REPORT TARGET PORT GROUPS command".
 
 use super::{Asked, Reported};
+use crate::access::{AccessChangedBy, AccessGroup, AccessState};
 use crate::sense::Sense;
 use crate::snapshot::TargetPort;
 
-/// ASYMMETRIC ACCESS STATE: active/optimized.
-const ACTIVE_OPTIMIZED: u8 = 0x0;
-/// AO_SUP: no other state is ever entered.
-const SUPPORTED_STATES: u8 = 0x01;
+/// What a group is that nothing is said of.
+const PLAIN: AccessGroup = AccessGroup {
+    id: 0,
+    state: AccessState::ActiveOptimized,
+    changed_by: AccessChangedBy::Nothing,
+    preferred: false,
+    // AO_SUP: no other state is ever entered.
+    supported: 0x01,
+    implicit: true,
+    explicit: false,
+    implicit_transition_seconds: 0,
+};
 
 /// REPORT TARGET PORT GROUPS, with either header.
 pub(crate) fn report_target_port_groups(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
@@ -24,19 +33,24 @@ pub(crate) fn report_target_port_groups(asked: &Asked<'_>, out: &mut Vec<u8>) ->
     let mut reply = asked.reply(cdb.be32::<6>(), out);
     reply.put(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
     if extended {
-        // FORMAT TYPE 001b; IMPLICIT TRANSITION TIME 0: not told.
-        reply.put(&[0x10, 0, 0, 0]);
+        // FORMAT TYPE 001b; IMPLICIT TRANSITION TIME.
+        let times = asked.lu.access_groups.iter();
+        let seconds = times.map(|group| group.implicit_transition_seconds).max();
+        reply.put(&[0x10, seconds.unwrap_or(0), 0, 0]);
     }
     for (group, ports) in groups {
         let [high, low] = group.to_be_bytes();
         let count = u8::try_from(ports.len()).unwrap_or(u8::MAX);
+        let said = asked.lu.access_groups.iter().find(|one| one.id == group);
+        let said = said.unwrap_or(&PLAIN);
         reply.put(&[
-            ACTIVE_OPTIMIZED,
-            SUPPORTED_STATES,
+            // PREF, ASYMMETRIC ACCESS STATE.
+            u8::from(said.preferred) << 7 | said.state as u8,
+            said.supported,
             high,
             low,
             0,
-            0,
+            said.changed_by as u8,
             0,
             count,
         ]);

@@ -1,6 +1,7 @@
 //! INQUIRY: the vital product data. SPC-5 r22 "Vital product data parameters", SBC-4 r22 "Vital product data (VPD)
 //! parameters for direct access block devices".
 
+use super::third_party_copy::third_party_copy;
 use super::{Asked, PeripheralQualifier};
 use crate::limits;
 use crate::reply::Reply;
@@ -14,21 +15,29 @@ pub(crate) struct VpdRow {
     pub(crate) name: &'static str,
     /// Makes what stands behind PAGE LENGTH. Offsets in it are those of the page less its four bytes of header.
     body: fn(&Asked<'_>) -> Vec<u8>,
+    /// Whether the logical unit has it.
+    is_there: fn(&LuSnapshot) -> bool,
 }
 
 const fn row(code: u8, name: &'static str, body: fn(&Asked<'_>) -> Vec<u8>) -> VpdRow {
-    VpdRow { code, name, body }
+    VpdRow {
+        code,
+        name,
+        body,
+        is_there: |_| true,
+    }
 }
 
 /// The pages that are there, ascending (SPC-5 "Supported VPD Pages VPD page" wants them so).
 #[rustfmt::skip]
 pub(crate) static PAGES: &[VpdRow] = &[
-    row(0x00, "Supported VPD Pages", |_| PAGES.iter().map(|row| row.code).collect()),
+    row(0x00, "Supported VPD Pages", |asked| supported(asked.lu)),
     row(0x80, "Unit Serial Number", |asked| serial(&asked.lu.identity).to_vec()),
     row(0x83, "Device Identification", |asked| device_identification(asked.lu, asked.view.target_port)),
     row(0x86, "Extended INQUIRY Data", |_| extended_inquiry().to_vec()),
     row(0x87, "Mode Page Policy", |_| mode_page_policy().to_vec()),
     row(0x88, "SCSI Ports", |asked| scsi_ports(asked.lu)),
+    VpdRow { is_there: |lu| lu.third_party_copy, ..row(0x8f, "Third-party Copy", third_party_copy) },
     row(0xb0, "Block Limits", |asked| block_limits(asked.lu).to_vec()),
     row(0xb1, "Block Device Characteristics", |asked| block_device_characteristics(asked.lu).to_vec()),
     row(0xb2, "Logical Block Provisioning", |asked| logical_block_provisioning(asked.lu).to_vec()),
@@ -38,7 +47,7 @@ pub(crate) static PAGES: &[VpdRow] = &[
 pub(crate) fn page(code: u8, asked: &Asked<'_>, reply: &mut Reply<'_>) -> Result<(), Refusal> {
     let row = PAGES
         .iter()
-        .find(|row| row.code == code)
+        .find(|row| row.code == code && (row.is_there)(asked.lu))
         .ok_or(Sense::cdb_byte(2))?;
     let body = (row.body)(asked);
     // The longest body, device identification, is bounded by its designators, of less than 256 bytes each.
@@ -47,6 +56,12 @@ pub(crate) fn page(code: u8, asked: &Asked<'_>, reply: &mut Reply<'_>) -> Result
     reply.put(&length.to_be_bytes());
     reply.put(&body);
     Ok(())
+}
+
+/// SPC-5 "Supported VPD Pages VPD page".
+fn supported(lu: &LuSnapshot) -> Vec<u8> {
+    let there = PAGES.iter().filter(|row| (row.is_there)(lu));
+    there.map(|row| row.code).collect()
 }
 
 fn serial(identity: &LuIdentity) -> &[u8] {
@@ -91,9 +106,7 @@ fn device_identification(lu: &LuSnapshot, port: u16) -> Vec<u8> {
 
     let identity = &lu.identity;
     let mut body = Vec::with_capacity(512);
-    // NAA formats but 6h have eight bytes.
-    let naa_bytes = if identity.naa[0] >> 4 == 6 { 16 } else { 8 };
-    let naa = &identity.naa[..naa_bytes];
+    let naa = identity.naa_designator();
     designator(LogicalUnit, Type::Naa, CodeSet::Binary, naa, &mut body);
     let vendor_id = [&identity.vendor[..], &identity.product, serial(identity)].concat();
     designator(

@@ -9,14 +9,14 @@ use crate::snapshot::{LuCondition, LuSnapshot, Reserved};
 use crate::view::LunView;
 
 /// Who wants to do something, and through which LUN.
-pub(super) struct Gate<'a> {
-    pub(super) nexus: NexusId,
-    pub(super) view: &'a LunView<'a>,
+pub(crate) struct Gate<'a> {
+    pub(crate) nexus: NexusId,
+    pub(crate) view: &'a LunView<'a>,
 }
 
 impl Gate<'_> {
     /// Whether the LU can be used, and by this nexus.
-    pub(super) fn check_access(
+    pub(crate) fn check_access(
         &self,
         rules: Rules,
         cdb: &Cdb,
@@ -26,6 +26,11 @@ impl Gate<'_> {
             return Ok(());
         }
         let lu = shard.snapshot();
+        if !lu.access_groups.is_empty()
+            && let Some(sense) = lu.access_state(self.view.target_port).refuses(rules)
+        {
+            return Err(sense.into());
+        }
         match lu.condition {
             LuCondition::Failed => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
             LuCondition::NotReady if rules.medium => return Err(Sense::NOT_READY.into()),
@@ -63,7 +68,7 @@ impl Gate<'_> {
     }
 
     /// Whether the medium may be changed. SBC-4 "Write protection".
-    pub(super) fn check_write(&self, rules: Rules, lu: &LuSnapshot) -> Result<(), Refusal> {
+    pub(crate) fn check_write(&self, rules: Rules, lu: &LuSnapshot) -> Result<(), Refusal> {
         if rules.writes && (lu.write_protected() || self.view.write_protected) {
             return Err(Sense::WRITE_PROTECTED.into());
         }

@@ -7,7 +7,10 @@
 //!
 //! Standards: SAM-5 r21 "Command processing considerations"; the commands are cited where they are carried out.
 
+mod access_states;
 mod compare_and_write;
+mod copy;
+mod extended_copy;
 mod extent;
 mod format;
 mod gate;
@@ -19,6 +22,7 @@ mod plan;
 mod self_test;
 mod settings;
 mod state;
+mod token;
 mod transfer;
 mod zero;
 
@@ -27,6 +31,7 @@ use std::time::Duration;
 use block::Lba;
 
 use crate::command::{Command, TaskAttribute};
+use crate::copy::CopyState;
 use crate::io_error::refusal_of;
 use crate::lu::{Admit, IoKind, LuShard, NexusId, TaskKey, UnitAttention};
 use crate::opcodes::{Handler, Row};
@@ -36,7 +41,7 @@ use crate::snapshot::{Interlock, LuSnapshot};
 use crate::step::{Done, Io, Resumed, Status, Step};
 use crate::view::LunView;
 
-use gate::Gate;
+pub(crate) use gate::Gate;
 use plan::Plan;
 use state::{Ending, Next, State};
 
@@ -65,6 +70,7 @@ enum WaitsFor {
     Fence,
     DataOut,
     Io,
+    Part,
     Home,
     Nothing,
 }
@@ -118,6 +124,9 @@ pub fn resume(
             task.data_out_bytes += bytes.len() as u64;
             let taken = match &mut task.state {
                 State::List(list) => list.handle_data_out(bytes, shard.nexus_mut(task.nexus), view),
+                State::Copy(copy) => {
+                    copy.handle_data_out(bytes, (task.nexus, task.key), shard, view)
+                }
                 state => state.handle_data_out(bytes, shard.snapshot()),
             };
             task.go_on(taken, shard, view)
@@ -137,7 +146,10 @@ pub fn resume(
                 return Step::Done(done);
             }
             let taken = match result {
-                Ok(()) => task.state.handle_io(data_out, scratch),
+                Ok(()) => match &mut task.state {
+                    State::Copy(copy) => copy.handle_io(shard.snapshot()),
+                    state => state.handle_io(data_out, scratch),
+                },
                 Err(error) => Err(match &task.state {
                     State::SelfTest(test) => test.fail(&error, shard.snapshot(), view.now),
                     _ => refusal_of(&error),
@@ -146,6 +158,10 @@ pub fn resume(
             if matches!(&task.state, State::OrWrite(or) if or.is_between_windows()) {
                 shard.release(task.key);
             }
+            task.go_on(taken, shard, view)
+        }
+        (Resumed::Part(result), WaitsFor::Part) => {
+            let taken = task.handle_part(result, shard, view);
             task.go_on(taken, shard, view)
         }
         (Resumed::Granted, WaitsFor::Home) => {
@@ -175,6 +191,19 @@ impl Task {
     #[must_use]
     pub fn command(&self) -> &Command {
         &self.command
+    }
+
+    /// A part of a third-party copy has ended.
+    fn handle_part(
+        &mut self,
+        result: Result<(), Refusal>,
+        shard: &mut LuShard,
+        view: &LunView<'_>,
+    ) -> Result<(), Refusal> {
+        match &mut self.state {
+            State::Copy(copy) => copy.handle_part(result, (self.nexus, self.key), shard, view),
+            _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
+        }
     }
 
     /// Begins, when the task set lets it.
@@ -293,6 +322,10 @@ impl Task {
                     self.waits_for = WaitsFor::DataOut;
                     return Step::DataOut { offset, bytes };
                 }
+                Next::Part(ask) => {
+                    self.waits_for = WaitsFor::Part;
+                    return Step::Part(ask);
+                }
                 Next::Home(action) => {
                     self.waits_for = WaitsFor::Home;
                     return Step::Home(action);
@@ -337,11 +370,15 @@ impl Task {
         gate.check_write(row.rules, lu)?;
         match &self.state {
             State::Unmap(unmap) => unmap.check_ranges(lu.geometry()),
+            State::Copy(copy) => copy.check_ranges(lu.geometry()),
             _ => plan::check_range(row, &self.command.cdb, lu.geometry()),
         }
     }
 
-    fn finish(&mut self, ending: Ending, shard: &LuShard, now: Duration) -> Step {
+    fn finish(&mut self, ending: Ending, shard: &mut LuShard, now: Duration) -> Step {
+        if let State::Copy(copy) = &self.state {
+            shard.end_copy(self.nexus, self.key, copy.end_state());
+        }
         if let State::SelfTest(test) = &self.state {
             test.record(None, shard.snapshot(), now);
         }
@@ -361,7 +398,14 @@ impl Task {
     }
 
     /// Ends the task with what it has moved so far.
-    fn refuse(&mut self, refusal: Refusal, shard: &LuShard) -> Step {
+    fn refuse(&mut self, refusal: Refusal, shard: &mut LuShard) -> Step {
+        if let State::Copy(_) = self.state {
+            let sense = match refusal {
+                Refusal::Check(sense) => Some(sense),
+                Refusal::Status(_) => None,
+            };
+            shard.end_copy(self.nexus, self.key, CopyState::Failed(sense));
+        }
         let mut done = refusal.done(sense_format(shard.snapshot()));
         done.transfer_bytes = self.data_out_bytes;
         if let (Some(traffic), Refusal::Check(sense)) = (self.state.traffic(), refusal)

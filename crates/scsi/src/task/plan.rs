@@ -2,7 +2,9 @@
 
 use block::Geometry;
 
+use super::access_states::AccessStates;
 use super::compare_and_write::CompareAndWrite;
+use super::copy::Copy;
 use super::extent::{
     Extent, check_transfer_length, checked_extent, compare_extent, forces_unit_access,
 };
@@ -18,9 +20,10 @@ use super::transfer::{Cursor, Read, Verify, VerifyWith, Write, WriteCheck};
 use super::zero::WriteSame;
 use super::{Task, attention_sense};
 use crate::command::{Cdb, Command};
+use crate::copy::{CopyRecord, CopyState};
 use crate::limits;
 use crate::lu::{LuShard, SelfTestCode, UnitAttention};
-use crate::opcodes::{Handler, Layout, ListSize, Row};
+use crate::opcodes::{CopyReport, Handler, Layout, ListSize, Row};
 use crate::persistent_reserve::{ServiceAction, persistent_reserve_in};
 use crate::reports::{self, Asked, Reported};
 use crate::sense::{Refusal, Sense};
@@ -93,6 +96,7 @@ pub(super) fn plan(
             }
             Done::status(Status::Good)
         }
+        Handler::ReceiveCopy(what) => return copy_report(what, task, shard, view, out),
         Handler::TestUnitReady => Done::status(Status::Good),
         Handler::PersistentReserveIn(report) => persistent_reserve_in(report, &asked, out)?,
         Handler::PersistentReserveOut(action) => return reserve_out(action, command),
@@ -114,6 +118,51 @@ pub(super) fn plan(
             None => return medium(handler, command, shard.snapshot()),
         },
     };
+    Ok(Plan::Done(done))
+}
+
+/// What is known of a third-party copy. A status that has been told is forgotten, when the copy has ended.
+fn copy_report(
+    what: CopyReport,
+    task: &Task,
+    shard: &mut LuShard,
+    view: &LunView<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Plan, Refusal> {
+    let command = &task.command;
+    let cdb = &command.cdb;
+    let identifier = match what {
+        CopyReport::StatusLid4 | CopyReport::TokenInformation => cdb.be32::<2>(),
+        _ => u32::from(cdb.byte::<2>()),
+    };
+    let record = shard.copy(task.nexus, identifier);
+    let asked = Asked {
+        lu: shard.snapshot(),
+        view,
+        command,
+    };
+    let found = record.as_ref();
+    let done = match what {
+        CopyReport::StatusLid1 => reports::copy_status_lid1(found, &asked, out),
+        CopyReport::StatusLid4 => reports::copy_status_lid4(found, &asked, out),
+        CopyReport::TokenInformation => reports::rod_token_information(found, &asked, out),
+        CopyReport::FailureDetails => reports::copy_failure_details(found, &asked, out),
+        CopyReport::OperatingParameters => reports::copy_operating_parameters(&asked, out),
+    }?;
+    // SPC-5 "RECEIVE COPY STATUS(LID4) command": of a copy that has ended it is told once, but for its failure, which is told
+    // in two parts.
+    let ended_well = |record: CopyRecord| {
+        matches!(
+            record.state,
+            CopyState::Completed | CopyState::CompletedShort
+        )
+    };
+    if record.is_some_and(ended_well)
+        && what != CopyReport::OperatingParameters
+        && let Some(nexus) = shard.nexus_mut(task.nexus)
+    {
+        nexus.copies.told(identifier);
+    }
     Ok(Plan::Done(done))
 }
 
@@ -205,8 +254,18 @@ fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, 
             LbaStatus::plan(cdb, geometry).map(|status| Plan::Work(State::LbaStatus(status)))
         }
         Handler::Unmap => unmap(command),
-        _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
+        _ => list_work(handler, command),
     }
+}
+
+/// The work of a command that is all in its parameter list, and that without one is none.
+fn list_work(handler: Handler, command: &Command) -> Result<Plan, Refusal> {
+    let work = match handler {
+        Handler::Copy(which) => Copy::plan(which, command)?.map(|copy| State::Copy(Box::new(copy))),
+        Handler::SetTargetPortGroups => AccessStates::plan(command)?.map(State::AccessStates),
+        _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
+    };
+    Ok(work.map_or_else(|| Plan::good(0), Plan::Work))
 }
 
 fn transfer_bytes(blocks: u64, geometry: Geometry) -> u64 {

@@ -1,11 +1,14 @@
 //! The states of a task, and who takes which event in which.
 
+use crate::copy::PartAsk;
 use crate::lu::{HomeAction, Traffic};
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
 use crate::step::Io;
 
+use super::access_states::AccessStates;
 use super::compare_and_write::CompareAndWrite;
+use super::copy::Copy;
 use super::format::Format;
 use super::lba_status::LbaStatus;
 use super::list::List;
@@ -40,6 +43,8 @@ pub(super) enum State {
     Setting(Setting),
     ReserveOut(ReserveOut),
     Flush(Flush),
+    Copy(Box<Copy>),
+    AccessStates(AccessStates),
     Ended,
 }
 
@@ -48,6 +53,7 @@ pub(super) enum State {
 pub(super) enum Next {
     DataOut { offset: u32, bytes: u32 },
     Io(Io),
+    Part(PartAsk),
     Home(HomeAction),
     Done(Ending),
 }
@@ -93,6 +99,8 @@ impl State {
             Self::Setting(setting) => setting.next(),
             Self::ReserveOut(reserve) => reserve.next(),
             Self::Flush(flush) => flush.next(),
+            Self::Copy(copy) => copy.next(lu),
+            Self::AccessStates(states) => states.next(),
             Self::New | Self::Ended => Next::Done(Ending::default()),
         }
     }
@@ -112,6 +120,7 @@ impl State {
             Self::OrWrite(or) => or.handle_data_out(bytes),
             Self::ModeSelect(select) => select.handle_data_out(bytes, lu),
             Self::ReserveOut(reserve) => reserve.handle_data_out(bytes),
+            Self::AccessStates(states) => states.handle_data_out(bytes, lu),
             _ => Err(Sense::INTERNAL_TARGET_FAILURE.into()),
         }
     }
@@ -136,6 +145,8 @@ impl State {
             | Self::List(_)
             | Self::Setting(_)
             | Self::ReserveOut(_)
+            | Self::Copy(_)
+            | Self::AccessStates(_)
             | Self::Ended => {
                 return Err(Sense::INTERNAL_TARGET_FAILURE.into());
             }
@@ -153,6 +164,7 @@ impl State {
             Self::ModeSelect(select) => select.handle_granted(),
             Self::Setting(setting) => setting.handle_granted(),
             Self::ReserveOut(reserve) => reserve.handle_granted(),
+            Self::AccessStates(states) => states.handle_granted(),
             _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
         }
         Ok(())

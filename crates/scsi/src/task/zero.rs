@@ -116,6 +116,11 @@ impl WriteSame {
         Ok(())
     }
 
+    /// The blocks that are left to be written.
+    pub(super) fn left(&self) -> (u64, u64) {
+        (self.lba, self.left_blocks)
+    }
+
     pub(super) fn handle_io(&mut self) {
         if self.left_blocks == 0 {
             self.flushed = true;

@@ -15,7 +15,7 @@ const REQUEST_SENSE: [u8; 6] = [0x03, 0, 0, 0, 252, 0];
 #[test]
 fn unknown_operation_code_is_refused() {
     let mut rig = Rig::new();
-    for opcode in [0x01, 0x05, 0x6f, 0x7f, 0x83, 0x84, 0x8c, 0xc0, 0xff] {
+    for opcode in [0x01, 0x05, 0x6f, 0x7f, 0x8c, 0xc0, 0xff] {
         rig.run(&[opcode], Data::None)
             .refused(Sense::INVALID_COMMAND_OPERATION_CODE);
         assert_eq!(command_name(&Cdb::new(&[opcode])), None);
@@ -29,7 +29,14 @@ fn unknown_operation_code_is_refused() {
 #[test]
 fn unknown_service_action_is_invalid_field() {
     let mut rig = Rig::new();
-    for cdb in [[0x9e, 0x13], [0x9e, 0], [0xa3, 0x05], [0xa3, 0x0b]] {
+    for cdb in [
+        [0x83, 0x1c],
+        [0x84, 0x01],
+        [0x9e, 0x13],
+        [0x9e, 0],
+        [0xa3, 0x05],
+        [0xa3, 0x0b],
+    ] {
         rig.run(&cdb, Data::In(64)).refused(Sense::cdb_bit(1, 4));
     }
 }

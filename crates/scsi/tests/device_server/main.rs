@@ -1,12 +1,14 @@
 //! The device server as its callers see it: commands in, steps and status out, against a logical unit in memory.
 #![allow(clippy::cast_possible_truncation)]
 
+mod access;
 mod blocks;
 mod buffers;
 mod caching;
 mod checks;
 mod concurrency;
 mod contingent;
+mod copy;
 mod format;
 mod lba_status;
 mod limits;
@@ -18,3 +20,4 @@ mod persistent;
 mod random;
 mod reports;
 mod rig;
+mod token;

@@ -44,6 +44,10 @@ const LISTS: &[(&[u8], usize)] = &[
     (&[0x3b, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0], 8),
     (&[0xa4, 0x0f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 9),
     (&[0x5f, 0, 0, 0, 0, 0, 0, 0, 0, 0], 8),
+    (&[0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 13),
+    (&[0x83, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 13),
+    (&[0x83, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 13),
+    (&[0x83, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 13),
 ];
 
 /// A CDB of a command that is there, mostly with bits where the device server looks; or any CDB.
@@ -72,7 +76,7 @@ fn within(usage: &Usage, bytes: &[u8; 16]) -> [u8; 16] {
     }
     cdb[0] = usage.0[0];
     // The service action, where there are several.
-    if matches!(cdb[0], 0x9e | 0xa3 | 0xa4) {
+    if matches!(cdb[0], 0x83 | 0x84 | 0x9e | 0xa3 | 0xa4) {
         cdb[1] = cdb[1] & 0xe0 | usage.0[1] & 0x1f;
     }
     cdb
@@ -80,7 +84,7 @@ fn within(usage: &Usage, bytes: &[u8; 16]) -> [u8; 16] {
 
 /// Byte and bit of all that the command does not look at.
 fn strays(usage: &Usage) -> Vec<(usize, u8)> {
-    let has_actions = matches!(usage.0[0], 0x9e | 0xa3 | 0xa4);
+    let has_actions = matches!(usage.0[0], 0x83 | 0x84 | 0x9e | 0xa3 | 0xa4);
     let bits = (1..usage.0.len()).flat_map(|at| (0..8).map(move |bit| (at, bit)));
     bits.filter(|(at, bit)| {
         let is_action = has_actions && *at == 1 && *bit < 5;

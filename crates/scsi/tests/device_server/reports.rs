@@ -15,7 +15,7 @@ fn standard_inquiry_is_golden() {
     let run = Rig::new().run(&[0x12, 0, 0, 4, 0, 0], Data::In(1024));
     run.good(&[]);
     let mut wanted = vec![0; 96];
-    wanted[..8].copy_from_slice(&[0x00, 0x00, 0x06, 0x22, 91, 0x10, 0x10, 0x02]);
+    wanted[..8].copy_from_slice(&[0x00, 0x00, 0x06, 0x22, 91, 0x18, 0x10, 0x02]);
     wanted[8..36].copy_from_slice(b"QUINTAINFILE            0.1 ");
     wanted[58..66].copy_from_slice(&[0x00, 0xa0, 0x04, 0x60, 0x04, 0xc0, 0x09, 0x62]);
     assert_eq!(run.data_in, wanted);
@@ -50,8 +50,8 @@ fn inquiry_of_a_page_without_evpd_or_of_an_unknown_page_is_invalid_field() {
 fn vpd_pages_that_are_listed_are_there() {
     let mut rig = Rig::new();
     let list = inquiry(&mut rig, 0x00);
-    let pages = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2];
-    assert_eq!(list, [&[0, 0, 0, 9][..], &pages].concat());
+    let pages = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2];
+    assert_eq!(list, [&[0, 0, 0, 10][..], &pages].concat());
     for page in &list[4..] {
         let bytes = inquiry(&mut rig, *page);
         let length = usize::from(u16::from_be_bytes([bytes[2], bytes[3]]));
@@ -282,7 +282,7 @@ fn report_luns_tells_both_methods_and_selects() {
 #[test]
 fn report_luns_of_all_luns_is_cut_at_what_the_initiator_takes() {
     let mut rig = Rig::new();
-    rig.luns = (0..=scsi::MAX_LUN).collect();
+    rig.luns.numbers = (0..=scsi::MAX_LUN).collect();
     let run = rig.run(
         &[0xa0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0],
         Data::In(4096),

@@ -1,7 +1,7 @@
 //! A logical unit in memory with its home and one shard, and an initiator that plays the rest of the target.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use block::{BlockCount, Geometry, IoError, Lba, MapRun, StoreCaps};
@@ -10,9 +10,10 @@ use scsi::lu::{
     TaskKey, ToShard,
 };
 use scsi::{
-    Cdb, Command, Done, Io, LuIdentity, LuSnapshot, LunView, MAP_BYTES, NexusName, ReadInto,
-    Refusal, Resumed, Sense, SenseFormat, Status, Step, TargetPort, Task, TaskAttribute,
-    TransportId, WINDOW_BYTES, WallClock, WriteFrom, ZERO_PIECE_BYTES, begin, fill_pattern, resume,
+    Cdb, Command, Done, Io, LuIdentity, LuSnapshot, Lun, LunList, LunView, MAP_BYTES, NexusName,
+    Part, PartAsk, PartStep, Place, Reached, ReadInto, Refusal, Resumed, Sense, SenseFormat,
+    Status, Step, TargetPort, Task, TaskAttribute, TokenKey, TransportId, WINDOW_BYTES, WallClock,
+    WriteFrom, ZERO_PIECE_BYTES, begin, fill_pattern, resume,
 };
 
 pub(crate) const ONE: NexusId = NexusId(1);
@@ -26,7 +27,9 @@ pub(crate) struct Rig {
     pub(crate) store: Vec<u8>,
     /// What the LUN of the nexuses adds.
     pub(crate) view_protected: bool,
-    pub(crate) luns: Vec<u16>,
+    pub(crate) luns: RigLuns,
+    /// Logical units that the nexuses reach by other LUNs.
+    pub(crate) others: Vec<(u16, Box<Self>)>,
     pub(crate) attribute: TaskAttribute,
     /// Each step takes a microsecond.
     now: Duration,
@@ -42,6 +45,31 @@ pub(crate) struct Rig {
     /// What is to be made durable waits for [`Rig::save_held`].
     pub(crate) hold_saves: bool,
     held_saves: Vec<Save>,
+}
+
+/// What tokens are sealed with.
+static KEY: LazyLock<TokenKey> = LazyLock::new(|| TokenKey::new([5; 32]));
+
+/// The LUNs of the nexuses, and the units that some of them show.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RigLuns {
+    pub(crate) numbers: Vec<u16>,
+    pub(crate) named: Vec<(Vec<u8>, Reached)>,
+}
+
+impl LunList for RigLuns {
+    fn count(&self) -> usize {
+        self.numbers.len()
+    }
+
+    fn lun_at(&self, index: usize) -> Option<Lun> {
+        self.numbers.lun_at(index)
+    }
+
+    fn find(&self, naa: &[u8]) -> Option<Reached> {
+        let found = self.named.iter().find(|(name, _)| name == naa);
+        found.map(|(_, reached)| *reached)
+    }
 }
 
 /// A clock that stands.
@@ -147,7 +175,11 @@ impl Rig {
             home: LuHome::new(Arc::new(snapshot)),
             store: vec![0; bytes.min(64 << 20)],
             view_protected: false,
-            luns: vec![0, 5, 300],
+            luns: RigLuns {
+                numbers: vec![0, 5, 300],
+                named: Vec::new(),
+            },
+            others: Vec::new(),
             attribute: TaskAttribute::Simple,
             now: Duration::ZERO,
             fail: None,
@@ -168,6 +200,16 @@ impl Rig {
     /// The next I/O fails.
     pub(crate) fn fail_next(&mut self, error: IoError) {
         self.fail = Some((self.ios, error));
+    }
+
+    /// An I/O fails when so many have been done from now on.
+    pub(crate) fn fail_after(&mut self, ios: usize, error: IoError) {
+        self.fail = Some((self.ios + ios, error));
+    }
+
+    /// Time passes.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += time;
     }
 
     /// Carries messages between shard and home until both are quiet.
@@ -315,6 +357,10 @@ impl Rig {
                 };
                 Some(self.resume(live, event))
             }
+            Step::Part(ask) => {
+                let result = self.part(live, ask)?;
+                Some(self.resume(live, Resumed::Part(result)))
+            }
             Step::Home(action) => {
                 let nexus = live.task.nexus();
                 self.shard.request(live.task.key(), nexus, action);
@@ -322,6 +368,75 @@ impl Rig {
             }
             Step::Held => self.wait(live),
             Step::Done(_) => panic!("done already"),
+        }
+    }
+
+    /// Adds a logical unit that the nexuses reach by this LUN, with an NAA designator that ends in the LUN.
+    pub(crate) fn add_other(&mut self, lun: u16, mut snapshot: LuSnapshot) {
+        let mut identity = (*snapshot.identity).clone();
+        identity.naa[15] = lun as u8;
+        snapshot.identity = Arc::new(identity.clone());
+        let reached = Reached {
+            lun: Lun::new(lun).unwrap(),
+            block_size_bytes: snapshot.geometry().block_size_bytes,
+        };
+        self.luns.named.push((identity.naa.to_vec(), reached));
+        let mut other = Self::with_snapshot(snapshot);
+        other.next_key = 1 << 32;
+        self.others.push((lun, Box::new(other)));
+    }
+
+    /// The logical unit behind another LUN.
+    pub(crate) fn other(&mut self, lun: u16) -> &mut Self {
+        let found = self.others.iter_mut().find(|(number, _)| *number == lun);
+        &mut found.unwrap().1
+    }
+
+    /// Does a part of a third-party copy. `None`: it waits for something that has not come.
+    pub(crate) fn part(&mut self, live: &mut Live, ask: PartAsk) -> Option<Result<(), Refusal>> {
+        let nexus = live.task.nexus();
+        match ask.place {
+            Place::Here => self.part_here(live, Part::new(ask, nexus, live.task.key())),
+            Place::There(lun) => {
+                let at = self
+                    .others
+                    .iter()
+                    .position(|(number, _)| *number == lun.number());
+                let Some(at) = at else {
+                    return Some(Err(Sense::COPY_TARGET_NOT_REACHABLE.into()));
+                };
+                let (number, mut other) = self.others.remove(at);
+                other.next_key += 1;
+                let key = TaskKey(other.next_key);
+                other
+                    .shard
+                    .enter(key, nexus, TaskAttribute::Simple)
+                    .unwrap();
+                let result = other.part_here(live, Part::new(ask, nexus, key));
+                other.shard.leave(key);
+                other.settle();
+                self.others.insert(at, (number, other));
+                result
+            }
+        }
+    }
+
+    fn part_here(&mut self, live: &mut Live, mut part: Part) -> Option<Result<(), Refusal>> {
+        let luns = self.luns.clone();
+        let view = view(self.view_protected, self.now, &luns);
+        match part.drive(&mut self.shard, &view) {
+            PartStep::Held => None,
+            PartStep::Refused(refusal) => Some(Err(refusal)),
+            PartStep::Io(io) => {
+                let mut scratch = Vec::new();
+                let result = self.perform(live, io, &mut scratch);
+                if matches!(io, Io::Read { .. }) {
+                    live.scratch = scratch;
+                }
+                let ended = part.handle_io(&mut self.shard, result);
+                self.settle();
+                Some(ended)
+            }
         }
     }
 
@@ -427,6 +542,7 @@ impl Rig {
                         assert!(start >= live.window.0 && end <= live.window.1);
                         self.store[range].copy_from_slice(&live.data_out[start..end]);
                     }
+                    WriteFrom::Scratch => self.store[range].copy_from_slice(&live.scratch),
                     WriteFrom::OrScratch { offset } => {
                         let start = offset as usize;
                         assert!(start >= live.window.0 && start + range.len() <= live.window.1);
@@ -496,13 +612,14 @@ pub(crate) fn name_of(nexus: NexusId) -> NexusName {
     }
 }
 
-fn view(write_protected: bool, now: Duration, luns: &Vec<u16>) -> LunView<'_> {
+fn view(write_protected: bool, now: Duration, luns: &RigLuns) -> LunView<'_> {
     LunView {
         target_port: 2,
         transport_version: 0x0962,
         write_protected,
         now,
         clock: &NOON,
+        token_key: Some(&KEY),
         luns,
     }
 }
@@ -523,10 +640,19 @@ pub(crate) fn describe(step: &Step) -> String {
     match step {
         Step::DataOut { offset, bytes } => format!("data-out {offset}+{bytes}"),
         Step::Io(io) => describe_io(io),
+        Step::Part(ask) => describe_part(ask),
         Step::Home(action) => format!("home {action:?}"),
         Step::Held => "held".into(),
         Step::Done(done) => format!("{:?}", done.status),
     }
+}
+
+fn describe_part(ask: &PartAsk) -> String {
+    let place = match ask.place {
+        Place::Here => "here".into(),
+        Place::There(lun) => format!("lun {}", lun.number()),
+    };
+    format!("{place} {:?} {}+{}", ask.work, ask.lba, ask.blocks)
 }
 
 fn describe_io(io: &Io) -> String {
@@ -551,6 +677,7 @@ fn describe_io(io: &Io) -> String {
         } => {
             let from = match from {
                 WriteFrom::DataOut { offset } => format!("at {offset}"),
+                WriteFrom::Scratch => "scratch".into(),
                 WriteFrom::OrScratch { offset } => format!("or {offset}"),
                 WriteFrom::Pattern { bytes } => format!("pattern {bytes}"),
             };

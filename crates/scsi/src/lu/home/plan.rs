@@ -11,6 +11,7 @@ use super::super::fence::{FenceScope, Holds, Meant};
 use super::super::message::{ActionResult, AttentionScope, HomeAction, LuChange};
 use super::contingent::{self, abort, is_faulted, task_set, telling};
 use super::lane::{Request, Requester};
+use crate::access::{AccessChangedBy, AccessGroup, AccessState, tpgs};
 use crate::persistent_reserve::{
     Access, Asking, Outcome, PersistentReserveOut, Standing, carry_out,
 };
@@ -89,6 +90,7 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
         | HomeAction::SetTimestamp(_)
         // Where it changes nothing, nothing is published.
         | HomeAction::ModeDefaults(_)
+        | HomeAction::SetAccessStates(_)
         | HomeAction::ResetLog => Plan::Publish,
         HomeAction::Reserve if is_holder => done,
         HomeAction::ModeSelect(change) if change.apply(now.mode) == now.mode => done,
@@ -122,21 +124,24 @@ pub(super) fn refusal(now: &LuSnapshot, request: &Request) -> Option<Refusal> {
             | HomeAction::Reserve
             | HomeAction::ModeSelect(_)
             | HomeAction::ResetLog
+            | HomeAction::SetAccessStates(_)
             | HomeAction::SetTimestamp(_),
             Reserved::For(holder),
         ) if request.nexus != Some(holder) => conflict,
         // SPC-2 "Reservations overview": and these with that of anybody.
         (HomeAction::PersistentReserve(_), Reserved::For(_)) => conflict,
-        (HomeAction::ModeSelect(_) | HomeAction::SetTimestamp(_), Reserved::Persistently(kind))
-            if Access::Writing.conflicts(kind, standing()) =>
-        {
-            conflict
-        }
+        (
+            HomeAction::ModeSelect(_)
+            | HomeAction::SetTimestamp(_)
+            | HomeAction::SetAccessStates(_),
+            Reserved::Persistently(kind),
+        ) if Access::Writing.conflicts(kind, standing()) => conflict,
         (
             HomeAction::Reserve
             | HomeAction::Release
             | HomeAction::ModeSelect(_)
             | HomeAction::ResetLog
+            | HomeAction::SetAccessStates(_)
             | HomeAction::SetTimestamp(_),
             Reserved::Lost,
         ) => lost,
@@ -234,6 +239,10 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
             next.timestamp_offset_ms = Some(*offset_ms);
             attentions.push((UnitAttention::TimestampChanged, others(request)));
         }
+        HomeAction::SetAccessStates(states) => {
+            let told = set_states(&mut next, states);
+            attentions.extend(told.map(|told| (told, others(request))));
+        }
         HomeAction::ResetLog => {
             now.statistics.reset();
             attentions.push((UnitAttention::LogParametersChanged, others(request)));
@@ -253,12 +262,8 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
             attentions.extend(attentions_of(now, &next).map(|one| (one, AttentionScope::All)));
         }
         HomeAction::Condition(condition) => {
-            next.condition = *condition;
-            // SAM-5 "Unit attention conditions": the medium may have been changed. While it was not there, it was in
-            // nobody's sight.
-            if [now.condition, next.condition] == [LuCondition::NotReady, LuCondition::Ready] {
-                attentions.push((UnitAttention::MediumMayHaveChanged, AttentionScope::All));
-            }
+            let told = enter_condition(&mut next, *condition);
+            attentions.extend(told.map(|told| (told, AttentionScope::All)));
         }
         HomeAction::Establish(attention) => attentions.push((*attention, AttentionScope::All)),
         HomeAction::Range { .. }
@@ -283,6 +288,14 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
     }
 }
 
+/// The LU enters this condition. What every nexus is told.
+fn enter_condition(lu: &mut LuSnapshot, condition: LuCondition) -> Option<UnitAttention> {
+    let before = std::mem::replace(&mut lu.condition, condition);
+    // SAM-5 "Unit attention conditions": the medium may have been changed. While it was not there, it was in nobody's sight.
+    let came_back = [before, condition] == [LuCondition::NotReady, LuCondition::Ready];
+    came_back.then_some(UnitAttention::MediumMayHaveChanged)
+}
+
 /// The values of the mode pages after an action that sets them.
 fn change_mode(next: &mut LuSnapshot, action: &HomeAction) {
     match action {
@@ -298,6 +311,30 @@ fn change_mode(next: &mut LuSnapshot, action: &HomeAction) {
         }
         _ => {}
     }
+}
+
+/// SPC-5 "SET TARGET PORT GROUPS command": groups enter these states. What whoever did not ask for it is told.
+fn set_states(lu: &mut LuSnapshot, states: &[(u16, AccessState)]) -> Option<UnitAttention> {
+    let mut groups = lu.access_groups.to_vec();
+    for (id, state) in states {
+        let other = |group: &&mut AccessGroup| group.id == *id && group.state != *state;
+        if let Some(group) = groups.iter_mut().find(other) {
+            group.state = *state;
+            group.changed_by = AccessChangedBy::Initiator;
+        }
+    }
+    let differs = groups[..] != lu.access_groups[..];
+    lu.access_groups = groups.into();
+    differs.then_some(UnitAttention::AsymmetricAccessStateChanged)
+}
+
+/// Whether a port that stays reaches the LU in another state.
+fn access_differs(now: &LuSnapshot, next: &LuSnapshot) -> bool {
+    let stays = |port: u16| next.target_ports.iter().any(|one| one.relative_id == port);
+    let ports = now.target_ports.iter().map(|port| port.relative_id);
+    ports
+        .filter(|port| stays(*port))
+        .any(|port| now.access_state(port) != next.access_state(port))
 }
 
 /// Every nexus but the one that asks.
@@ -339,7 +376,10 @@ fn attentions_of(now: &LuSnapshot, next: &LuSnapshot) -> impl Iterator<Item = Un
         read_only: next.caps.read_only,
         ..caps
     };
-    let inquiry = next.identity != now.identity || beside(now.caps) != next.caps;
+    let inquiry = next.identity != now.identity
+        || next.third_party_copy != now.third_party_copy
+        || tpgs(&next.access_groups) != tpgs(&now.access_groups)
+        || beside(now.caps) != next.caps;
     [
         (
             next.geometry() != now.geometry(),
@@ -349,6 +389,10 @@ fn attentions_of(now: &LuSnapshot, next: &LuSnapshot) -> impl Iterator<Item = Un
         (
             next.caps.read_only != now.caps.read_only,
             UnitAttention::ModeParametersChanged,
+        ),
+        (
+            access_differs(now, next),
+            UnitAttention::AsymmetricAccessStateChanged,
         ),
         (inquiry, UnitAttention::InquiryDataChanged),
     ]

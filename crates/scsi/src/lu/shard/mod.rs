@@ -6,6 +6,7 @@
 //! Standards: SAM-5 r21 "Task attributes" (SIMPLE, ORDERED, HEAD OF QUEUE), "Unit attention conditions".
 
 mod contingent;
+mod copies;
 mod inbox;
 mod outbox;
 

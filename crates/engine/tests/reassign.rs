@@ -264,6 +264,33 @@ fn leave_a_write(many: &mut Many, cid: Cid) -> Itt {
     itt
 }
 
+/// RFC 7143 §4.2.2.1, §11.14: it was not received, and so nothing was cleared.
+#[test]
+fn command_that_is_lost_before_its_turn_comes_again_and_no_unit_attention() {
+    on_each("4", |portal, _| {
+        let mut many = session(portal, 2, config());
+        many.read(LEAD, 0, BLOCK);
+        many.read(OTHER, 0, BLOCK);
+        let first = many.start(LEAD, 0, &read10(0, BLOCK), &[], 512);
+        let held_up = many.peer.on(LEAD, initiator::Initiator::take_output);
+        let data = pattern(5, 4096);
+        let early = many.start(OTHER, 0, &write10(64, data.len()), &data, 0);
+        // What is immediate is answered after the write has come.
+        many.peer
+            .on(OTHER, |one| one.ping(b"", Delivery::Immediate));
+        many.next(|_, e| matches!(e, Event::Ponged { .. }));
+        many.lose(OTHER);
+        many.peer.recover(LEAD, OTHER);
+        many.next(|_, e| matches!(e, Event::LoggedOut(_)));
+        many.peer.on(LEAD, |one| one.push_bytes(&held_up));
+        for itt in [first, early] {
+            let (_, done) = many.done(itt);
+            assert_eq!(done.status, 0, "sense {:02x?}", done.sense);
+        }
+        assert!(many.read(LEAD, 64, data.len()) == data);
+    });
+}
+
 #[test]
 fn tasks_that_nobody_takes_over_end_in_time_and_their_unit_says_so() {
     on_each("4", |portal, engine| {

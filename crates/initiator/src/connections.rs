@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use iscsi_wire::{Cid, Itt, LogoutReason, LogoutResponseCode, Lun64, TaskManagementFunction, Tsih};
+use iscsi_wire::{
+    Cid, Itt, LogoutReason, LogoutResponseCode, Lun64, SerialNumber, TaskManagementFunction, Tsih,
+};
 
 use crate::recovery::Orphans;
 use crate::session::Numbers;
@@ -55,15 +57,24 @@ impl Session {
         connection.numbers = self.numbers;
         let result = act(connection);
         for (of, response) in core::mem::take(&mut connection.logged_out) {
-            // RFC 7143 §11.14.5: a CID that the target does not know has no tasks left.
-            let continues =
-                response == LogoutResponseCode::Closed && self.params.error_recovery_level == 2;
+            // A CID that is not found may have been logged out before, by a request whose answer is lost: whether a task is
+            // there, its reassignment tells.
+            let continues = matches!(
+                response,
+                LogoutResponseCode::Closed | LogoutResponseCode::CidNotFound
+            ) && self.params.error_recovery_level == 2;
             adopt(&mut self.orphans, connection, of, continues);
         }
-        if connection.is_full_feature() {
+        let leaves = |orphans: &Orphans| orphans.cid == cid;
+        if connection.is_full_feature() && self.orphans.iter().any(leaves) {
             // RFC 7143 §6.3.4: a login with its CID is a connection's logout, at ErrorRecoveryLevel 2 one for recovery.
             let continues = self.params.error_recovery_level == 2;
-            adopt(&mut self.orphans, connection, cid, continues);
+            // The login's own numbers may be older than that logout. What it has discarded, an answer after it tells.
+            if connection.has_heard() {
+                adopt(&mut self.orphans, connection, cid, continues);
+            } else {
+                connection.probe();
+            }
         }
         self.numbers = connection.numbers;
         if self.tsih == Tsih(0) && connection.is_full_feature() {
@@ -96,6 +107,10 @@ impl Session {
         config.tsih = self.tsih;
         config.cid = cid;
         config.initial_cmd_sn = self.numbers.cmd_sn;
+        // RFC 7143 §11.12.9: of the connection that is lost, where it takes the place of one.
+        if let Some(exp_stat_sn) = self.exp_stat_sn_of_lost(cid) {
+            config.initial_exp_stat_sn = exp_stat_sn;
+        }
         config
             .operational
             .retain(|(key, _)| PER_CONNECTION.contains(&key.as_str()));
@@ -162,7 +177,12 @@ impl Session {
 
     /// Connections that are lost and not logged out.
     pub fn lost(&self) -> impl Iterator<Item = Cid> {
-        self.orphans.iter().map(|orphans| orphans.cid)
+        let is_back = |cid: &Cid| {
+            let connection = self.connections.get(&cid.0);
+            connection.is_some_and(Initiator::is_full_feature)
+        };
+        let all = self.orphans.iter().map(|orphans| orphans.cid);
+        all.filter(move |cid| !is_back(cid))
     }
 
     /// Queues the logout of a lost connection on another, which takes over what was outstanding once that is done: at
@@ -173,7 +193,16 @@ impl Session {
         } else {
             LogoutReason::CloseConnection
         };
-        self.on(over, |one| one.logout_of(lost, reason, Delivery::Immediate))
+        let exp_stat_sn = self.exp_stat_sn_of_lost(lost);
+        self.on(over, |one| {
+            one.queue_logout(lost, reason, Delivery::Immediate, exp_stat_sn)
+        })
+    }
+
+    fn exp_stat_sn_of_lost(&self, cid: Cid) -> Option<SerialNumber> {
+        let mut all = self.orphans.iter();
+        let lost = all.find(|orphans| orphans.cid == cid)?;
+        Some(lost.exp_stat_sn)
     }
 
     /// Tells all connections the time. What came of it, with the CID.

@@ -2,10 +2,10 @@
 
 use iscsi_wire::text::parse_pairs;
 use iscsi_wire::{
-    BHS_BYTES, Bhs, DataIn, InitiatorPdu, Itt, LogoutResponse, LogoutResponseCode, NopIn, NopOut,
-    ReadyToTransfer, Reject, ScsiResponse, SerialNumber, TargetPdu, TaskManagementFunction,
-    TaskManagementRequest, TaskManagementResponse, TaskManagementResponseCode, TextRequest,
-    TextResponse, Ttt,
+    BHS_BYTES, Bhs, DataIn, InitiatorPdu, Itt, LogoutReason, LogoutResponse, LogoutResponseCode,
+    NopIn, NopOut, ReadyToTransfer, Reject, ScsiResponse, SerialNumber, TargetPdu,
+    TaskManagementFunction, TaskManagementRequest, TaskManagementResponse,
+    TaskManagementResponseCode, TextRequest, TextResponse, Ttt,
 };
 
 use crate::end::End;
@@ -336,17 +336,18 @@ impl Initiator {
     }
 
     pub(crate) fn handle_logout(&mut self, pdu: LogoutResponse, events: &mut Vec<Event>) {
-        let Some(Pending::Logout { closes, of }) = self.pending.get(&pdu.itt) else {
+        let Some(Pending::Logout(leaving)) = self.pending.get(&pdu.itt).cloned() else {
             return events.push(Event::Unmatched(TargetPdu::LogoutResponse(pdu), Vec::new()));
         };
-        if !closes {
-            self.logged_out.push((*of, pdu.response));
-        }
-        if *closes && pdu.response == LogoutResponseCode::Closed {
-            self.pending.clear();
+        self.pending.remove(&pdu.itt);
+        if !leaving.closes {
+            self.logged_out.push((leaving.of, pdu.response));
+        } else if pdu.response == LogoutResponseCode::Closed {
+            // RFC 7143 §11.14: what is removed for recovery leaves its tasks to another connection.
+            if leaving.reason != LogoutReason::RemoveConnectionForRecovery {
+                self.pending.clear();
+            }
             self.state = State::Closed;
-        } else {
-            self.pending.remove(&pdu.itt);
         }
         events.push(Event::LoggedOut(pdu));
     }

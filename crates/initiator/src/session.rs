@@ -105,16 +105,26 @@ pub(crate) enum Pending {
     Ping(Vec<u8>),
     /// A ping of recovery's own.
     Probe,
-    /// Whether this connection is closed by it, and which it names.
-    Logout {
-        closes: bool,
-        of: Cid,
-    },
+    Logout(Leaving),
     /// A command of a lost connection that is to go on over this one.
     Reassign {
         itt: Itt,
         task: Box<Task>,
+        /// The target had too many immediate requests at the time.
+        refused: bool,
     },
+}
+
+/// A logout.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaving {
+    pub(crate) reason: LogoutReason,
+    /// Whether it closes this connection.
+    pub(crate) closes: bool,
+    /// The connection that it names.
+    pub(crate) of: Cid,
+    /// The last ExpStatSN of a lost connection.
+    pub(crate) exp_stat_sn: Option<SerialNumber>,
 }
 
 impl Initiator {
@@ -355,6 +365,16 @@ impl Initiator {
 
     /// Queues a logout of a connection of the session and gives its tag.
     pub fn logout_of(&mut self, cid: Cid, reason: LogoutReason, delivery: Delivery) -> Itt {
+        self.queue_logout(cid, reason, delivery, None)
+    }
+
+    pub(crate) fn queue_logout(
+        &mut self,
+        cid: Cid,
+        reason: LogoutReason,
+        delivery: Delivery,
+        exp_stat_sn: Option<SerialNumber>,
+    ) -> Itt {
         let itt = self.allocate_itt();
         let request = LogoutRequest {
             immediate: delivery == Delivery::Immediate,
@@ -364,8 +384,13 @@ impl Initiator {
             ..LogoutRequest::default()
         };
         let closes = reason == LogoutReason::CloseSession || cid == self.config.cid;
-        self.pending
-            .insert(itt, Pending::Logout { closes, of: cid });
+        let leaving = Leaving {
+            reason,
+            closes,
+            of: cid,
+            exp_stat_sn,
+        };
+        self.pending.insert(itt, Pending::Logout(leaving));
         self.queue_bare(InitiatorPdu::LogoutRequest(request), delivery);
         itt
     }

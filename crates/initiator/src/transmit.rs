@@ -153,7 +153,7 @@ impl Initiator {
     }
 
     /// Sets ExpStatSN alone.
-    pub(crate) const fn acknowledge_in(&self, pdu: &mut InitiatorPdu) {
+    pub(crate) fn acknowledge_in(&self, pdu: &mut InitiatorPdu) {
         let exp_stat_sn = self.exp_stat_sn;
         match pdu {
             InitiatorPdu::NopOut(pdu) => pdu.exp_stat_sn = exp_stat_sn,
@@ -161,7 +161,14 @@ impl Initiator {
             InitiatorPdu::TaskManagementRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
             InitiatorPdu::LoginRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
             InitiatorPdu::TextRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
-            InitiatorPdu::LogoutRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
+            InitiatorPdu::LogoutRequest(pdu) => {
+                // RFC 7143 §11.14.4: it is the last of the connection to be closed.
+                let of_lost = match self.pending.get(&pdu.itt) {
+                    Some(Pending::Logout(leaving)) => leaving.exp_stat_sn,
+                    _ => None,
+                };
+                pdu.exp_stat_sn = of_lost.unwrap_or(exp_stat_sn);
+            }
             InitiatorPdu::DataOut(pdu) => pdu.exp_stat_sn = exp_stat_sn,
             InitiatorPdu::SnackRequest(pdu) => pdu.exp_stat_sn = exp_stat_sn,
         }

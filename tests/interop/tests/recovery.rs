@@ -1,5 +1,5 @@
-//! ErrorRecoveryLevel 1 (RFC 7143 §7) of the real binary: our initiator behind a proxy that loses, repeats and damages PDUs, at
-//! each PDU of short exchanges and by seeds in long runs; all data read back.
+//! Error recovery (RFC 7143 §7) of the real binary: our initiator behind a proxy that loses, repeats and damages PDUs and cuts
+//! connections, at each PDU of short exchanges and by seeds in long runs; all data read back.
 
 use std::time::Duration;
 
@@ -15,6 +15,11 @@ on_each_driver! {
     level_1_writes_come_through_a_fault_at_each_pdu,
     level_1_requests_that_are_no_commands_come_through_a_fault_at_each_pdu,
     level_1_long_runs_lose_nothing,
+    level_2_tasks_go_on_over_another_connection,
+    level_2_tasks_go_on_over_a_connection_with_the_same_cid,
+    level_2_tasks_go_on_over_a_connection_with_a_new_cid,
+    level_2_long_runs_over_several_connections_lose_nothing,
+    level_2_long_runs_over_one_connection_lose_nothing,
 }
 
 const READS: [Script; 2] = [Script::SmallRead, Script::LongRead];
@@ -100,4 +105,50 @@ fn level_1_long_runs_lose_nothing(driver: Driver) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+fn level_2(driver: Driver, connections: u16, heir: Heir) -> Result<()> {
+    with_range(driver, (2, connections), heir, |range| {
+        let scripts = [Script::LongRead, Script::LongWrite];
+        sweep(range, &[Fault::Cut], &scripts)?;
+        let scripts = [Script::SmallRead, Script::SmallWrite, Script::Ping];
+        sweep(range, &[Fault::CutWithin], &scripts)?;
+        let repairs = range.repairs();
+        ensure!(repairs.reassigned > 20, "{repairs:?}");
+        Ok(())
+    })
+}
+
+fn level_2_tasks_go_on_over_another_connection(driver: Driver) -> Result<()> {
+    level_2(driver, 2, Heir::Another)
+}
+
+fn level_2_tasks_go_on_over_a_connection_with_the_same_cid(driver: Driver) -> Result<()> {
+    level_2(driver, 1, Heir::SameCid)
+}
+
+fn level_2_tasks_go_on_over_a_connection_with_a_new_cid(driver: Driver) -> Result<()> {
+    level_2(driver, 1, Heir::NewCid)
+}
+
+fn level_2_long_runs(driver: Driver, connections: u16, heir: Heir) -> Result<()> {
+    with_range(driver, (2, connections), heir, |range| {
+        for seed in 1..=2 {
+            let faults = faults_of(2).to_vec();
+            let injected = range.long_run(12, seed, random(seed, 200, 4, faults))?;
+            ensure!(injected > 0);
+        }
+        let repairs = range.repairs();
+        ensure!(repairs.reassigned > 0, "{repairs:?}");
+        Ok(())
+    })
+}
+
+fn level_2_long_runs_over_several_connections_lose_nothing(driver: Driver) -> Result<()> {
+    level_2_long_runs(driver, 3, Heir::Another)
+}
+
+fn level_2_long_runs_over_one_connection_lose_nothing(driver: Driver) -> Result<()> {
+    level_2_long_runs(driver, 1, Heir::SameCid)?;
+    level_2_long_runs(driver, 1, Heir::NewCid)
 }

@@ -159,7 +159,9 @@ impl SessionLink {
                 continue;
             };
             let (c, answered) = (task.connection, matches!(task.state, State::Answered));
-            let open = !task.aborting && !answered;
+            // RFC 7143 §4.2.2.1, §11.14: what was not delivered was not received, and comes again.
+            let delivered = !matches!(task.state, State::Undelivered);
+            let open = !task.aborting && !answered && delivered;
             let unit = units.find(task.unit).filter(|unit| !unit.offline);
             if let Some(nexus) = unit.and_then(|unit| unit.shard.nexus_mut(nexus))
                 && open

@@ -73,6 +73,8 @@ pub(crate) struct Recovery {
     /// When the target was pinged last, and by which request.
     probe: Option<(Itt, Duration)>,
     heard_at: Duration,
+    /// Whether anything has come in the full feature phase.
+    heard: bool,
     last_tag: u32,
     /// Told at the next opportunity.
     pub(crate) late: Vec<Event>,
@@ -119,6 +121,12 @@ impl Initiator {
             .as_deref()
             .map(|recovery| recovery.repairs)
             .unwrap_or_default()
+    }
+
+    /// Whether the target has said anything since the login.
+    pub(crate) fn has_heard(&self) -> bool {
+        let recovery = self.recovery.as_deref();
+        recovery.is_some_and(|recovery| recovery.heard)
     }
 
     /// Remembers a request that left, until its CmdSN is acknowledged.
@@ -223,6 +231,7 @@ impl Initiator {
         if let Some(recovery) = self.recovery.as_deref_mut() {
             recovery.probe = None;
         }
+        self.reassign_again(itt);
         true
     }
 

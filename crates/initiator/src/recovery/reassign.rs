@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use iscsi_wire::{
-    Cid, InitiatorPdu, Itt, Lun64, TaskManagementFunction, TaskManagementRequest,
+    Cid, InitiatorPdu, Itt, Lun64, SerialNumber, TaskManagementFunction, TaskManagementRequest,
     TaskManagementResponse, TaskManagementResponseCode,
 };
 
@@ -22,6 +22,8 @@ use crate::transmit::Outgoing;
 #[derive(Clone, Debug)]
 pub(crate) struct Orphans {
     pub(crate) cid: Cid,
+    /// What was expected there last.
+    pub(crate) exp_stat_sn: SerialNumber,
     pending: BTreeMap<Itt, Pending>,
     sent: VecDeque<Sent>,
     held: VecDeque<Outgoing>,
@@ -32,6 +34,7 @@ impl Initiator {
     pub(crate) fn into_orphans(self) -> Orphans {
         Orphans {
             cid: self.config.cid,
+            exp_stat_sn: self.exp_stat_sn,
             pending: self.pending,
             sent: self
                 .recovery
@@ -92,12 +95,54 @@ impl Initiator {
                     self.tell_late(Event::Lost { itt });
                 }
                 Pending::Command(task) => self.reassign(itt, task),
-                Pending::Reassign { itt, task } => self.reassign(itt, task),
+                Pending::Reassign { itt, task, .. } => self.reassign(itt, task),
                 Pending::Probe => {}
                 _ => self.tell_late(Event::Lost { itt }),
             }
         }
         self.send_held();
+    }
+
+    /// A ping has been answered, and everything before that: what was asked before it and has no answer has not arrived. An
+    /// immediate request is missed by nobody else (RFC 7143 §4.2.2.1).
+    pub(crate) fn reassign_again(&mut self, probe: Itt) {
+        let before = |itt: &Itt| SerialNumber(itt.0).lt(SerialNumber(probe.0));
+        let unanswered: Vec<Itt> = self
+            .pending
+            .iter()
+            .filter(|(itt, request)| matches!(request, Pending::Reassign { .. }) && before(itt))
+            .map(|(itt, _)| *itt)
+            .collect();
+        for itt in unanswered {
+            if let Some(Pending::Reassign { itt, task, .. }) = self.pending.remove(&itt) {
+                self.reassign(itt, task);
+            }
+        }
+    }
+
+    /// RFC 7143 §11.17.1: too many immediate requests at a time, of which this is to be sent again later. Whether it is one.
+    pub(crate) fn hold_reassignment(&mut self, request: Itt) -> bool {
+        match self.pending.get_mut(&request) {
+            Some(Pending::Reassign { refused, .. }) => {
+                *refused = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// One has been answered: there is room for another.
+    fn reassign_refused(&mut self) {
+        let is_refused =
+            |request: &Pending| matches!(request, Pending::Reassign { refused, .. } if *refused);
+        let mut all = self.pending.iter();
+        let first = all.find(|(_, request)| is_refused(request));
+        let Some(request) = first.map(|(itt, _)| *itt) else {
+            return;
+        };
+        if let Some(Pending::Reassign { itt, task, .. }) = self.pending.remove(&request) {
+            self.reassign(itt, task);
+        }
     }
 
     /// RFC 7143 §11.5.1: TASK REASSIGN is immediate.
@@ -113,8 +158,14 @@ impl Initiator {
             exp_data_sn,
             ..TaskManagementRequest::default()
         };
-        self.pending
-            .insert(itt, Pending::Reassign { itt: of, task });
+        self.pending.insert(
+            itt,
+            Pending::Reassign {
+                itt: of,
+                task,
+                refused: false,
+            },
+        );
         self.send_now(InitiatorPdu::TaskManagementRequest(request), Vec::new());
         self.count(|repairs| repairs.reassigned += 1);
     }
@@ -127,7 +178,7 @@ impl Initiator {
     ) -> bool {
         let request = self.pending.remove(&pdu.itt);
         let (itt, task) = match request {
-            Some(Pending::Reassign { itt, task }) => (itt, task),
+            Some(Pending::Reassign { itt, task, .. }) => (itt, task),
             other => {
                 self.pending.extend(other.map(|other| (pdu.itt, other)));
                 return false;
@@ -141,6 +192,7 @@ impl Initiator {
             itt,
             response: pdu.response,
         });
+        self.reassign_refused();
         true
     }
 

@@ -71,7 +71,7 @@ impl Initiator {
         self.trim_sent();
         let now = self.now;
         if let Some(recovery) = self.recovery.as_deref_mut() {
-            recovery.heard_at = now;
+            (recovery.heard_at, recovery.heard) = (now, true);
             events.append(&mut recovery.late);
         }
         match status {
@@ -273,6 +273,11 @@ impl Initiator {
             }
             opcode::DATA_OUT => events.push(Event::Rejected { reject, header }),
             _ if reject.reason == RejectReason::DataDigestError && self.plug(bhs.itt()) => {
+                events.push(Event::Rejected { reject, header });
+            }
+            _ if reject.reason == RejectReason::ImmediateCommandReject
+                && self.hold_reassignment(bhs.itt()) =>
+            {
                 events.push(Event::Rejected { reject, header });
             }
             _ => self.handle_reject(reject, data, events),

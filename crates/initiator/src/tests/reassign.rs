@@ -121,6 +121,27 @@ fn log_out_lost(
     (request.reason, session.on(over, sent))
 }
 
+/// The target answers the ping that stands last, with all commands before the next acknowledged.
+fn answer_ping(session: &mut Session, cid: Cid) {
+    let events = session.on(cid, |one| {
+        let pdus = sent(one);
+        let Some((InitiatorPdu::NopOut(ping), data)) = pdus.last() else {
+            panic!("{pdus:?}")
+        };
+        let answer = iscsi_wire::NopIn {
+            itt: ping.itt,
+            ttt: Ttt::RESERVED,
+            data_segment_length: length(data),
+            stat_sn: one.exp_stat_sn(),
+            exp_cmd_sn: one.cmd_sn(),
+            max_cmd_sn: one.numbers.max_cmd_sn,
+            ..iscsi_wire::NopIn::default()
+        };
+        receive(one, TargetPdu::NopIn(answer), data)
+    });
+    assert_eq!(events, []);
+}
+
 fn reassignment(pdus: &[(InitiatorPdu, Vec<u8>)]) -> TaskManagementRequest {
     match pdus {
         [(InitiatorPdu::TaskManagementRequest(request), _)] => {
@@ -212,6 +233,7 @@ fn login_with_the_cid_of_a_lost_connection_takes_its_tasks_over() {
     session.lose(OTHER);
     session.lose(LEAD);
     join(&mut session, LEAD);
+    answer_ping(&mut session, LEAD);
     let request = reassignment(&session.on(LEAD, sent));
     assert_eq!((request.referenced_task_tag, request.exp_data_sn), (itt, 2));
     answer_reassignment(
@@ -306,15 +328,15 @@ fn level_0_forgets_what_a_lost_connection_had() {
     assert_eq!(session.lost().count(), 0);
 }
 
+/// RFC 7143 §11.15.1: the first logout's answer may have been lost.
 #[test]
-fn cid_that_the_target_has_forgotten_has_lost_its_tasks() {
+fn cid_that_is_not_found_has_its_tasks_reassigned_all_the_same() {
     let mut session = two("2");
     let itt = half_read(&mut session, OTHER);
     session.lose(OTHER);
     let (_, pdus) = log_out_lost(&mut session, LEAD, OTHER, LogoutResponseCode::CidNotFound);
-    assert_eq!(pdus, []);
-    let events = session.handle_time(std::time::Duration::ZERO);
-    assert_eq!(events, [(LEAD, Event::Lost { itt })]);
+    let request = reassignment(&pdus);
+    assert_eq!((request.referenced_task_tag, request.exp_data_sn), (itt, 2));
 }
 
 #[test]
@@ -361,6 +383,7 @@ fn connection_lost_during_a_reassignment_leaves_the_task_to_the_next() {
     reassignment(&pdus);
     session.lose(LEAD);
     join(&mut session, LEAD);
+    answer_ping(&mut session, LEAD);
     let request = reassignment(&session.on(LEAD, sent));
     assert_eq!((request.referenced_task_tag, request.exp_data_sn), (itt, 2));
     answer_reassignment(
@@ -370,4 +393,112 @@ fn connection_lost_during_a_reassignment_leaves_the_task_to_the_next() {
         TaskManagementResponseCode::FunctionComplete,
     );
     rest_of_read(&mut session, LEAD, itt);
+}
+
+/// RFC 7143 §11.14.4, §11.12.9: ExpStatSN is that of the connection to be closed.
+#[test]
+fn logout_and_login_for_a_lost_connection_acknowledge_its_statuses() {
+    let mut session = two("2");
+    let of_lost = SerialNumber(4711);
+    session.on(OTHER, |one| one.exp_stat_sn = of_lost);
+    session.lose(OTHER);
+    session.recover(LEAD, OTHER);
+    let pdus = session.on(LEAD, sent);
+    let [(InitiatorPdu::LogoutRequest(logout), _)] = &pdus[..] else {
+        panic!("{pdus:?}")
+    };
+    assert_eq!((logout.cid, logout.exp_stat_sn), (OTHER, of_lost));
+    session.join(OTHER);
+    let pdus = session.on(OTHER, sent);
+    let [(InitiatorPdu::LoginRequest(login), _)] = &pdus[..] else {
+        panic!("{pdus:?}")
+    };
+    assert_eq!(login.exp_stat_sn, of_lost);
+}
+
+/// The login's numbers may be older than the old connection's end.
+#[test]
+fn command_acknowledged_after_the_login_with_its_cid_is_reassigned_and_not_sent_again() {
+    let mut session = two("2");
+    let itt = session.on(LEAD, |one| {
+        let itt = one.command(LUN, &READ, Vec::new(), 4096);
+        sent(one);
+        itt
+    });
+    session.lose(LEAD);
+    join(&mut session, LEAD);
+    answer_ping(&mut session, LEAD);
+    let request = reassignment(&session.on(LEAD, sent));
+    assert_eq!((request.referenced_task_tag, request.exp_data_sn), (itt, 0));
+}
+
+/// RFC 7143 §11.17.1: an immediate command that is rejected for want of room may be tried again.
+#[test]
+fn reassignment_without_room_is_sent_again_once_another_is_answered() {
+    let mut session = two("2");
+    half_read(&mut session, OTHER);
+    let second = half_read(&mut session, OTHER);
+    session.lose(OTHER);
+    let (_, pdus) = log_out_lost(&mut session, LEAD, OTHER, LogoutResponseCode::Closed);
+    let (first, rejected) = (reassignment(&pdus[..1]), reassignment(&pdus[1..]));
+    let events = session.on(LEAD, |one| {
+        let header = InitiatorPdu::TaskManagementRequest(rejected).emit().0;
+        let reject = iscsi_wire::Reject {
+            reason: iscsi_wire::RejectReason::ImmediateCommandReject,
+            data_segment_length: length(&header),
+            stat_sn: one.exp_stat_sn(),
+            exp_cmd_sn: one.numbers.exp_cmd_sn,
+            max_cmd_sn: one.numbers.max_cmd_sn,
+            ..iscsi_wire::Reject::default()
+        };
+        receive(one, TargetPdu::Reject(reject), &header)
+    });
+    assert!(matches!(events[..], [Event::Rejected { .. }]), "{events:?}");
+    let complete = TaskManagementResponseCode::FunctionComplete;
+    answer_reassignment(&mut session, LEAD, &first, complete);
+    let again = reassignment(&session.on(LEAD, sent));
+    assert_eq!(again.referenced_task_tag, second);
+    answer_reassignment(&mut session, LEAD, &again, complete);
+    rest_of_read(&mut session, LEAD, second);
+}
+
+/// It is immediate: no CmdSN tells that it is missing.
+#[test]
+fn reassignment_that_was_lost_is_sent_again_after_a_later_ping_is_answered() {
+    let mut session = two("2");
+    let itt = half_read(&mut session, OTHER);
+    session.lose(OTHER);
+    let (_, pdus) = log_out_lost(&mut session, LEAD, OTHER, LogoutResponseCode::Closed);
+    let lost = reassignment(&pdus);
+    session.handle_time(std::time::Duration::from_secs(60));
+    answer_ping(&mut session, LEAD);
+    let again = reassignment(&session.on(LEAD, sent));
+    assert_eq!(again.referenced_task_tag, itt);
+    assert_ne!(again.itt, lost.itt);
+    let complete = TaskManagementResponseCode::FunctionComplete;
+    answer_reassignment(&mut session, LEAD, &again, complete);
+    rest_of_read(&mut session, LEAD, itt);
+}
+
+#[test]
+fn connection_that_removes_itself_for_recovery_leaves_its_tasks_to_another() {
+    let mut session = two("2");
+    let itt = half_read(&mut session, OTHER);
+    let events = session.on(OTHER, |one| {
+        let reason = LogoutReason::RemoveConnectionForRecovery;
+        let logout = one.logout(reason, Delivery::Immediate);
+        sent(one);
+        let answer = LogoutResponse {
+            itt: logout,
+            stat_sn: one.exp_stat_sn(),
+            exp_cmd_sn: one.numbers.exp_cmd_sn,
+            max_cmd_sn: one.numbers.max_cmd_sn,
+            ..LogoutResponse::default()
+        };
+        receive(one, TargetPdu::LogoutResponse(answer), &[])
+    });
+    assert!(matches!(events[..], [Event::LoggedOut(_)]), "{events:?}");
+    session.lose(OTHER);
+    let (_, pdus) = log_out_lost(&mut session, LEAD, OTHER, LogoutResponseCode::CidNotFound);
+    assert_eq!(reassignment(&pdus).referenced_task_tag, itt);
 }

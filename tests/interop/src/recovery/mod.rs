@@ -23,6 +23,8 @@ use link::{Link, Received};
 
 /// How often the session is told the time.
 const TICK: Duration = Duration::from_millis(20);
+/// A logout for recovery that takes longer is tried again.
+const LOGOUT: Duration = Duration::from_secs(4);
 /// A connection whose login takes longer is tried again.
 const LOGIN: Duration = Duration::from_secs(10);
 
@@ -64,7 +66,7 @@ name = "{TARGET_NAME}"
 portals = ["{portal}"]
 generate_node_acls = true
 luns = [{{ lun = 0, backstore = "disk" }}]
-param = {{ MaxConnections = {connections}, ErrorRecoveryLevel = {level}, MaxRecvDataSegmentLength = 4096 }}
+param = {{ MaxConnections = {connections}, ErrorRecoveryLevel = {level}, DefaultTime2Wait = 0, MaxRecvDataSegmentLength = 4096 }}
 "#
     );
     Ok((daemon_on(folder, &desired, driver)?, portal))
@@ -552,7 +554,7 @@ impl Many {
         let over = self.cid(0);
         // A logout is immediate: one that was dropped on its way is missed by nobody but us.
         self.logging_out
-            .retain(|_, (.., since)| since.elapsed() < LOGIN);
+            .retain(|_, (.., since)| since.elapsed() < LOGOUT);
         match heir {
             Heir::SameCid => {
                 self.connect(lost[0])?;

@@ -1,5 +1,7 @@
 //! A SCSI command as it reaches the device server: the CDB and what the transport says beside it.
 
+use crate::opcodes::rows_of;
+
 /// The command descriptor block, padded with zeros. Longer CDBs than 32 bytes belong to no opcode that the device server
 /// knows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,7 +62,7 @@ impl Cdb {
     }
 
     /// SAM-5 "CONTROL byte", NACA: CHECK CONDITION establishes an ACA condition. 0 where the group of the operation code
-    /// says nothing of the length.
+    /// says nothing of the length, and for a command that is not supported: where its CONTROL byte stands is not known.
     #[must_use]
     pub fn naca(&self) -> bool {
         let control = match (self.opcode(), self.opcode() >> 5) {
@@ -71,7 +73,7 @@ impl Cdb {
             (_, 5) => 11,
             _ => return false,
         };
-        self.bytes[control] & NACA != 0
+        self.bytes[control] & NACA != 0 && rows_of(self.opcode()).next().is_some()
     }
 
     /// Byte `AT`, 0 to 31.

@@ -49,6 +49,16 @@ fn naca_with_good_establishes_nothing() {
 }
 
 #[test]
+fn unsupported_command_with_naca_establishes_nothing() {
+    let mut rig = Rig::new();
+    for cdb in [[0x7f; 16], [0x0d; 16]] {
+        let done = rig.run(&cdb, Data::None).done;
+        assert_eq!(done.status, Status::CheckCondition);
+        assert!(rig.shard.snapshot().contingent.is_empty());
+    }
+}
+
+#[test]
 fn command_during_aca_is_aca_active_for_the_faulted_and_busy_or_aca_active_for_others() {
     let mut rig = faulted();
     for attribute in [

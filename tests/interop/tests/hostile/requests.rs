@@ -242,7 +242,9 @@ fn task_management_of_what_is_not_there_says_so(driver: Driver) -> Result<()> {
         (F::ClearTaskSet, nowhere, R::LunDoesNotExist),
         (F::LogicalUnitReset, nowhere, R::LunDoesNotExist),
         (F::LogicalUnitReset, bogus, R::LunDoesNotExist),
-        (F::ClearAca, lun64(0), R::FunctionNotSupported),
+        // SAM-5 CLEAR ACA: without a condition to clear there is nothing to do, and that is done.
+        (F::ClearAca, lun64(0), R::FunctionComplete),
+        (F::ClearAca, nowhere, R::LunDoesNotExist),
         (
             F::TaskReassign,
             lun64(0),

@@ -26,7 +26,15 @@ struct Need {
 }
 
 /// The test binaries that need nothing but the built `quintain`.
-const NEEDS_NOTHING: &[&str] = &["initiator", "crash", "serve", "login", "hostile"];
+const NEEDS_NOTHING: &[&str] = &[
+    "initiator",
+    "crash",
+    "serve",
+    "login",
+    "hostile",
+    "mcs",
+    "recovery",
+];
 
 const NEEDS: &[Need] = &[
     Need {

@@ -104,10 +104,21 @@ impl Session {
         if task.completion.is_some() {
             self.counters.late_data_pdus += 1;
             self.counters.late_data_bytes += u64::from(bhs.data_segment_length());
+        }
+        self.tell_data(id, r#final)
+    }
+
+    /// A data PDU of a task has been taken in, and ended its sequence or not: what that makes possible.
+    pub(super) fn tell_data(&mut self, id: TaskId, sequence_done: bool) -> Option<Event> {
+        let most = self.params.max_outstanding_r2t;
+        let task = self.tasks.get_mut(id)?;
+        if task.completion.is_some() {
+            // RFC 7143 §11.4.2: its status may have waited for this.
             self.queue_answer(id);
             return None;
         }
         if let Some(fault) = task.fault {
+            // RFC 7143 §7.8: the status waits for all that is under way.
             if !task.sequences_closed() || core::mem::replace(&mut task.fault_told, true) {
                 return None;
             }
@@ -116,13 +127,13 @@ impl Session {
         }
         let contiguous = task.received.contiguous();
         let told = task.decision == Decision::Accepted;
-        if task.may_ask(self.params.max_outstanding_r2t) {
+        if task.may_ask(most) {
             self.queue(id);
         }
         told.then_some(Event::DataArrived {
             task: id,
             contiguous,
-            sequence_done: r#final,
+            sequence_done,
         })
     }
 

@@ -10,7 +10,7 @@ use super::judge::Verdict;
 use super::statuses::Unsendable;
 use super::task::SentR2t;
 use crate::connection::Purpose;
-use crate::session::task::{Decision, R2t};
+use crate::session::task::R2t;
 use crate::session::{ConnectionIndex, DataFault, Event, Session, TaskId, Transmit};
 
 impl Session {
@@ -103,34 +103,6 @@ impl Session {
             recovery.forget_r2t(ttt);
         }
         self.tell_data(id, true)
-    }
-
-    fn tell_data(&mut self, id: TaskId, sequence_done: bool) -> Option<Event> {
-        let most = self.params.max_outstanding_r2t;
-        let task = self.tasks.get_mut(id)?;
-        if task.completion.is_some() {
-            // RFC 7143 §11.4.2: its status may have waited for this.
-            self.queue_answer(id);
-            return None;
-        }
-        if let Some(fault) = task.fault {
-            // RFC 7143 §7.8: the status waits for all that is under way.
-            if !task.sequences_closed() || core::mem::replace(&mut task.fault_told, true) {
-                return None;
-            }
-            self.counters.data_faults += 1;
-            return Some(Event::DataFault { task: id, fault });
-        }
-        let contiguous = task.received.contiguous();
-        let told = task.decision == Decision::Accepted;
-        if task.may_ask(most) {
-            self.queue(id);
-        }
-        told.then_some(Event::DataArrived {
-            task: id,
-            contiguous,
-            sequence_done,
-        })
     }
 
     /// Nothing has come of a task's Data-Out for too long: what was asked for is not waited for any more.

@@ -188,8 +188,8 @@ pub(crate) enum Message {
     },
     /// A newer login replaces this session: end it, and say when its last I/O has left.
     Replace(SessionId),
-    /// TARGET COLD RESET: end every session of this group.
-    EndSessionsOf(ObjectIdOfGroup),
+    /// TARGET COLD RESET: end every session of this target.
+    EndSessionsOf(ObjectId),
     /// Its initiator may not use it any more: ask for logout, and cut it off at the deadline (a time since the start).
     DrainSession {
         session: SessionId,
@@ -271,16 +271,6 @@ impl World {
             .into_iter()
             .filter_map(entry)
             .collect()
-    }
-}
-
-/// The identity of a [`Group`], by address of its runtime object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ObjectIdOfGroup(pub(crate) usize);
-
-impl Group {
-    pub(crate) fn identity(self: &Arc<Self>) -> ObjectIdOfGroup {
-        ObjectIdOfGroup(Arc::as_ptr(self) as usize)
     }
 }
 

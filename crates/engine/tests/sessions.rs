@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use initiator::{Config, Delivery, Event};
@@ -10,8 +11,8 @@ use iscsi_wire::{
 };
 use model::Change;
 use support::{
-    Client, HOST, PATIENCE, TARGET, changed, chap, config, group, on_each_driver, pattern, ram,
-    read10, tree, wire_lun,
+    Client, HOST, PATIENCE, TARGET, changed, chap, config, create, group, on_each_driver,
+    on_each_driver_with, path, pattern, ram, read10, tree, wire_lun,
 };
 
 #[test]
@@ -373,6 +374,71 @@ fn functions_of_level_two_are_not_supported_below_it() {
                 let not_supported = TaskManagementResponseCode::FunctionNotSupported;
                 assert_eq!(response, not_supported, "{function:?}");
             }
+        },
+    );
+}
+
+/// RFC 7143 §11.5.1, §11.6.1: all sessions of the target end, through whichever portal group; another target's goes on.
+#[test]
+fn target_cold_reset_ends_the_sessions_of_every_portal_group_of_its_target() {
+    const NEIGHBOUR: &str = "iqn.2026-11.org.example:neighbour";
+    let more = [
+        create(
+            path(&format!("/targets/{TARGET}/tpgs/2")),
+            &[("generate_node_acls", "true")],
+        ),
+        create(
+            path(&format!("/targets/{TARGET}/tpgs/2/portals/127.0.0.2:0")),
+            &[],
+        ),
+        create(
+            path(&format!("/targets/{TARGET}/tpgs/2/luns/0")),
+            &[("backstore", "ram/disk0")],
+        ),
+        create(path(&format!("/targets/{NEIGHBOUR}")), &[]),
+        create(
+            path(&format!("/targets/{NEIGHBOUR}/tpgs/1")),
+            &[("generate_node_acls", "true")],
+        ),
+        create(
+            path(&format!("/targets/{NEIGHBOUR}/tpgs/1/portals/127.0.0.3:0")),
+            &[],
+        ),
+        create(
+            path(&format!("/targets/{NEIGHBOUR}/tpgs/1/luns/0")),
+            &[("backstore", "ram/disk0")],
+        ),
+    ];
+    on_each_driver_with(
+        2,
+        || changed(&tree(vec![ram(1 << 20)]), &more),
+        |_, engine| {
+            let at = |host: [u8; 4]| {
+                let portals = engine.portals();
+                *portals
+                    .iter()
+                    .find(|one| one.ip() == IpAddr::from(host))
+                    .unwrap()
+            };
+            let (one, two, other) = (at([127, 0, 0, 1]), at([127, 0, 0, 2]), at([127, 0, 0, 3]));
+            let mut issuer = Client::login_as(one, HOST);
+            issuer.good(0, &[0; 6], &[], 0);
+            let mut far = Client::login_as(two, &format!("{HOST}2"));
+            far.good(0, &[0; 6], &[], 0);
+            let mut neighbour = Client::login(other, Config::normal(HOST, NEIGHBOUR));
+            neighbour.good(0, &[0; 6], &[], 0);
+            let reset = TaskManagementFunction::TargetColdReset;
+            let complete = TaskManagementResponseCode::FunctionComplete;
+            assert_eq!(manage(&mut issuer, reset).0, complete);
+            for ended in [&mut issuer, &mut far] {
+                assert_eq!(ended.try_next(|_| false), None, "its connection is closed");
+            }
+            // The unit was reset; the session of the other target is not told more than that.
+            assert_eq!(support::ready(&mut neighbour, 0), Some((6, (0x29, 0x03))));
+            neighbour.good(0, &[0; 6], &[], 0);
+            // A power on is what the next session of the target begins with.
+            let mut again = Client::login_as(two, &format!("{HOST}2"));
+            assert_eq!(support::ready(&mut again, 0), Some((6, (0x29, 0x00))));
         },
     );
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use model::ObjectId;
+
 use super::ending::EndReason;
 use super::{Link, Worker, seconds_until};
-use crate::shared::ObjectIdOfGroup;
 use crate::slots::Key;
 
 impl Worker {
@@ -17,13 +18,14 @@ impl Worker {
         }
     }
 
-    pub(super) fn end_sessions_of(&mut self, group: ObjectIdOfGroup) {
+    /// TARGET COLD RESET of this target.
+    pub(super) fn end_sessions_of(&mut self, target: ObjectId) {
         for key in self.links.keys() {
             let Self {
                 links, units, cx, ..
             } = self;
             if let Some(Link::Session(link)) = links.find_mut(key)
-                && link.group().is_some_and(|g| g.identity() == group)
+                && (link.place.admitted.as_ref()).is_some_and(|by| by.target == target)
             {
                 // The response to the reset is on its way: it goes first.
                 link.end(EndReason::Reset, true, units, cx);

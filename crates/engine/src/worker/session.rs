@@ -131,8 +131,8 @@ pub(super) struct Terminated {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     Nothing,
-    /// TARGET COLD RESET: the sessions of the group end.
-    EndGroup,
+    /// TARGET COLD RESET: the sessions of the target end.
+    EndTarget,
     /// I_T NEXUS RESET: the session ends.
     EndSession,
 }

@@ -1,7 +1,6 @@
 //! What a device server's step asks for is done here: data collected, I/O submitted, answers handed to the protocol.
 
 use block::IoError;
-use iscsi_proto::negotiate::TaskReporting;
 use iscsi_proto::session::{DataFault, Outcome, TaskId};
 use scsi::{Done, Refusal, Resumed, Sense, SenseFormat, SenseKey, Status, Step};
 
@@ -324,9 +323,8 @@ impl SessionLink {
         if done.sense.is_some() {
             done.write_sense(&mut sense);
         }
-        // With one connection, and where the initiator did not ask for it, nothing is fenced.
-        let fence = self.proto.params().task_reporting != TaskReporting::Rfc3720
-            && self.needs_fence(id, done);
+        // RFC 7143 §4.2.2.3.3 a: with one connection nothing is fenced.
+        let fence = self.proto.params().max_connections > 1 && self.needs_fence(id, done);
         let outcome = Outcome {
             status: done.status.code(),
             sense: &sense,

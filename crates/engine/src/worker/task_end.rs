@@ -86,7 +86,7 @@ impl SessionLink {
         self.abort_telling(id, how.status, units, cx);
     }
 
-    /// RFC 7143 §4.2.2.3.4: whether a status has to be fenced, where the initiator asked for that.
+    /// RFC 7143 §4.2.2.3.4, §4.2.3.3 e: whether a status has to be fenced.
     pub(super) fn needs_fence(&mut self, id: TaskId, done: &Done) -> bool {
         let Some(task) = self.task(id) else {
             return false;

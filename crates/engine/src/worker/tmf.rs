@@ -68,7 +68,7 @@ impl SessionLink {
             },
             TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset => {
                 let cold = tmf.function == TaskManagementFunction::TargetColdReset;
-                let then = if cold { Then::EndGroup } else { Then::Nothing };
+                let then = if cold { Then::EndTarget } else { Then::Nothing };
                 let entries = self.place.luns.clone();
                 let action = HomeAction::LogicalUnitReset;
                 return self.ask_homes(tmf, &entries, &action, then, units, cx);
@@ -80,6 +80,8 @@ impl SessionLink {
 
     fn respond(&mut self, handle: TmfHandle, code: Code, cx: &mut Cx) {
         self.proto.complete_task_management(handle, code);
+        // It may wait for data, and that only for a time.
+        self.arm_timer(cx);
         self.mark_dirty(cx);
     }
 
@@ -276,13 +278,15 @@ impl SessionLink {
             if pending.then == Then::EndSession {
                 return self.end(EndReason::Reset, true, units, cx);
             }
-            if pending.then == Then::EndGroup
-                && let Some(group) = self.group()
+            if pending.then == Then::EndTarget
+                && let Some(admitted) = &self.place.admitted
             {
-                let group = group.identity();
+                // RFC 7143 §11.5.1, §11.6.1: it is as a power on; all connections of all initiators to the target end,
+                // through whichever portal group they came. Their next sessions begin with the unit attention of a power on.
+                let target = admitted.target;
                 for worker in 0..cx.shared.mailboxes.len() {
                     let to = WorkerId(u16::try_from(worker).unwrap_or(u16::MAX));
-                    cx.send(to, Message::EndSessionsOf(group));
+                    cx.send(to, Message::EndSessionsOf(target));
                 }
             }
         }

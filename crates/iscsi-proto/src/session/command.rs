@@ -279,6 +279,13 @@ impl Session {
     /// Has a status leave although Data-Out is under way to its command: the initiator has asked for the command's end, or
     /// was told of it, and need not go on with its data.
     pub fn answer_at_once(&mut self, id: TaskId) {
+        if self
+            .tasks
+            .get(id)
+            .is_some_and(|task| task.completion.is_some())
+        {
+            self.await_data(id);
+        }
         if let Some(task) = self.tasks.get_mut(id)
             && task.completion.is_some()
         {
@@ -295,6 +302,7 @@ impl Session {
             return;
         };
         let (c, queued) = (record.connection, record.queued);
+        self.await_data(task);
         self.count_unproved(task);
         self.remove_task(task);
         if queued && let Some(connection) = self.connection_mut(c) {

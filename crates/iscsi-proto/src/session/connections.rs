@@ -239,6 +239,7 @@ impl Session {
         }
         self.disconnect_recovery(c);
         self.discard_unacknowledged(c);
+        self.await_nothing_on(c);
         if let Some(allegiance) = &mut self.allegiance {
             allegiance.break_promises(c);
         }

@@ -32,14 +32,18 @@ impl Session {
         };
         let found = self.tasks.find(data.itt);
         let Some((id, task)) = found.and_then(|id| Some((id, self.tasks.get_mut(id)?))) else {
-            return self.late(c, bhs);
+            return self.late(c, &data, bhs);
         };
         if task.completion.is_some() && task.sequences_closed() {
-            return self.late(c, bhs);
+            return self.late(c, &data, bhs);
         }
         // RFC 7143 §4.2.5: the data of a command comes over the connection that brought the command.
         if task.connection != c {
             return self.refuse(c, RejectReason::ProtocolError, bhs);
+        }
+        // RFC 7143 §4.2.5.3, §11.7.4: with a tag of ours comes the LUN that the R2T had. Without one it is reserved.
+        if data.ttt != Ttt::RESERVED && data.lun != task.lun {
+            return self.refuse(c, RejectReason::InvalidPduField, bhs);
         }
         if task.write && task.recovery.is_some() {
             return self.recover_data_out(c, id, &data, bhs);
@@ -57,10 +61,13 @@ impl Session {
     }
 
     /// Data-Out for a task that is over, as it comes after an abort.
-    fn late(&mut self, c: ConnectionIndex, bhs: &Bhs) -> Option<Event> {
+    fn late(&mut self, c: ConnectionIndex, data: &DataOut, bhs: &Bhs) -> Option<Event> {
         self.counters.late_data_pdus += 1;
         self.counters.late_data_bytes += u64::from(bhs.data_segment_length());
         self.skip_segment(c, bhs);
+        if !self.awaited.is_empty() {
+            self.late_data(c, data);
+        }
         None
     }
 

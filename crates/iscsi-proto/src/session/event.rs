@@ -57,6 +57,9 @@ pub struct SessionLimits {
     pub nop_interval: Option<Duration>,
     /// Further silence after a ping that ends the connection.
     pub nop_timeout: Duration,
+    /// How long the response of a function that ends several tasks waits for the next Data-Out that its initiator owes them
+    /// (RFC 7143 §4.2.3.3).
+    pub late_data_timeout: Duration,
     /// A payload of which more than this many bytes are missing is received in place.
     pub in_place_threshold: u32,
     /// How patient a session is that recovers lost PDUs.
@@ -93,6 +96,7 @@ impl Default for SessionLimits {
             max_text_bytes: 64 * 1024,
             nop_interval: Some(Duration::from_secs(15)),
             nop_timeout: Duration::from_secs(30),
+            late_data_timeout: Duration::from_secs(2),
             in_place_threshold: 16 * 1024,
             recovery: RecoveryLimits::default(),
         }

@@ -6,12 +6,17 @@
 //! acknowledged that. A connection that has something unacknowledged is pinged, since the answer tells ExpStatSN. One that
 //! ends is not waited for.
 //!
-//! Where TaskReporting is ResponseFence or FastAbort, more answers are fenced so, its own connection is waited for too, and
-//! the fence stands until the answer itself is acknowledged: statuses of its logical unit that are decided meanwhile are
-//! held, in the session's `held_back`. Data goes on.
+//! More answers are fenced so: those that the owner names, such as the first on another session that tells of the function. The
+//! fence stands until the answer itself is acknowledged: statuses of its logical unit that are decided meanwhile are held, in
+//! the session's `held_back`. Data goes on. RFC 7143 §4.2.2.3.4 asks for all of it where TaskReporting is ResponseFence or
+//! FastAbort, §4.2.3.3 for the responses around a function always; here every session of several connections has it.
+//!
+//! The response of ABORT TASK SET and CLEAR TASK SET waits for acknowledgement on its own connection too, also where that is
+//! the only one (§11.6.1).
 
-use iscsi_wire::{Lun64, SerialNumber};
+use iscsi_wire::{Lun64, SerialNumber, Ttt};
 
+use super::awaited::Awaited;
 use super::task::RequestSlot;
 use super::window::HeldRequest;
 use super::{ConnectionIndex, Session, TaskId};
@@ -64,6 +69,8 @@ enum Until {
     Sent(u64),
     /// All before this StatSN is acknowledged.
     Acknowledged(SerialNumber),
+    /// The sequence of this tag has come to its end.
+    Data(Ttt),
 }
 
 /// A status that a fence holds.
@@ -72,6 +79,15 @@ pub(super) struct HeldBack {
     task: TaskId,
     /// The number of the fence.
     behind: u64,
+}
+
+/// How the response of a function is fenced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fencing {
+    /// The logical unit; `None`: all of them.
+    pub(super) lun: Option<Lun64>,
+    /// Statuses that went over its own connection are to be acknowledged too, also in a session of one.
+    pub(super) own: bool,
 }
 
 impl Fenced {
@@ -97,17 +113,27 @@ impl Fenced {
 }
 
 impl Session {
-    /// Keeps a response back behind what connections have to send or have sent; at once where that is nothing.
-    pub(super) fn fence(&mut self, carrier: ConnectionIndex, reply: Reply, lun: Option<Lun64>) {
-        self.raise_fence(carrier, What::Reply(Some(reply)), lun);
+    /// Keeps a response back behind what connections have to send or have sent, and the data that is owed to the tasks that its
+    /// function has ended; it leaves at once where that is nothing.
+    pub(super) fn fence(&mut self, carrier: ConnectionIndex, reply: Reply, how: Fencing) {
+        self.raise_fence(carrier, What::Reply(Some(reply)), how);
     }
 
-    fn raise_fence(&mut self, carrier: ConnectionIndex, what: What, lun: Option<Lun64>) {
-        let several = self.connections.len() > 1;
+    fn raise_fence(&mut self, carrier: ConnectionIndex, what: What, Fencing { lun, own }: Fencing) {
         // RFC 7143 §4.2.2.3.3 a: nothing special with one connection.
-        let strict = several && self.params.task_reporting != TaskReporting::Rfc3720;
+        let strict = self.connections.len() > 1;
+        // On its own connection order is enough where nothing else was agreed on (RFC 7143 §4.2.2.3.2).
+        let agreed = self.params.task_reporting != TaskReporting::Rfc3720;
+        let own = own || (strict && agreed);
+        // RFC 7143 §4.2.3.3 a: the response of a function waits for data, no status does.
+        let awaits =
+            |one: &&Awaited| matches!(what, What::Reply(_)) && lun.is_none_or(|lun| lun == one.lun);
+        let data = self.awaited.iter().filter(awaits).map(|one| Wait {
+            c: one.c,
+            until: Until::Data(one.ttt),
+        });
         let waits = (self.connections.iter())
-            .filter(|(c, _)| strict || *c != carrier)
+            .filter(|(c, _)| own || *c != carrier)
             .map(|(c, one)| Wait {
                 c,
                 // The status itself is the last that was completed on its own connection.
@@ -116,6 +142,7 @@ impl Session {
                     _ => one.completions,
                 }),
             })
+            .chain(data)
             .collect();
         let number = self.fenced.last().map_or(1, |last| last.number + 1);
         self.fenced.push(Fenced {
@@ -140,9 +167,7 @@ impl Session {
         let behind = standing
             .rfind(|one| one.concerns(lun))
             .map(|one| one.number);
-        let fenced = fence
-            && self.connections.len() > 1
-            && self.params.task_reporting != TaskReporting::Rfc3720;
+        let fenced = fence && self.connections.len() > 1;
         if behind.is_none() && !fenced {
             return;
         }
@@ -151,7 +176,7 @@ impl Session {
         }
         match behind {
             Some(behind) if !fenced => self.held_back.push(HeldBack { task: id, behind }),
-            _ => self.raise_fence(carrier, What::Status(id), lun),
+            _ => self.raise_fence(carrier, What::Status(id), Fencing { lun, own: false }),
         }
     }
 
@@ -294,6 +319,7 @@ impl Session {
                 return Some(wait);
             }
             Until::Sent(_) => connection.stat_sn,
+            Until::Data(ttt) => return self.awaits(ttt).then_some(wait),
         };
         (!stat_sn.le(connection.acknowledged)).then_some(Wait {
             until: Until::Acknowledged(stat_sn),

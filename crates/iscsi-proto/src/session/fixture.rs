@@ -81,6 +81,7 @@ pub(crate) fn limits() -> SessionLimits {
         max_text_bytes: 4096,
         nop_interval: None,
         nop_timeout: Duration::from_secs(5),
+        late_data_timeout: Duration::from_secs(2),
         in_place_threshold: 1024,
         recovery: super::RecoveryLimits::default(),
     }

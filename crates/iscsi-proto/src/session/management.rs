@@ -3,18 +3,15 @@
 //! What a function does to tasks is the engine's; here a request is put in order, its Referenced Task Tag is resolved,
 //! and its response is kept behind the statuses that were decided before it.
 //!
-//! The response of a function that may end several tasks waits, in a session of several connections, until the
-//! initiator has acknowledged what the others had sent: see `fence`.
-//!
-//! RFC 7143 §4.2.3.3 has a target wait, before it answers, for the Data-Out that its R2Ts asked for. The reason is that
-//! their tags may be given out again. Here no tag is given out again while its Data-Out may come, so nothing is waited
-//! for: an initiator that stops sending once it has asked for the abort is not waited for in vain.
+//! The response of a function that may end several tasks waits until the initiator has acknowledged what other connections,
+//! and for some its own, had sent: see `fence`; and for the Data-Out that its R2Ts asked for: see `awaited`.
 
 use iscsi_wire::{
     Bhs, Itt, Lun64, RejectReason, TaskManagementFunction, TaskManagementRequest,
     TaskManagementResponse, TaskManagementResponseCode,
 };
 
+use super::fence::Fencing;
 use super::input::Admission;
 use super::task::RequestSlot;
 use super::window::HeldRequest;
@@ -28,12 +25,26 @@ pub(super) struct Pending {
     pub(super) connection: ConnectionIndex,
     pub(super) itt: Itt,
     pub(super) slot: RequestSlot,
-    /// It may end several tasks, or all of them, and its response waits for what other connections have sent.
-    several: bool,
+    function: TaskManagementFunction,
     /// The logical unit that it is about; `None`: all.
     lun: Option<Lun64>,
     /// It is immediate, and waits for commands before it.
     waiting: Option<TaskManagementRequest>,
+}
+
+impl Pending {
+    /// Whether its response waits for the data that tasks of this logical unit still expect (RFC 7143 §4.2.3.3).
+    pub(super) fn awaits_data_of(&self, lun: Lun64) -> bool {
+        let ends_them = matches!(
+            self.function,
+            TaskManagementFunction::AbortTaskSet
+                | TaskManagementFunction::ClearTaskSet
+                | TaskManagementFunction::LogicalUnitReset
+                | TaskManagementFunction::TargetWarmReset
+                | TaskManagementFunction::TargetColdReset
+        );
+        ends_them && self.lun.is_none_or(|of| of == lun)
+    }
 }
 
 impl Session {
@@ -77,13 +88,16 @@ impl Session {
             connection: c,
             itt: request.itt,
             slot,
-            several: ends_several(request.function),
+            function: request.function,
             lun: (!is_of_target(request.function)).then_some(request.lun),
             waiting: waits.then_some(*request),
         });
         if ends_several(request.function) {
-            let all: Vec<TaskId> = self.tasks.iter().map(|(id, _)| id).collect();
-            all.into_iter().for_each(|id| self.answer_at_once(id));
+            let lun = (!is_of_target(request.function)).then_some(request.lun);
+            let concerned = self.tasks.iter();
+            let concerned = concerned.filter(|(_, task)| lun.is_none_or(|lun| lun == task.lun));
+            let concerned: Vec<TaskId> = concerned.map(|(id, _)| id).collect();
+            concerned.into_iter().for_each(|id| self.answer_at_once(id));
         }
         if waits {
             return None;
@@ -186,6 +200,12 @@ impl Session {
             self.adopt(c, id);
         }
         let task = found.and_then(|id| Some((id, self.tasks.get(id)?)));
+        if let Some((_, task)) = task
+            && task.lun != request.lun
+        {
+            // RFC 7143 §4.2.5.3, §11.5.3: the logical unit that it names has no such task.
+            return TmfReference::NotFound;
+        }
         // One whose data is under way to it has not been received.
         let task = task.filter(|(_, task)| !task.is_unproved());
         match task {
@@ -236,35 +256,34 @@ impl Session {
         additional_response_information: [u8; 3],
     ) {
         let taken = self.take_management(handle, response, additional_response_information);
-        let Some((c, mut reply, several)) = taken else {
+        let Some((c, mut reply, fencing)) = taken else {
             return;
         };
         let Some(connection) = self.connection_mut(c) else {
             return;
         };
         reply.after_completion = connection.completions;
-        if let Some(lun) = several {
-            self.fence(c, reply, lun);
+        if let Some(fencing) = fencing {
+            self.fence(c, reply, fencing);
         } else {
             connection.replies.push_back(reply);
         }
     }
 
-    /// The response to a request, which is answered with it; its connection; and, where it is to be fenced, the logical unit
-    /// or all.
+    /// The response to a request, which is answered with it; its connection; and, where it is to be fenced, how.
     fn take_management(
         &mut self,
         handle: TmfHandle,
         response: TaskManagementResponseCode,
         additional_response_information: [u8; 3],
-    ) -> Option<(ConnectionIndex, Reply, Option<Option<Lun64>>)> {
+    ) -> Option<(ConnectionIndex, Reply, Option<Fencing>)> {
         let mut pending = self.management.iter();
         let at = pending.position(|pending| pending.handle == handle)?;
         let Pending {
             connection,
             itt,
             slot,
-            several,
+            function,
             lun,
             ..
         } = self.management.remove(at);
@@ -274,8 +293,15 @@ impl Session {
             itt,
             ..TaskManagementResponse::default()
         };
-        let several = several.then_some(lun);
-        Some((connection, Reply::new(response.emit(), slot), several))
+        let fencing = ends_several(function).then_some(Fencing {
+            lun,
+            // RFC 7143 §11.6.1: on all connections of the session, its own too.
+            own: matches!(
+                function,
+                TaskManagementFunction::AbortTaskSet | TaskManagementFunction::ClearTaskSet
+            ),
+        });
+        Some((connection, Reply::new(response.emit(), slot), fencing))
     }
 }
 

@@ -33,6 +33,7 @@
 //! Payload (it is named as task, offset, bytes), CDBs, logical units, clocks, sockets.
 
 mod allegiance;
+mod awaited;
 mod command;
 mod connections;
 mod counters;
@@ -104,6 +105,8 @@ pub struct Session {
     fenced: Vec<fence::Fenced>,
     /// Statuses that response fences hold.
     held_back: Vec<fence::HeldBack>,
+    /// Data-Out of tasks that functions have ended, which their responses wait for.
+    awaited: Vec<awaited::Awaited>,
     /// A connection has ended, and the engine has yet to be told.
     untold_ends: bool,
     /// What is kept for the case that a PDU is lost: from ErrorRecoveryLevel 1 on.
@@ -151,6 +154,7 @@ impl Session {
             logouts: Vec::new(),
             fenced: Vec::new(),
             held_back: Vec::new(),
+            awaited: Vec::new(),
             untold_ends: false,
             recovery,
             next_ttt: Ttt(1),
@@ -287,6 +291,7 @@ impl Session {
         }
         if !self.fenced.is_empty() {
             self.forget_fenced(c, id);
+            self.look_at_fences();
         }
         match self.connection_mut(c) {
             Some(connection) => connection.disown(id),

@@ -20,12 +20,14 @@ impl Session {
             .filter_map(|(_, connection)| self.due(connection))
             .chain(self.recovery_ends())
             .chain(self.recovery_due())
+            .chain(self.awaited_due())
             .min()
     }
 
     /// Lets time act: pings peers that are silent, and ends the connection of one that stays so.
     pub fn handle_timeout(&mut self, now: Duration) -> Option<Event> {
         self.look_at_recovery(now);
+        self.expire_awaited(now);
         if let Some(event) = self.poll_event() {
             return Some(event);
         }

@@ -55,6 +55,7 @@ impl Writer {
         self.flag(limits.nop_interval.is_some());
         self.duration(limits.nop_interval.unwrap_or_default());
         self.duration(limits.nop_timeout);
+        self.duration(limits.late_data_timeout);
         self.u32(limits.in_place_threshold);
         self.duration(limits.recovery.data_out_timeout);
         self.duration(limits.recovery.status_timeout);
@@ -219,6 +220,7 @@ impl Reader<'_> {
                 some.then_some(interval)
             },
             nop_timeout: self.duration()?,
+            late_data_timeout: self.duration()?,
             in_place_threshold: self.u32()?,
             recovery: RecoveryLimits {
                 data_out_timeout: self.duration()?,

@@ -22,7 +22,7 @@ use super::{ConnectionIndex, MAX_CONNECTIONS, Session, TaskSlab};
 use crate::connection::{Connection, TextExchange};
 
 /// The encoding written here. Others are refused.
-const VERSION: u16 = 5;
+const VERSION: u16 = 6;
 
 /// Why bytes are not the image of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +73,10 @@ impl Session {
             .connections
             .iter()
             .all(|(_, c)| quiet(c) && !self.has_window_news(c));
-        let answered =
-            self.management.is_empty() && self.logouts.is_empty() && self.fenced.is_empty();
+        let answered = self.management.is_empty()
+            && self.logouts.is_empty()
+            && self.fenced.is_empty()
+            && self.awaited.is_empty();
         // A session that has lost a connection is carried over when its initiator has come back.
         let whole = self.is_whole();
         let acknowledged = self.recovery.as_ref().is_none_or(|one| one.is_quiet());
@@ -148,6 +150,7 @@ impl Session {
             logouts: Vec::new(),
             fenced: Vec::new(),
             held_back: Vec::new(),
+            awaited: Vec::new(),
             untold_ends: false,
             recovery,
             next_ttt: Ttt(input.u32()?),

@@ -32,7 +32,7 @@ fn write(number: u32) -> ScsiCommand {
     }
 }
 
-fn data_out(ttt: Ttt, data_sn: u32, offset: u32, bytes: u32, r#final: bool) -> DataOut {
+pub(super) fn data_out(ttt: Ttt, data_sn: u32, offset: u32, bytes: u32, r#final: bool) -> DataOut {
     DataOut {
         r#final,
         data_segment_length: bytes,
@@ -47,7 +47,7 @@ fn data_out(ttt: Ttt, data_sn: u32, offset: u32, bytes: u32, r#final: bool) -> D
 
 const BYTES: [u8; 4096] = [0x5a; 4096];
 
-fn pdu(data: DataOut) -> (InitiatorPdu, &'static [u8]) {
+pub(super) fn pdu(data: DataOut) -> (InitiatorPdu, &'static [u8]) {
     (
         InitiatorPdu::DataOut(data),
         &BYTES[..data.data_segment_length as usize],
@@ -81,7 +81,7 @@ fn with_write() -> Target {
 }
 
 /// The same with its unsolicited burst received, and the tags of the two R2Ts that followed.
-fn with_r2ts() -> (Target, [Ttt; 2]) {
+pub(super) fn with_r2ts() -> (Target, [Ttt; 2]) {
     let mut target = with_write();
     let burst = pdu(data_out(Ttt::RESERVED, 0, 512, 512, true));
     let answer = exchange(&mut target, &[burst]);
@@ -750,40 +750,70 @@ fn status_of_a_failed_write_waits_for_the_end_of_its_sequences() {
 /// Whoever aborts a command need not go on with its data: the status that waited for that leaves before the response.
 #[test]
 fn abort_of_a_failed_write_lets_its_status_leave_without_its_data() {
-    for (function, response) in [
-        (
-            TaskManagementFunction::AbortTask,
-            TaskManagementResponseCode::TaskDoesNotExist,
-        ),
-        (
-            TaskManagementFunction::LogicalUnitReset,
-            TaskManagementResponseCode::FunctionComplete,
-        ),
-    ] {
-        let (mut target, [first, _]) = with_r2ts();
-        let task = target.open()[0];
-        target.fail(task, &[]);
-        let request = TaskManagementRequest {
-            immediate: true,
-            function,
-            itt: Itt(9),
-            referenced_task_tag: Itt(1),
-            cmd_sn: SerialNumber(2),
-            ref_cmd_sn: SerialNumber(1),
-            ..TaskManagementRequest::default()
-        };
-        let request = InitiatorPdu::TaskManagementRequest(request);
-        let answer = exchange(&mut target, &[(request, &[])]);
-        let [
-            (TargetPdu::ScsiResponse(_), _),
-            (TargetPdu::TaskManagementResponse(done), _),
-        ] = &answer[..]
-        else {
-            panic!("{answer:?}")
-        };
-        assert_eq!(done.response, response);
-        let late = data_out(first, 0, 1024, 2048, true);
-        assert_eq!(exchange(&mut target, &[pdu(late)]), []);
-        assert_eq!(target.session.counters().late_data_pdus, 1);
-    }
+    let (mut target, [first, _]) = with_r2ts();
+    let task = target.open()[0];
+    target.fail(task, &[]);
+    let request = TaskManagementRequest {
+        immediate: true,
+        function: TaskManagementFunction::AbortTask,
+        itt: Itt(9),
+        referenced_task_tag: Itt(1),
+        cmd_sn: SerialNumber(2),
+        ref_cmd_sn: SerialNumber(1),
+        ..TaskManagementRequest::default()
+    };
+    let request = InitiatorPdu::TaskManagementRequest(request);
+    let answer = exchange(&mut target, &[(request, &[])]);
+    let [
+        (TargetPdu::ScsiResponse(_), _),
+        (TargetPdu::TaskManagementResponse(done), _),
+    ] = &answer[..]
+    else {
+        panic!("{answer:?}")
+    };
+    let response = TaskManagementResponseCode::TaskDoesNotExist;
+    assert_eq!(done.response, response);
+    let late = data_out(first, 0, 1024, 2048, true);
+    assert_eq!(exchange(&mut target, &[pdu(late)]), []);
+    assert_eq!(target.session.counters().late_data_pdus, 1);
+}
+
+#[test]
+fn data_with_a_tag_and_another_lun_than_its_task_is_rejected() {
+    let (mut target, [first, _]) = with_r2ts();
+    let wrong = DataOut {
+        lun: iscsi_wire::Lun64(1 << 48),
+        ..data_out(first, 0, 1024, 2048, true)
+    };
+    let answer = exchange(&mut target, &[pdu(wrong)]);
+    let [(TargetPdu::Reject(reject), _)] = &answer[..] else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(reject.reason, RejectReason::InvalidPduField);
+    // Nothing of it has been taken in.
+    let right = data_out(first, 0, 1024, 2048, true);
+    assert_eq!(exchange(&mut target, &[pdu(right)]), []);
+}
+
+#[test]
+fn abort_task_with_another_lun_than_the_task_finds_no_task() {
+    let (mut target, _) = with_r2ts();
+    let request = TaskManagementRequest {
+        immediate: true,
+        function: TaskManagementFunction::AbortTask,
+        lun: iscsi_wire::Lun64(1 << 48),
+        itt: Itt(9),
+        referenced_task_tag: Itt(1),
+        cmd_sn: SerialNumber(2),
+        ref_cmd_sn: SerialNumber(1),
+        ..TaskManagementRequest::default()
+    };
+    let request = InitiatorPdu::TaskManagementRequest(request);
+    let answer = exchange(&mut target, &[(request, &[])]);
+    let [(TargetPdu::TaskManagementResponse(done), _)] = &answer[..] else {
+        panic!("{answer:?}")
+    };
+    let response = TaskManagementResponseCode::TaskDoesNotExist;
+    assert_eq!(done.response, response);
+    assert_eq!(target.open().len(), 1);
 }

@@ -5,6 +5,7 @@
 )]
 
 mod allegiance;
+mod awaited;
 mod connections;
 mod data_rules;
 mod first_io;

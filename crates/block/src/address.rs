@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The logical block sizes a store may have, in bytes.
-pub const SUPPORTED_BLOCK_SIZES_BYTES: [u32; 2] = [512, 4096];
+/// The logical block sizes a store may have, in bytes: a disk's, and a disc's (2048).
+pub const SUPPORTED_BLOCK_SIZES_BYTES: [u32; 3] = [512, 2048, 4096];
 
 /// A logical block address: the number of a block, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +56,7 @@ impl fmt::Display for BlockCount {
 /// holds (the kernel's file offsets do not go further).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geometry {
-    /// Size of one logical block, in bytes: 512 or 4096.
+    /// Size of one logical block, in bytes: 512, 2048 or 4096.
     pub block_size_bytes: u32,
     /// Number of logical blocks.
     pub capacity_blocks: u64,

@@ -1,6 +1,6 @@
 //! A SCSI command as it reaches the device server: the CDB and what the transport says beside it.
 
-use crate::opcodes::rows_of;
+use crate::device::DeviceType;
 
 /// The command descriptor block, padded with zeros. Longer CDBs than 32 bytes belong to no opcode that the device server
 /// knows.
@@ -62,9 +62,10 @@ impl Cdb {
     }
 
     /// SAM-5 "CONTROL byte", NACA: CHECK CONDITION establishes an ACA condition. 0 where the group of the operation code
-    /// says nothing of the length, and for a command that is not supported: where its CONTROL byte stands is not known.
+    /// says nothing of the length, and for a command that the type of device does not support: where its CONTROL byte stands is
+    /// not known.
     #[must_use]
-    pub fn naca(&self) -> bool {
+    pub fn naca(&self, device: DeviceType) -> bool {
         let control = match (self.opcode(), self.opcode() >> 5) {
             (VARIABLE_LENGTH, _) => 1,
             (_, 0) => 5,
@@ -73,7 +74,8 @@ impl Cdb {
             (_, 5) => 11,
             _ => return false,
         };
-        self.bytes[control] & NACA != 0 && rows_of(self.opcode()).next().is_some()
+        let rows = || device.tables().commands.rows_of(self.opcode());
+        self.bytes[control] & NACA != 0 && rows().next().is_some()
     }
 
     /// Byte `AT`, 0 to 31.

@@ -12,8 +12,9 @@
 //!   QERR are 0.
 //! - Every type and service action of persistent reservations. TransportIDs name initiator ports, not devices, and ALL_TG_PT makes a
 //!   registration for each target port. A reservation also counts for commands that were under way when it was made.
-//! - No protection information, no saved mode pages, no removable medium, no power conditions: START STOP UNIT flushes,
-//!   but the LU stays ready for its other initiators.
+//! - No protection information, no saved mode pages, no power conditions: START STOP UNIT flushes a disk, which stays ready for
+//!   its other initiators.
+//! - A CD or DVD drive (MMC-6) has one data track, and a tray of which [`Tray`] says whose it is.
 //! - An ORWRITE longer than a window is one uninterrupted series for each window of it, so that others never wait for an
 //!   initiator that is slow to send.
 //! - A self-test goes on beside other commands, which are served and not told SELF-TEST IN PROGRESS; a FORMAT UNIT has
@@ -31,11 +32,14 @@ pub mod lu;
 
 mod access;
 mod command;
+mod command_table;
 mod copy;
+mod device;
 mod io_error;
 mod limits;
 mod lun;
 mod missing;
+mod multimedia;
 mod opcodes;
 mod persistent_reserve;
 mod reference;
@@ -49,11 +53,13 @@ mod view;
 
 pub use access::{AccessChange, AccessChangedBy, AccessGroup, AccessState};
 pub use command::{CDB_BYTES, Cdb, Command, TaskAttribute};
+pub use command_table::command_name;
 pub use copy::{Part, PartAsk, PartStep, PartWork, Place, TokenKey};
+pub use device::DeviceType;
 pub use limits::ECHO_BUFFER_BYTES;
 pub use lun::{Lun, LunList, MAX_LUN, Reached};
 pub use missing::begin_missing;
-pub use opcodes::command_name;
+pub use multimedia::{MULTIMEDIA_BLOCK_BYTES, Tray, TrayAction};
 pub use persistent_reserve::{
     MAX_REGISTRATIONS, NexusName, PersistentReservations, PersistentReserveOut, ReservationType,
     SavedError, Standing, TransportId,

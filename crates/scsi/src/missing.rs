@@ -2,7 +2,7 @@
 
 use crate::command::{Command, TaskAttribute};
 use crate::lun::LunList;
-use crate::opcodes::{Handler, Row};
+use crate::opcodes::{DISK, Handler};
 use crate::reply::Reply;
 use crate::reports::{Features, PeripheralQualifier, report_luns, request_sense, standard_inquiry};
 use crate::sense::{Refusal, Sense, SenseFormat};
@@ -24,7 +24,8 @@ fn answer(command: &Command, luns: &dyn LunList, out: &mut Vec<u8>) -> Result<Do
     if command.attribute == TaskAttribute::Aca {
         return Err(Sense::INVALID_MESSAGE_ERROR.into());
     }
-    let row = Row::of(&command.cdb)
+    let row = DISK
+        .row_of(&command.cdb)
         .ok()
         .filter(|row| row.rules.always)
         .ok_or(missing)?;

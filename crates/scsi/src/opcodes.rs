@@ -4,7 +4,9 @@
 //! for RESERVE and RELEASE. What a command does is said where its [`Handler`] is carried out.
 
 use crate::command::{CDB_BYTES, Cdb, NACA, VARIABLE_LENGTH};
+use crate::command_table::CommandTable;
 use crate::copy::ListForm;
+use crate::multimedia::Multimedia;
 use crate::persistent_reserve::{Access, Report, ServiceAction};
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
@@ -54,6 +56,7 @@ pub(crate) enum Handler {
     SetTargetPortGroups,
     Copy(CopyCommand),
     ReceiveCopy(CopyReport),
+    Multimedia(Multimedia),
 }
 
 /// What RECEIVE COPY RESULTS, as it was called, tells.
@@ -85,6 +88,10 @@ pub(crate) enum Layout {
     Twelve,
     /// 64 bits at byte 2, 32 at byte 10.
     Sixteen,
+    /// READ CD: 32 bits at byte 2, 24 at byte 6.
+    Cd,
+    /// READ CD MSF: minute, second and frame of the first block at byte 3, and of the first no more read at byte 6.
+    CdMsf,
 }
 
 /// Which of the two headers a mode parameter list has.
@@ -135,7 +142,7 @@ pub(crate) struct Row {
     pub(crate) handler: Handler,
 }
 
-const ALWAYS: Rules = Rules {
+pub(crate) const ALWAYS: Rules = Rules {
     always: true,
     while_reserved: true,
     access: Access::Free,
@@ -146,7 +153,7 @@ const ALWAYS: Rules = Rules {
     while_unavailable: true,
 };
 /// Changes what the LU is, not its medium.
-const SETS: Rules = Rules {
+pub(crate) const SETS: Rules = Rules {
     always: false,
     while_reserved: false,
     access: Access::Writing,
@@ -156,7 +163,7 @@ const SETS: Rules = Rules {
     while_standby: false,
     while_unavailable: false,
 };
-const LOOKS: Rules = SETS.with(Access::Reading);
+pub(crate) const LOOKS: Rules = SETS.with(Access::Reading);
 /// Reports that SPC-2 reservations let through.
 const SHARED: Rules = Rules {
     while_reserved: true,
@@ -166,7 +173,7 @@ pub(crate) const READS: Rules = Rules {
     medium: true,
     ..LOOKS
 };
-const SIZES: Rules = Rules {
+pub(crate) const SIZES: Rules = Rules {
     while_reserved: true,
     ..READS.with(Access::Free)
 };
@@ -178,7 +185,7 @@ pub(crate) const WRITES: Rules = Rules {
 
 impl Rules {
     /// The same rules, with another kind of access.
-    const fn with(self, access: Access) -> Self {
+    pub(crate) const fn with(self, access: Access) -> Self {
         Self { access, ..self }
     }
 
@@ -206,14 +213,14 @@ impl Rules {
 
 /// GROUP NUMBER is taken and has no effect (GROUP_SUP is 0).
 const GROUP: u8 = 0x3f;
-const F: u8 = 0xff;
+pub(crate) const F: u8 = 0xff;
 
-/// All commands, by operation code and service action.
+/// All commands of a direct access block device, by operation code and service action.
 ///
 /// None of them has 32 bytes: SBC-4 has READ, WRITE, VERIFY, WRITE AND VERIFY and WRITE SAME (32) processed only where
 /// type 2 protection is enabled.
 #[rustfmt::skip]
-pub(crate) static ROWS: &[Row] = &[
+static ROWS: &[Row] = &[
     row("TEST UNIT READY", &[0x00, 0, 0, 0, 0, 0], READS.with(Access::Free), Handler::TestUnitReady),
     row("REQUEST SENSE", &[0x03, 0x01, 0, 0, F, 0], ALWAYS, Handler::RequestSense),
     slow(row("FORMAT UNIT", &[0x04, 0x3f, 0, 0, 0x03, 0], WRITES, Handler::FormatUnit)),
@@ -317,7 +324,7 @@ const fn blocks16(opcode: u8, flags: u8) -> [u8; 16] {
 }
 
 /// A row from its CDB usage data, which say its operation code and length, too.
-const fn row(name: &'static str, usage: &[u8], rules: Rules, handler: Handler) -> Row {
+pub(crate) const fn row(name: &'static str, usage: &[u8], rules: Rules, handler: Handler) -> Row {
     full_row(None, name, usage, rules, handler)
 }
 
@@ -406,7 +413,7 @@ const fn halves(bytes: &[u8; CDB_BYTES]) -> [u128; 2] {
 }
 
 /// SPC-5 "Variable length CDB formats": ADDITIONAL CDB LENGTH of the CDBs of 32 bytes.
-const ADDITIONAL_BYTES: u8 = 0x18;
+pub(crate) const ADDITIONAL_BYTES: u8 = 0x18;
 /// PERSISTENT RESERVE IN.
 const fn reserve_in(service_action: u8, name: &'static str, report: Report) -> Row {
     let usage = [0x5e, service_action, 0, 0, 0, 0, 0, F, F, 0];
@@ -434,67 +441,12 @@ const fn reserve_out(name: &'static str, service_action: ServiceAction) -> Row {
 }
 
 /// The service action of a CDB: byte 1, bits 4 to 0.
-const SERVICE_ACTION_MASK: u8 = 0x1f;
+pub(crate) const SERVICE_ACTION_MASK: u8 = 0x1f;
 
-const NO_ROW: u8 = u8::MAX;
-
-/// The first row of each operation code.
-static FIRST_ROW: [u8; 256] = {
-    let mut first = [NO_ROW; 256];
-    let mut at = ROWS.len();
-    while at > 0 {
-        at -= 1;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "fewer rows than 255, see the test"
-        )]
-        let index = at as u8;
-        first[ROWS[at].opcode as usize] = index;
-    }
-    first
-};
-
-/// The rows of an operation code.
-pub(crate) fn rows_of(opcode: u8) -> impl Iterator<Item = &'static Row> {
-    let first = usize::from(FIRST_ROW[usize::from(opcode)]);
-    let rows = ROWS.get(first..).unwrap_or_default();
-    rows.iter().take_while(move |row| row.opcode == opcode)
-}
-
-/// The name of the command that a CDB asks for, if there is one here; for logs and counters.
-#[must_use]
-pub fn command_name(cdb: &Cdb) -> Option<&'static str> {
-    Row::of(cdb).ok().map(|row| row.name)
-}
+/// The commands of a direct access block device.
+pub(crate) static DISK: CommandTable = CommandTable::new(ROWS);
 
 impl Row {
-    /// The row of a CDB.
-    ///
-    /// # Errors
-    /// INVALID COMMAND OPERATION CODE, or, for a service action that is not there, INVALID FIELD IN CDB.
-    pub(crate) fn of(cdb: &Cdb) -> Result<&'static Self, Refusal> {
-        let Some(first) = ROWS.get(usize::from(FIRST_ROW[usize::from(cdb.opcode())])) else {
-            return Err(Sense::INVALID_COMMAND_OPERATION_CODE.into());
-        };
-        if first.service_action.is_none() {
-            return Ok(first);
-        }
-        let (asked, at) = if cdb.opcode() == VARIABLE_LENGTH {
-            // SPC-5 "Variable length CDB formats": a length that no such CDB has, or that the transport did not bring.
-            if cdb.byte::<7>() != ADDITIONAL_BYTES || !cdb.has(8 + ADDITIONAL_BYTES) {
-                return Err(Sense::cdb_byte(7).into());
-            }
-            (cdb.be16::<8>(), Sense::cdb_byte(8))
-        } else {
-            let action = cdb.byte::<1>() & SERVICE_ACTION_MASK;
-            (u16::from(action), Sense::cdb_bit(1, 4))
-        };
-        // SPC-5 "Service action": one that is not supported is an invalid field.
-        rows_of(cdb.opcode())
-            .find(|row| row.service_action == Some(asked))
-            .ok_or(Refusal::Check(at))
-    }
-
     /// Whether the LU has the command.
     pub(crate) fn is_supported(&self, lu: &LuSnapshot) -> bool {
         match self.handler {
@@ -547,17 +499,29 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::DeviceType;
+
+    /// Each row there is, with the table that it is in.
+    fn rows() -> impl Iterator<Item = (&'static CommandTable, &'static Row)> {
+        let tables = DeviceType::ALL
+            .into_iter()
+            .map(|device| device.tables().commands);
+        tables.flat_map(|table| table.rows.iter().map(move |row| (table, row)))
+    }
 
     #[test]
     fn table_is_sorted_and_each_row_is_found_by_its_own_cdb() {
-        assert!(ROWS.len() < usize::from(NO_ROW));
-        for pair in ROWS.windows(2) {
-            let key = |row: &Row| (row.opcode, row.service_action);
-            assert!(key(&pair[0]) < key(&pair[1]), "{}", pair[1].name);
+        for device in DeviceType::ALL {
+            let rows = device.tables().commands.rows;
+            assert!(rows.len() < usize::from(u8::MAX));
+            for pair in rows.windows(2) {
+                let key = |row: &Row| (row.opcode, row.service_action);
+                assert!(key(&pair[0]) < key(&pair[1]), "{}", pair[1].name);
+            }
         }
-        for row in ROWS {
+        for (table, row) in rows() {
             let cdb = plain_cdb(row);
-            let found = Row::of(&Cdb::new(&cdb)).unwrap();
+            let found = table.row_of(&Cdb::new(&cdb)).unwrap();
             assert!(std::ptr::eq(found, row), "{}", row.name);
             assert_eq!(row.check_reserved(&Cdb::new(&cdb)), Ok(()), "{}", row.name);
             // Padding behind the CDB is nobody's business.
@@ -586,7 +550,7 @@ mod tests {
     #[test]
     fn cdb_length_is_that_of_the_operation_code_group() {
         // SPC-5 "Operation code": the group code says the length of the CDB.
-        for row in ROWS {
+        for (_, row) in rows() {
             let bytes = match row.opcode >> 5 {
                 3 if row.opcode == VARIABLE_LENGTH => 32,
                 0 => 6,
@@ -601,7 +565,7 @@ mod tests {
 
     #[test]
     fn each_reserved_bit_is_refused_with_its_place() {
-        for row in ROWS {
+        for (_, row) in rows() {
             for at in 8..u16::from(row.cdb_bytes) * 8 {
                 let byte = u8::try_from(at / 8).unwrap();
                 let in_byte = u8::try_from(7 - at % 8).unwrap();
@@ -632,11 +596,11 @@ mod tests {
     #[test]
     fn unknown_operation_code_and_service_action_are_told_apart() {
         assert_eq!(
-            Row::of(&Cdb::new(&[0x6f])).unwrap_err(),
+            DISK.row_of(&Cdb::new(&[0x6f])).unwrap_err(),
             Refusal::Check(Sense::INVALID_COMMAND_OPERATION_CODE)
         );
         assert_eq!(
-            Row::of(&Cdb::new(&[0x9e, 0x13])).unwrap_err(),
+            DISK.row_of(&Cdb::new(&[0x9e, 0x13])).unwrap_err(),
             Refusal::Check(Sense::cdb_bit(1, 4))
         );
     }

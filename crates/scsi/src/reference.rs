@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 
-use crate::opcodes::{ROWS, Row};
-use crate::reports::{LOG_PAGES, MODE_PAGES, ModePageRow, VPD_PAGES};
+use crate::device::{DeviceType, Tables};
+use crate::opcodes::Row;
+use crate::reports::ModePageRow;
 
 const HEAD: &str = "\
-# The SCSI disk
+# The logical units
 
-What a logical unit answers, made from the tables that the program reads
+What a disk answers, and what a CD or DVD drive does, made from the tables that the program reads
 (`cargo run -p scsi --example reference > docs/scsi.md`). A test holds the two together. An initiator learns the same by REPORT
-SUPPORTED OPERATION CODES, INQUIRY and MODE SENSE.
+SUPPORTED OPERATION CODES (a disk), INQUIRY and MODE SENSE.
 ";
 
 const COMMANDS: &str = "
@@ -59,21 +60,50 @@ const VPD: &str = "
 #[must_use]
 pub fn reference() -> String {
     let mut page = HEAD.to_owned();
-    page.push_str(COMMANDS);
-    ROWS.iter().for_each(|row| command(&mut page, row));
-    page.push_str(MODE);
-    MODE_PAGES.iter().for_each(|row| mode_page(&mut page, row));
-    page.push_str(LOG);
-    for row in LOG_PAGES {
+    for device in DeviceType::ALL {
+        // The words that explain the tables stand with the first of them.
+        let is_first = device == DeviceType::ALL[0];
+        of_device(&mut page, device.tables(), is_first);
+    }
+    page
+}
+
+fn of_device(page: &mut String, tables: &Tables, explains: bool) {
+    // Writing to a string does not fail.
+    let _written = writeln!(page, "\n# {}", tables.name);
+    section(page, COMMANDS, explains);
+    tables
+        .commands
+        .rows
+        .iter()
+        .for_each(|row| command(page, row));
+    section(page, MODE, explains);
+    tables
+        .mode_pages
+        .iter()
+        .for_each(|row| mode_page(page, row));
+    if !tables.log_pages.is_empty() {
+        section(page, LOG, explains);
+    }
+    for row in tables.log_pages {
         let code = code_and_subpage(row.code, row.subpage);
         let _written = writeln!(page, "| {} | {code} |", row.name);
     }
-    page.push_str(VPD);
-    for row in VPD_PAGES {
-        // Writing to a string does not fail.
+    section(page, VPD, explains);
+    for row in tables.vpd_pages {
         let _written = writeln!(page, "| {} | {:02x}h |", row.name, row.code);
     }
-    page
+}
+
+/// The head of a table: its title, what explains it, and the columns.
+fn section(page: &mut String, head: &str, explains: bool) {
+    let paragraphs: Vec<&str> = head.split("\n\n").collect();
+    match paragraphs[..] {
+        [title, .., columns] if !explains => {
+            let _written = write!(page, "{title}\n\n{columns}");
+        }
+        _ => page.push_str(head),
+    }
 }
 
 fn command(page: &mut String, row: &Row) {

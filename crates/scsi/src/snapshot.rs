@@ -8,14 +8,21 @@ use std::sync::Arc;
 use block::{Geometry, StoreCaps};
 
 use crate::access::{AccessGroup, AccessState};
+use crate::device::DeviceType;
 use crate::lu::{LuStatistics, NexusId};
+use crate::multimedia::Tray;
 use crate::persistent_reserve::{NexusName, PersistentReservations, ReservationType};
+use crate::sense::Sense;
 
 /// All of a logical unit that commands are checked against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LuSnapshot {
     /// Grows by one with each publication.
     pub version: u64,
+    /// What it is.
+    pub device: DeviceType,
+    /// Whether its medium is in, where it can be taken out.
+    pub tray: Tray,
     /// Facts of the store, with the geometry.
     pub caps: StoreCaps,
     /// Names that stay.
@@ -60,6 +67,8 @@ impl LuSnapshot {
         };
         Self {
             version: 1,
+            device: DeviceType::Disk,
+            tray: Tray::default(),
             caps,
             identity,
             mode,
@@ -107,6 +116,30 @@ impl LuSnapshot {
             .map(|one| one.state)
             .next()
             .unwrap_or_default()
+    }
+
+    /// What REQUEST SENSE tells while no unit attention is pending.
+    #[must_use]
+    pub(crate) fn standing_sense(&self) -> Sense {
+        match self.condition {
+            LuCondition::Ready if !self.tray.is_out() => Sense::NO_SENSE,
+            LuCondition::Ready | LuCondition::NotReady => self.not_ready(),
+            LuCondition::Failed => Sense::INTERNAL_TARGET_FAILURE,
+        }
+    }
+
+    /// Why a command that needs the medium is not served, while it is not there.
+    #[must_use]
+    pub(crate) fn not_ready(&self) -> Sense {
+        if self.tray.is_open() {
+            Sense::MEDIUM_NOT_PRESENT_TRAY_OPEN
+        } else if self.tray.is_out() {
+            Sense::MEDIUM_NOT_PRESENT_TRAY_CLOSED
+        } else if self.device.tables().is_removable {
+            Sense::MEDIUM_NOT_PRESENT
+        } else {
+            Sense::NOT_READY
+        }
     }
 
     /// Blocks and their size.

@@ -4,7 +4,7 @@
 use iscsi_proto::negotiate::TaskReporting;
 use iscsi_proto::session::TaskId;
 use scsi::lu::{Abortion, ActionResult, AdmitEnd, UnitAttention};
-use scsi::{Done, SenseKey, Status};
+use scsi::{DeviceType, Done, SenseKey, Status};
 
 use super::cx::{Cx, News};
 use super::session::SessionLink;
@@ -98,7 +98,7 @@ impl SessionLink {
                 let cleared = UnitAttention::CommandsCleared.additional_sense();
                 let reset = UnitAttention::BusDeviceReset.additional_sense();
                 let told = (sense.asc, sense.ascq);
-                cdb.naca()
+                DeviceType::ALL.iter().any(|device| cdb.naca(*device))
                     || (sense.key == SenseKey::UnitAttention && [cleared, reset].contains(&told))
             }
             // d.

@@ -6,6 +6,7 @@ use block::{Geometry, Lba, StoreCaps};
 
 use super::{Fence, FenceId, NexusId, NexusLu, ShardId, TaskKey, Ticket, UnitAttention};
 use crate::access::{AccessChange, AccessState};
+use crate::multimedia::TrayAction;
 use crate::persistent_reserve::{NexusName, PersistentReserveOut};
 use crate::sense::Refusal;
 use crate::snapshot::{
@@ -69,6 +70,8 @@ pub enum HomeAction {
     /// The store went, came back, failed, or was reset. When it is done no I/O from before is under way. Where the LU was
     /// [`LuCondition::NotReady`] and is ready now, every nexus is told that the medium may be another.
     Condition(LuCondition),
+    /// The tray of a drive whose medium can be taken out is opened, closed or locked, or the medium is another.
+    Tray(TrayAction),
     /// Establish a unit attention for every nexus.
     Establish(UnitAttention),
 }

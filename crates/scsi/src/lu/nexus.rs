@@ -16,6 +16,8 @@ pub struct NexusLu {
     pub(super) detaching: Option<super::TaskKey>,
     /// SPC-5 "PREVENT ALLOW MEDIUM REMOVAL command": this nexus prevents removal.
     pub prevents_medium_removal: bool,
+    /// The [changes](crate::Tray::changes) of the medium that it has been told of as events.
+    pub(crate) medium_changes_told: u32,
     /// SPC-5 "WRITE BUFFER command", echo mode: what this nexus has written, at most
     /// [`ECHO_BUFFER_BYTES`](crate::ECHO_BUFFER_BYTES).
     pub(crate) echo_buffer: Option<Box<[u8]>>,
@@ -33,6 +35,7 @@ impl NexusLu {
             tasks: 0,
             detaching: None,
             prevents_medium_removal: false,
+            medium_changes_told: 0,
             echo_buffer: None,
             copies: CopyRecords::default(),
         };

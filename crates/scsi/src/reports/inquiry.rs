@@ -2,6 +2,7 @@
 
 use super::{Asked, Reported, vpd};
 use crate::access::tpgs;
+use crate::device::DeviceType;
 use crate::reply::Reply;
 use crate::sense::Sense;
 use crate::snapshot::LuIdentity;
@@ -9,23 +10,28 @@ use crate::snapshot::LuIdentity;
 /// SPC-5 "Peripheral qualifier", with the peripheral device type that goes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeripheralQualifier {
-    /// 000b, direct access block device.
-    Connected,
+    /// 000b, with the type of the device.
+    Connected(DeviceType),
     /// 011b with type 1Fh: no logical unit can be there.
     NotSupported,
 }
 
 impl PeripheralQualifier {
+    /// The type whose versions are claimed.
+    fn device(self) -> DeviceType {
+        match self {
+            Self::Connected(device) => device,
+            Self::NotSupported => DeviceType::Disk,
+        }
+    }
+
     pub(crate) fn byte(self) -> u8 {
         match self {
-            Self::Connected => 0x00,
+            Self::Connected(device) => device.code(),
             Self::NotSupported => 0x7f,
         }
     }
 }
-
-/// SPC-5 "Version descriptor": SAM-5, SPC-4 and SBC-3, no version claimed; the transport's follows.
-const VERSION_DESCRIPTORS: [u16; 3] = [0x00a0, 0x0460, 0x04c0];
 
 const STANDARD_BYTES: usize = 96;
 
@@ -44,11 +50,15 @@ pub(crate) fn inquiry(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
         let features = Features {
             transport_version: asked.view.transport_version,
             several_ports: asked.lu.target_ports.len() > 1,
-            third_party_copy: asked.lu.third_party_copy,
-            tpgs: tpgs(&asked.lu.access_groups),
+            third_party_copy: asked.lu.third_party_copy && asked.lu.device == DeviceType::Disk,
+            // SPC-5 "TPGS field": 0 where REPORT TARGET PORT GROUPS is not there.
+            tpgs: match asked.lu.device {
+                DeviceType::Disk => tpgs(&asked.lu.access_groups),
+                DeviceType::Multimedia => 0,
+            },
         };
         standard_inquiry(
-            PeripheralQualifier::Connected,
+            PeripheralQualifier::Connected(asked.lu.device),
             identity,
             features,
             &mut reply,
@@ -85,7 +95,9 @@ pub(crate) fn standard_inquiry(
     data[3] = 0x02;
     // ADDITIONAL LENGTH.
     data[4] = 91;
-    if qualifier == PeripheralQualifier::Connected {
+    if let PeripheralQualifier::Connected(device) = qualifier {
+        // RMB.
+        data[1] = u8::from(device.tables().is_removable) << 7;
         // NORMACA.
         data[3] |= 0x20;
         // TPGS, 3PC.
@@ -98,7 +110,8 @@ pub(crate) fn standard_inquiry(
     data[8..16].copy_from_slice(&identity.vendor);
     data[16..32].copy_from_slice(&identity.product);
     data[32..36].copy_from_slice(&identity.revision);
-    let [architecture, commands, blocks] = VERSION_DESCRIPTORS;
+    // SPC-5 "Version descriptor": the transport's follows those of the type.
+    let [architecture, commands, blocks] = qualifier.device().tables().versions;
     let versions = [architecture, commands, blocks, features.transport_version];
     for (field, code) in data[58..].chunks_exact_mut(2).zip(versions) {
         field.copy_from_slice(&code.to_be_bytes());

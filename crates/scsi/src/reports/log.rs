@@ -85,7 +85,8 @@ pub(crate) fn log_sense(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
     let cdb = &asked.command.cdb;
     let (code, subpage) = (cdb.byte::<2>() & 0x3f, cdb.byte::<3>());
     let pointer = cdb.be16::<5>();
-    let mut of_code = PAGES.iter().filter(|row| row.code == code).peekable();
+    let pages = asked.lu.device.tables().log_pages;
+    let mut of_code = pages.iter().filter(|row| row.code == code).peekable();
     if of_code.peek().is_none() {
         return Err(Sense::cdb_bit(2, 5).into());
     }
@@ -97,7 +98,7 @@ pub(crate) fn log_sense(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
             if pointer > 0 {
                 return Err(Sense::cdb_byte(5).into());
             }
-            page_list(subpages)
+            page_list(pages, subpages)
         }
         Body::Parameters(make) => {
             let statistics = &asked.lu.statistics;
@@ -131,9 +132,9 @@ pub(crate) fn log_sense(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
     Ok(reply.done())
 }
 
-fn page_list(subpages: bool) -> Vec<u8> {
+fn page_list(pages: &[LogPageRow], subpages: bool) -> Vec<u8> {
     let mut list = Vec::new();
-    for row in PAGES {
+    for row in pages {
         if subpages {
             list.extend([row.code, row.subpage]);
         } else if row.subpage == 0 {

@@ -28,15 +28,17 @@ pub(crate) use copies::{
 pub(crate) use defects::{read_defect_data_10, read_defect_data_12};
 pub(crate) use diagnostics::{SUPPORTED_PAGES, receive_diagnostic_results};
 pub(crate) use inquiry::{Features, PeripheralQualifier, inquiry, standard_inquiry};
-pub(crate) use log::{PAGES as LOG_PAGES, log_sense};
+pub(crate) use log::{LogPageRow, PAGES as LOG_PAGES, log_sense};
 pub(crate) use luns::report_luns;
-pub(crate) use mode::{ModeSelectList, PAGES as MODE_PAGES, PageRow as ModePageRow, mode_sense};
+pub(crate) use mode::{
+    ModeSelectList, PAGES as MODE_PAGES, PageRow as ModePageRow, mode_sense, plain_page,
+};
 pub(crate) use operation_codes::report_operation_codes;
 pub(crate) use request_sense::request_sense;
 pub(crate) use target_ports::report_target_port_groups;
 pub(crate) use task_management::report_task_management;
 pub(crate) use timestamp::report_timestamp;
-pub(crate) use vpd::PAGES as VPD_PAGES;
+pub(crate) use vpd::{PAGES as VPD_PAGES, PAGES_OF_ALL as VPD_PAGES_OF_ALL, VpdRow};
 
 use crate::command::Command;
 use crate::reply::Reply;

@@ -1,7 +1,7 @@
 //! REPORT SUPPORTED OPERATION CODES. SPC-5 r22, the command of that name.
 
 use super::{Asked, Reported};
-use crate::opcodes::{ROWS, Row, rows_of};
+use crate::opcodes::Row;
 use crate::reply::Reply;
 use crate::sense::Sense;
 use crate::snapshot::LuSnapshot;
@@ -14,9 +14,16 @@ pub(crate) fn report_operation_codes(asked: &Asked<'_>, out: &mut Vec<u8>) -> Re
     let opcode = cdb.byte::<3>();
     let action = cdb.be16::<4>();
     let timeouts = cdb.bit::<2>(7);
-    let has_actions = rows_of(opcode).any(|row| row.service_action.is_some());
-    let known = rows_of(opcode).next().is_some();
-    let by_action = || rows_of(opcode).find(|row| row.service_action == Some(action));
+    let commands = asked.lu.device.tables().commands;
+    let has_actions = commands
+        .rows_of(opcode)
+        .any(|row| row.service_action.is_some());
+    let known = commands.rows_of(opcode).next().is_some();
+    let by_action = || {
+        commands
+            .rows_of(opcode)
+            .find(|row| row.service_action == Some(action))
+    };
     let found = match cdb.byte::<2>() & 0x07 {
         // All commands.
         0b000 => {
@@ -26,13 +33,13 @@ pub(crate) fn report_operation_codes(asked: &Asked<'_>, out: &mut Vec<u8>) -> Re
         }
         // One, by its operation code, which has no service actions.
         0b001 if has_actions => return Err(Sense::cdb_bit(2, 2).into()),
-        0b001 => rows_of(opcode).next(),
+        0b001 => commands.rows_of(opcode).next(),
         // One, by operation code and service action.
         0b010 if known && !has_actions => return Err(Sense::cdb_bit(2, 2).into()),
         0b010 => by_action(),
         // One, by both; a command without service actions has number 0.
         0b011 if has_actions => by_action(),
-        0b011 => rows_of(opcode).next().filter(|_| action == 0),
+        0b011 => commands.rows_of(opcode).next().filter(|_| action == 0),
         _ => return Err(Sense::cdb_bit(2, 2).into()),
     };
     let mut reply = asked.reply(cdb.be32::<6>(), out);
@@ -46,7 +53,14 @@ pub(crate) fn report_operation_codes(asked: &Asked<'_>, out: &mut Vec<u8>) -> Re
 
 /// SPC-5 "All_commands parameter data".
 fn all(lu: &LuSnapshot, timeouts: bool, reply: &mut Reply<'_>) {
-    let rows = || ROWS.iter().filter(|row| row.is_supported(lu));
+    let rows = || {
+        lu.device
+            .tables()
+            .commands
+            .rows
+            .iter()
+            .filter(|row| row.is_supported(lu))
+    };
     let each = 8 + if timeouts {
         usize::from(TIMEOUTS_BYTES)
     } else {

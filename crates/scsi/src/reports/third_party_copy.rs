@@ -6,7 +6,7 @@ use crate::copy::{
     MAX_DESCRIPTOR_LIST_BYTES, MAX_RECORDS, MAX_SEGMENT_BYTES, MAX_SEGMENTS, MAX_TOKEN_RANGES,
     MAX_TOKEN_SECONDS,
 };
-use crate::opcodes::rows_of;
+use crate::opcodes::DISK;
 use crate::snapshot::LuSnapshot;
 
 /// SPC-5 "Third-party copy descriptor type codes".
@@ -61,7 +61,7 @@ fn put(code: u16, content: &[u8], body: &mut Vec<u8>) {
 fn commands(lu: &LuSnapshot) -> Vec<u8> {
     let mut list = vec![0];
     for opcode in OPERATION_CODES {
-        let rows = rows_of(opcode).filter(|row| row.is_supported(lu));
+        let rows = DISK.rows_of(opcode).filter(|row| row.is_supported(lu));
         let actions: Vec<u8> = rows
             .filter_map(|row| row.service_action)
             .map(|action| action.to_be_bytes()[1])

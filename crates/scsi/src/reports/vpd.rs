@@ -28,7 +28,7 @@ const fn row(code: u8, name: &'static str, body: fn(&Asked<'_>) -> Vec<u8>) -> V
     }
 }
 
-/// The pages that are there, ascending (SPC-5 "Supported VPD Pages VPD page" wants them so).
+/// The pages of a direct access block device, ascending (SPC-5 "Supported VPD Pages VPD page" wants them so).
 #[rustfmt::skip]
 pub(crate) static PAGES: &[VpdRow] = &[
     row(0x00, "Supported VPD Pages", |asked| supported(asked.lu)),
@@ -43,16 +43,32 @@ pub(crate) static PAGES: &[VpdRow] = &[
     row(0xb2, "Logical Block Provisioning", |asked| logical_block_provisioning(asked.lu).to_vec()),
 ];
 
+/// Those that a device of every type has.
+pub(crate) static PAGES_OF_ALL: &[VpdRow] = &[
+    row(0x00, "Supported VPD Pages", |asked| supported(asked.lu)),
+    row(0x80, "Unit Serial Number", |asked| {
+        serial(&asked.lu.identity).to_vec()
+    }),
+    row(0x83, "Device Identification", |asked| {
+        device_identification(asked.lu, asked.view.target_port)
+    }),
+    row(0x86, "Extended INQUIRY Data", |_| {
+        extended_inquiry().to_vec()
+    }),
+    row(0x88, "SCSI Ports", |asked| scsi_ports(asked.lu)),
+];
+
 /// Appends the VPD page `code`.
 pub(crate) fn page(code: u8, asked: &Asked<'_>, reply: &mut Reply<'_>) -> Result<(), Refusal> {
-    let row = PAGES
+    let pages = asked.lu.device.tables().vpd_pages;
+    let row = pages
         .iter()
         .find(|row| row.code == code && (row.is_there)(asked.lu))
         .ok_or(Sense::cdb_byte(2))?;
     let body = (row.body)(asked);
     // The longest body, device identification, is bounded by its designators, of less than 256 bytes each.
     let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
-    reply.put(&[PeripheralQualifier::Connected.byte(), code]);
+    reply.put(&[PeripheralQualifier::Connected(asked.lu.device).byte(), code]);
     reply.put(&length.to_be_bytes());
     reply.put(&body);
     Ok(())
@@ -60,7 +76,12 @@ pub(crate) fn page(code: u8, asked: &Asked<'_>, reply: &mut Reply<'_>) -> Result
 
 /// SPC-5 "Supported VPD Pages VPD page".
 fn supported(lu: &LuSnapshot) -> Vec<u8> {
-    let there = PAGES.iter().filter(|row| (row.is_there)(lu));
+    let there = lu
+        .device
+        .tables()
+        .vpd_pages
+        .iter()
+        .filter(|row| (row.is_there)(lu));
     there.map(|row| row.code).collect()
 }
 

@@ -4,6 +4,7 @@ use block::{BlockCount, Geometry, Lba};
 
 use crate::command::Cdb;
 use crate::limits;
+use crate::multimedia::lba_of_msf;
 use crate::opcodes::Layout;
 use crate::sense::{Refusal, Sense};
 
@@ -29,6 +30,12 @@ impl Layout {
             Self::Ten => (u64::from(cdb.be32::<2>()), u32::from(cdb.be16::<7>())),
             Self::Twelve => (u64::from(cdb.be32::<2>()), cdb.be32::<6>()),
             Self::Sixteen => (cdb.be64::<2>(), cdb.be32::<10>()),
+            Self::Cd => (u64::from(cdb.be32::<2>()), cdb.be32::<5>() & 0x00ff_ffff),
+            Self::CdMsf => {
+                let start = lba_of_msf(cdb.be32::<2>());
+                let end = lba_of_msf(cdb.be32::<5>());
+                (start, u32::try_from(end.saturating_sub(start)).unwrap_or(0))
+            }
         };
         Extent {
             lba: Lba(lba),
@@ -43,6 +50,8 @@ impl Layout {
             Self::Ten => (2, 7),
             Self::Twelve => (2, 6),
             Self::Sixteen => (2, 10),
+            Self::Cd => (2, 6),
+            Self::CdMsf => (3, 6),
         }
     }
 }
@@ -92,5 +101,6 @@ pub(super) fn compare_extent(cdb: &Cdb, geometry: Geometry) -> Result<Extent, Re
 
 /// SBC-4 "FUA bit"; the obsolete FUA_NV asks for a non-volatile cache, of which there is none but the medium.
 pub(super) fn forces_unit_access(layout: Layout, cdb: &Cdb) -> bool {
-    layout != Layout::Six && cdb.byte::<1>() & 0x0a != 0
+    let has_fua = !matches!(layout, Layout::Six | Layout::Cd | Layout::CdMsf);
+    has_fua && cdb.byte::<1>() & 0x0a != 0
 }

@@ -33,8 +33,11 @@ impl Gate<'_> {
         }
         match lu.condition {
             LuCondition::Failed => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
-            LuCondition::NotReady if rules.medium => return Err(Sense::NOT_READY.into()),
+            LuCondition::NotReady if rules.medium => return Err(lu.not_ready().into()),
             LuCondition::NotReady | LuCondition::Ready => {}
+        }
+        if rules.medium && lu.tray.is_out() {
+            return Err(lu.not_ready().into());
         }
         if lu.reserved == Reserved::No {
             return Ok(());

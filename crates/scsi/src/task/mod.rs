@@ -16,6 +16,7 @@ mod format;
 mod gate;
 mod lba_status;
 mod list;
+mod multimedia;
 mod or_write;
 mod persistent_reserve_out;
 mod plan;
@@ -238,7 +239,8 @@ impl Task {
         view: &LunView<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Plan, Refusal> {
-        let row = Row::of(&self.command.cdb);
+        let commands = shard.snapshot().device.tables().commands;
+        let row = commands.row_of(&self.command.cdb);
         self.check_contingent(row, shard)?;
         let always = matches!(row, Ok(row) if row.rules.always);
         // SAM-5 "Unit attention conditions": told before anything else, to a command that does not go round it.
@@ -283,7 +285,9 @@ impl Task {
         let preempts = Handler::PersistentReserveOut(ServiceAction::PreemptAndAbort);
         match row {
             Ok(row) if row.handler == preempts => Ok(()),
-            _ if self.command.cdb.naca() => Err(Refusal::Status(Status::AcaActive)),
+            _ if self.command.cdb.naca(shard.snapshot().device) => {
+                Err(Refusal::Status(Status::AcaActive))
+            }
             _ => Err(Refusal::Status(Status::Busy)),
         }
     }
@@ -360,12 +364,12 @@ impl Task {
         if let State::ModeSelect(_) = self.state {
             return Ok(());
         }
-        let row = Row::of(&self.command.cdb)?;
+        let lu = shard.snapshot();
+        let row = lu.device.tables().commands.row_of(&self.command.cdb)?;
         let gate = Gate {
             nexus: self.nexus,
             view,
         };
-        let lu = shard.snapshot();
         gate.check_access(row.rules, &self.command.cdb, shard)?;
         gate.check_write(row.rules, lu)?;
         match &self.state {

@@ -11,6 +11,7 @@ use super::extent::{
 use super::format::Format;
 use super::lba_status::LbaStatus;
 use super::list::List;
+use super::multimedia;
 use super::or_write::OrWrite;
 use super::persistent_reserve_out::ReserveOut;
 use super::self_test::SelfTest;
@@ -27,7 +28,7 @@ use crate::opcodes::{CopyReport, Handler, Layout, ListSize, Row};
 use crate::persistent_reserve::{ServiceAction, persistent_reserve_in};
 use crate::reports::{self, Asked, Reported};
 use crate::sense::{Refusal, Sense};
-use crate::snapshot::{LuCondition, LuSnapshot};
+use crate::snapshot::LuSnapshot;
 use crate::step::{Done, Status, WINDOW_BYTES};
 use crate::view::LunView;
 
@@ -41,7 +42,7 @@ pub(super) enum Plan {
 
 impl Plan {
     /// GOOD, at once.
-    fn good(transfer_bytes: u64) -> Self {
+    pub(super) fn good(transfer_bytes: u64) -> Self {
         Self::Done(Done {
             transfer_bytes,
             ..Done::status(Status::Good)
@@ -81,11 +82,9 @@ pub(super) fn plan(
         Handler::RequestSense => {
             // SPC-5 "REQUEST SENSE command": a pending unit attention is returned, and is cleared; without one, what is
             // wrong with the LU.
-            let sense = match (task.take_unit_attention(shard), shard.snapshot().condition) {
-                (Some(attention), _) => attention_sense(attention),
-                (None, LuCondition::Ready) => Sense::NO_SENSE,
-                (None, LuCondition::NotReady) => Sense::NOT_READY,
-                (None, LuCondition::Failed) => Sense::INTERNAL_TARGET_FAILURE,
+            let sense = match task.take_unit_attention(shard) {
+                Some(attention) => attention_sense(attention),
+                None => shard.snapshot().standing_sense(),
             };
             reports::request_sense(command, &sense, out)?
         }
@@ -96,6 +95,7 @@ pub(super) fn plan(
             }
             Done::status(Status::Good)
         }
+        Handler::Multimedia(what) => return multimedia::plan(what, task, shard, view, out),
         Handler::ReceiveCopy(what) => return copy_report(what, task, shard, view, out),
         Handler::TestUnitReady => Done::status(Status::Good),
         Handler::PersistentReserveIn(report) => persistent_reserve_in(report, &asked, out)?,
@@ -195,6 +195,7 @@ pub(super) fn check_range(row: &Row, cdb: &Cdb, geometry: Geometry) -> Result<()
         | Handler::PreFetch(layout)
         | Handler::SynchronizeCache(layout)
         | Handler::WriteSame(layout) => checked_extent(layout, cdb, geometry).map(|_| ()),
+        Handler::Multimedia(what) => multimedia::check_range(what, cdb, geometry),
         Handler::OrWrite => checked_extent(Layout::Sixteen, cdb, geometry).map(|_| ()),
         Handler::CompareAndWrite => compare_extent(cdb, geometry).map(|_| ()),
         Handler::LbaStatus => LbaStatus::plan(cdb, geometry).map(|_| ()),
@@ -273,7 +274,7 @@ fn transfer_bytes(blocks: u64, geometry: Geometry) -> u64 {
 }
 
 /// SBC-4 "READ (10) command". Of a read that the initiator takes only part of, that part is read.
-fn read(layout: Layout, extent: Extent, command: &Command, geometry: Geometry) -> Plan {
+pub(super) fn read(layout: Layout, extent: Extent, command: &Command, geometry: Geometry) -> Plan {
     let bytes = transfer_bytes(extent.blocks, geometry);
     // Not above what the initiator expects, a u32.
     let wanted = bytes.min(u64::from(command.data_in_bytes));

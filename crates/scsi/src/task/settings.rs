@@ -4,6 +4,7 @@ use super::state::{Ending, Next};
 use super::transfer::check_complete;
 
 use crate::lu::{HomeAction, ModeChange};
+use crate::multimedia::TrayAction;
 use crate::opcodes::ListSize;
 use crate::reports::ModeSelectList;
 use crate::sense::Refusal;
@@ -90,17 +91,18 @@ impl ModeSelect {
 
 /// A command that is one action of the home: RESERVE and RELEASE (SPC-2 r20 "RESERVE(6) command", "RELEASE(6) command"), LOG
 /// SELECT (SPC-5 r22 "LOG SELECT command").
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Setting {
     what: What,
     done: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum What {
     Reserve,
     Release,
     ResetLog,
+    Tray(TrayAction),
 }
 
 impl Setting {
@@ -120,14 +122,19 @@ impl Setting {
         Self::new(What::ResetLog)
     }
 
+    pub(super) fn tray(action: TrayAction) -> Self {
+        Self::new(What::Tray(action))
+    }
+
     pub(super) fn next(&self) -> Next {
         if self.done {
             return Next::Done(Ending::default());
         }
-        Next::Home(match self.what {
+        Next::Home(match &self.what {
             What::Reserve => HomeAction::Reserve,
             What::Release => HomeAction::Release,
             What::ResetLog => HomeAction::ResetLog,
+            What::Tray(action) => HomeAction::Tray(action.clone()),
         })
     }
 

@@ -15,6 +15,7 @@ mod limits;
 mod log;
 mod missing;
 mod mode;
+mod multimedia;
 mod or_write;
 mod persistent;
 mod random;

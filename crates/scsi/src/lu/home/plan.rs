@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use block::StoreCaps;
 
-use super::super::UnitAttention;
 use super::super::fence::{FenceScope, Holds, Meant};
 use super::super::message::{ActionResult, AttentionScope, HomeAction, LuChange};
+use super::super::{NexusId, UnitAttention};
 use super::contingent::{self, abort, is_faulted, task_set, telling};
 use super::lane::{Request, Requester};
 use crate::access::{AccessChangedBy, AccessGroup, AccessState, tpgs};
+use crate::multimedia::TrayAction;
 use crate::persistent_reserve::{
     Access, Asking, Outcome, PersistentReserveOut, Standing, carry_out,
 };
@@ -84,7 +85,8 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
         HomeAction::Establish(_) => Plan::Publish,
         // SPC-2 "RELEASE(6) command": of a nexus without the reservation it is no error and changes nothing.
         HomeAction::Release if !is_holder => done,
-        HomeAction::NexusLost(nexus) if holder != Some(*nexus) && !is_faulted(now, *nexus) => done,
+        HomeAction::NexusLost(nexus) if !holds_anything(now, *nexus) => done,
+        HomeAction::Tray(action) => plan_tray(now, request, action),
         HomeAction::Release
         | HomeAction::NexusLost(_)
         | HomeAction::SetTimestamp(_)
@@ -103,6 +105,11 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
         }
         HomeAction::ModeSelect(_) | HomeAction::WriteCache(_) => Plan::Fence(hold(Holds::Changes)),
     }
+}
+
+/// Whether the loss of a nexus changes the LU.
+fn holds_anything(now: &LuSnapshot, nexus: NexusId) -> bool {
+    now.reserved == Reserved::For(nexus) || is_faulted(now, nexus) || now.tray.concerns(nexus)
 }
 
 /// Why `request` may not be carried out, as the LU is `now`: its checks were made on another worker, and before.
@@ -227,10 +234,9 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
             }
         }
         HomeAction::Release => end_reserve(&mut next),
-        HomeAction::NexusLost(nexus) => {
-            if now.reserved == Reserved::For(*nexus) {
-                end_reserve(&mut next);
-            }
+        HomeAction::NexusLost(_) | HomeAction::Tray(_) => {
+            let told = change_tray(&mut next, request);
+            attentions.extend(told.map(|told| (told, AttentionScope::All)));
         }
         HomeAction::ModeSelect(_) | HomeAction::ModeDefaults(_) | HomeAction::WriteCache(_) => {
             change_mode(&mut next, &request.action);
@@ -251,6 +257,7 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
             // SAM-5 "Logical unit reset"; SPC-2 "RESERVE(6) command": a reset ends the reservation.
             end_reserve(&mut next);
             next.mode = now.mode_defaults;
+            next.tray.reset();
             attentions.push((UnitAttention::BusDeviceReset, AttentionScope::All));
         }
         HomeAction::Resize(geometry) => {
@@ -294,6 +301,40 @@ fn enter_condition(lu: &mut LuSnapshot, condition: LuCondition) -> Option<UnitAt
     // SAM-5 "Unit attention conditions": the medium may have been changed. While it was not there, it was in nobody's sight.
     let came_back = [before, condition] == [LuCondition::NotReady, LuCondition::Ready];
     came_back.then_some(UnitAttention::MediumMayHaveChanged)
+}
+
+/// What something about the tray needs.
+fn plan_tray(now: &LuSnapshot, request: &Request, action: &TrayAction) -> Plan {
+    let mut next = now.clone();
+    if let Some(refusal) = now.tray.refusal(request.nexus, action) {
+        return Plan::Answer(ActionResult::Refused(refusal));
+    }
+    let _told = change_tray(&mut next, request);
+    match action {
+        _ if next == *now => Plan::Answer(ActionResult::Done),
+        // Another store may stand behind the LU afterwards.
+        TrayAction::Insert(_) => Plan::Fence(hold(Holds::Everything)),
+        _ => Plan::Publish,
+    }
+}
+
+/// What is asked for is done about the tray, and what a nexus that is lost held is released. What every nexus is told.
+fn change_tray(lu: &mut LuSnapshot, request: &Request) -> Option<UnitAttention> {
+    match &request.action {
+        HomeAction::NexusLost(nexus) => {
+            if lu.reserved == Reserved::For(*nexus) {
+                end_reserve(lu);
+            }
+            lu.tray.forget(*nexus)
+        }
+        HomeAction::Tray(action) => {
+            if let TrayAction::Insert(caps) = action {
+                lu.caps = **caps;
+            }
+            lu.tray.carry_out(request.nexus, action)
+        }
+        _ => None,
+    }
 }
 
 /// The values of the mode pages after an action that sets them.

@@ -6,7 +6,7 @@
 mod pages;
 mod select;
 
-pub(crate) use pages::{PAGES, PageRow};
+pub(crate) use pages::{PAGES, PageRow, plain_page};
 pub(crate) use select::ModeSelectList;
 
 use block::Geometry;
@@ -17,6 +17,9 @@ use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
 
 use pages::{ALL_PAGES, ALL_SUBPAGES, Page};
+
+use crate::device::DeviceType;
+use crate::multimedia::locked_bits;
 
 /// MODE SENSE, 6 and 10.
 pub(crate) fn mode_sense(size: ListSize, asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
@@ -29,7 +32,9 @@ pub(crate) fn mode_sense(size: ListSize, asked: &Asked<'_>, out: &mut Vec<u8>) -
     };
     let pages = sense_pages(cdb.byte::<2>() >> 6, code, subpage, asked.lu)?;
     let mut body = Vec::with_capacity(256);
-    if !cdb.bit::<1>(3) {
+    // MMC-6 "Mode parameter header": no block descriptor, and no device-specific parameter.
+    let is_disk = asked.lu.device == DeviceType::Disk;
+    if !cdb.bit::<1>(3) && is_disk {
         put_block_descriptor(asked.lu.geometry(), long_lba, &mut body);
     }
     let descriptor_bytes = u16::try_from(body.len()).unwrap_or(u16::MAX);
@@ -40,7 +45,10 @@ pub(crate) fn mode_sense(size: ListSize, asked: &Asked<'_>, out: &mut Vec<u8>) -
     let mut reply = asked.reply(allocation, out);
     // DEVICE-SPECIFIC PARAMETER: WP, DPOFUA.
     let protected = asked.lu.write_protected() || asked.view.write_protected;
-    let device = u8::from(protected) << 7 | 0x10;
+    let device = match is_disk {
+        true => u8::from(protected) << 7 | 0x10,
+        false => 0,
+    };
     match size {
         ListSize::Six => {
             let length = u8::try_from(body.len() + 3).unwrap_or(u8::MAX);
@@ -68,7 +76,8 @@ fn sense_pages(control: u8, code: u8, subpage: u8, lu: &LuSnapshot) -> Result<Ve
             .into());
     }
     let of_code = |row: &&PageRow| code == ALL_PAGES || code == row.code;
-    if !PAGES.iter().any(|row| of_code(&row)) {
+    let rows = lu.device.tables().mode_pages;
+    if !rows.iter().any(|row| of_code(&row)) {
         return Err(Sense::cdb_bit(2, 5).into());
     }
     let wanted =
@@ -76,11 +85,17 @@ fn sense_pages(control: u8, code: u8, subpage: u8, lu: &LuSnapshot) -> Result<Ve
     let make = |row: &PageRow| match control {
         0b01 => row.changeable(),
         0b10 => row.page(&lu.mode_defaults),
-        _ => row.page(&lu.mode),
+        _ => {
+            let mut page = row.page(&lu.mode);
+            if let Some((byte, bits)) = locked_bits(row.code, lu) {
+                page.set_bits(byte, bits);
+            }
+            page
+        }
     };
     // SPC-5 "Mode page and subpage codes": of all pages, there is one subpage or there are all.
     let names_one = code == ALL_PAGES && subpage != 0 && subpage != ALL_SUBPAGES;
-    let pages: Vec<Page> = PAGES.iter().filter(wanted).map(make).collect();
+    let pages: Vec<Page> = rows.iter().filter(wanted).map(make).collect();
     if pages.is_empty() || names_one {
         return Err(Sense::cdb_byte(3).into());
     }

@@ -69,7 +69,24 @@ const fn several(
     }
 }
 
-/// All mode pages, by page code and subpage code.
+/// A page in which nothing can change.
+pub(crate) const fn plain_page(
+    name: &'static str,
+    code: u8,
+    bytes: usize,
+    fixed: &'static [(usize, u8)],
+) -> PageRow {
+    PageRow {
+        name,
+        code,
+        subpage: 0,
+        bytes,
+        fixed,
+        fields: &[],
+    }
+}
+
+/// All mode pages of a direct access block device, by page code and subpage code.
 pub(crate) static PAGES: &[PageRow] = &[
     PageRow {
         name: "Read-Write Error Recovery",
@@ -167,6 +184,13 @@ pub(super) struct Page {
 impl Page {
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// Sets bits of a byte that say how things are now.
+    pub(super) fn set_bits(&mut self, byte: usize, bits: u8) {
+        if let Some(byte) = self.bytes[..self.len].get_mut(byte) {
+            *byte |= bits;
+        }
     }
 }
 

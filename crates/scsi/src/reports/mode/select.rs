@@ -2,7 +2,6 @@
 
 use block::Geometry;
 
-use super::PAGES;
 use crate::lu::ModeChange;
 use crate::opcodes::ListSize;
 use crate::sense::{Refusal, Sense};
@@ -72,7 +71,8 @@ impl ModeSelectList<'_> {
             return Err(Sense::parameter_bit(byte(at), 7).into());
         }
         let (code, has_subpage) = (first & 0x3f, first & 0x40 != 0);
-        let mut of_code = PAGES.iter().filter(|row| row.code == code).peekable();
+        let pages = lu.device.tables().mode_pages;
+        let mut of_code = pages.iter().filter(|row| row.code == code).peekable();
         if of_code.peek().is_none() {
             return Err(Sense::parameter_bit(byte(at), 5).into());
         }

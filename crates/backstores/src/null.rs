@@ -87,6 +87,7 @@ impl Backstore for NullStore {
             unmap: true,
             unmap_zeroes: true,
             write_zeroes: true,
+            volatile: true,
             read_only: self.read_only.is_on(),
             ..StoreCaps::plain(self.size.geometry())
         }

@@ -81,6 +81,7 @@ impl Backstore for RamStore {
             unmap: true,
             unmap_zeroes: true,
             write_zeroes: true,
+            volatile: true,
             unmap_granularity_blocks: PAGE_BYTES / geometry.block_size_bytes,
             write_cache: self.write_cache.load(Ordering::Relaxed),
             read_only: self.read_only.is_on(),

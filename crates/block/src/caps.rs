@@ -25,6 +25,8 @@ pub struct StoreCaps {
     pub optimal_granularity_blocks: u16,
     /// Best length of a transfer, in blocks; 0: not reported.
     pub optimal_blocks: u32,
+    /// The blocks do not outlast the process.
+    pub volatile: bool,
     /// Acknowledged writes stand in a volatile cache until flushed (WCE as the store now runs).
     pub write_cache: bool,
 }
@@ -44,6 +46,7 @@ impl StoreCaps {
             physical_block_exponent: 0,
             optimal_granularity_blocks: 0,
             optimal_blocks: 0,
+            volatile: false,
             write_cache: false,
         }
     }

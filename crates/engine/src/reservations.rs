@@ -1,4 +1,5 @@
-//! Persistent reservations that are to outlast the process: a file for each logical unit, written before a change counts.
+//! Persistent reservations and settings that are to outlast the process: a file of each for a logical unit, written before a change
+//! counts.
 //!
 //! A thread of its own writes them, so that no worker waits for the disk; a home has one save under way at most, so that its queue
 //! is bounded by the logical units. What stands in a file is `scsi`'s to say. The directory is the caller's alone.
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use reactor::mailbox::Sender;
-use scsi::lu::Save;
-use scsi::{LuIdentity, PersistentReservations};
+use scsi::lu::{Save, SaveKind};
+use scsi::{LuCondition, LuIdentity, LuSnapshot, PersistentReservations};
 
 use crate::shared::{Message, UnitIndex};
 
@@ -57,7 +58,7 @@ impl Reservations {
     /// What was in force for a logical unit when it was last heard of. Where that cannot be known, it says so: somebody may
     /// have to be kept out.
     pub(crate) fn load(&self, identity: &LuIdentity) -> PersistentReservations {
-        let file = self.file(identity);
+        let file = self.file(identity, SaveKind::Reservations);
         let read = match read(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return PersistentReservations::default();
@@ -76,6 +77,31 @@ impl Reservations {
         })
     }
 
+    /// A logical unit with the settings that it had when it was last heard of. Where these cannot be known, it is not fit for use:
+    /// it may be half erased.
+    fn load_settings(&self, lu: LuSnapshot) -> LuSnapshot {
+        let file = self.file(&lu.identity, SaveKind::Settings);
+        let restored = match read(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return lu,
+            Err(error) => Err(error.to_string()),
+            Ok(bytes) => {
+                (lu.clone().with_saved_settings(&bytes)).map_err(|error| error.to_string())
+            }
+        };
+        restored.unwrap_or_else(|error| {
+            tracing::error!(
+                file = %file.display(),
+                %error,
+                "the settings of a disk are lost, and it may have been half erased: it is kept from everybody until the file is taken \
+                 away and the disk is opened again"
+            );
+            LuSnapshot {
+                condition: LuCondition::Failed,
+                ..lu
+            }
+        })
+    }
+
     /// Makes a save durable, off this thread; `reply` then gets [`Message::Saved`].
     pub(crate) fn save(
         &self,
@@ -84,7 +110,7 @@ impl Reservations {
         home: HomeName,
         reply: Sender<Message>,
     ) {
-        let file = self.file(identity);
+        let file = self.file(identity, save.kind);
         let job = Job {
             file,
             save,
@@ -97,12 +123,15 @@ impl Reservations {
     }
 
     /// By the name that a logical unit keeps when it moves.
-    fn file(&self, identity: &LuIdentity) -> PathBuf {
+    fn file(&self, identity: &LuIdentity, kind: SaveKind) -> PathBuf {
         let digits: String = identity.naa[..8]
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        self.directory.join(format!("naa-{digits}"))
+        self.directory.join(match kind {
+            SaveKind::Reservations => format!("naa-{digits}"),
+            SaveKind::Settings => format!("naa-{digits}.settings"),
+        })
     }
 }
 
@@ -113,7 +142,7 @@ fn work(jobs: &mpsc::Receiver<Job>) {
             tracing::error!(
                 file = %job.file.display(),
                 %error,
-                "persistent reservations cannot be saved; the initiator is told, and those from before stay in force"
+                "what is to outlast the process cannot be saved; the initiator is told, and what was before stays in force"
             );
         }
         job.answer(stored.is_ok());
@@ -177,7 +206,7 @@ pub(crate) fn restored(
     let persistent = Arc::new(reservations.load(&lu.identity));
     let mut lu = lu.with_persistent(persistent);
     lu.ptpl_capable = true;
-    lu
+    reservations.load_settings(lu)
 }
 
 #[cfg(test)]
@@ -205,7 +234,9 @@ mod tests {
     fn store_replaces_and_removes_and_leaves_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
         let reservations = Reservations::open(directory.path().join("new/there")).unwrap();
-        let file = reservations.file(&identity());
+        let file = reservations.file(&identity(), SaveKind::Reservations);
+        let settings = reservations.file(&identity(), SaveKind::Settings);
+        assert!(settings.ends_with("new/there/naa-30014051f7c194e0.settings"));
         assert!(file.ends_with("new/there/naa-30014051f7c194e0"));
         assert_eq!(
             reservations.load(&identity()),
@@ -225,7 +256,7 @@ mod tests {
     fn load_of_what_cannot_be_read_is_lost() {
         let directory = tempfile::tempdir().unwrap();
         let reservations = Reservations::open(directory.path().to_owned()).unwrap();
-        let file = reservations.file(&identity());
+        let file = reservations.file(&identity(), SaveKind::Reservations);
         std::fs::write(&file, b"QUINTRSV").unwrap();
         assert!(reservations.load(&identity()).is_lost());
         std::fs::remove_file(&file).unwrap();

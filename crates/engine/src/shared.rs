@@ -167,6 +167,8 @@ pub(crate) enum Message {
         id: FenceId,
         durable: bool,
     },
+    /// The home of this unit has something to do though nobody has come: it begins.
+    WakeHome(UnitIndex),
     /// To a shard of a logical unit, from its home.
     ToShard {
         unit: UnitIndex,

@@ -12,7 +12,7 @@
 //!   QERR are 0.
 //! - Every type and service action of persistent reservations. TransportIDs name initiator ports, not devices, and ALL_TG_PT makes a
 //!   registration for each target port. A reservation also counts for commands that were under way when it was made.
-//! - No protection information, no saved mode pages, no power conditions: START STOP UNIT flushes a disk, which stays ready for
+//! - No protection information, no power conditions: START STOP UNIT flushes a disk, which stays ready for
 //!   its other initiators.
 //! - A CD or DVD drive (MMC-6) has one data track, and a tray of which [`Tray`] says whose it is.
 //! - An ORWRITE longer than a window is one uninterrupted series for each window of it, so that others never wait for an
@@ -21,7 +21,8 @@
 //!   them wait, and they are not told FORMAT IN PROGRESS.
 //! - A third-party copy reaches the logical units that are mapped for the nexus, and no other; a segment is a whole number of
 //!   blocks at both ends, since nothing is held or padded.
-//! - IMMED is taken and not used: the status comes when the work is done.
+//! - IMMED is taken and not used: the status comes when the work is done. Only SANITIZE, whose work is the logical unit's,
+//!   has its status at once. It is processed with the task attribute it came with, not as HEAD OF QUEUE.
 //! - Of a READ or WRITE whose expected data transfer length is below that of the CDB, what the initiator takes is read,
 //!   and whole blocks of what it sends are written; the residual count tells the rest. Commands for which half of
 //!   the data makes no sense (WRITE SAME, COMPARE AND WRITE, parameter lists) are refused.
@@ -35,6 +36,7 @@ mod command;
 mod command_table;
 mod copy;
 mod device;
+mod identifying;
 mod io_error;
 mod limits;
 mod lun;
@@ -45,6 +47,8 @@ mod persistent_reserve;
 mod reference;
 mod reply;
 mod reports;
+mod sanitize;
+mod saved;
 mod sense;
 mod snapshot;
 mod step;
@@ -56,6 +60,7 @@ pub use command::{CDB_BYTES, Cdb, Command, TaskAttribute};
 pub use command_table::command_name;
 pub use copy::{Part, PartAsk, PartStep, PartWork, Place, TokenKey};
 pub use device::DeviceType;
+pub use identifying::{Identifying, InformationType};
 pub use limits::ECHO_BUFFER_BYTES;
 pub use lun::{Lun, LunList, MAX_LUN, Reached};
 pub use missing::begin_missing;
@@ -65,6 +70,7 @@ pub use persistent_reserve::{
     SavedError, Standing, TransportId,
 };
 pub use reference::reference;
+pub use sanitize::{OwnIo, Sanitize, SanitizeMethod, SanitizeOrder};
 pub use sense::{FieldPointer, MAX_SENSE_BYTES, Refusal, Sense, SenseFormat, SenseKey};
 pub use snapshot::{
     Contingent, Interlock, LuCondition, LuIdentity, LuSnapshot, MAX_SERIAL_BYTES, ModeValues,

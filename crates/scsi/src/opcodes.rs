@@ -25,6 +25,7 @@ pub(crate) enum Handler {
     OrWrite,
     LbaStatus,
     FormatUnit,
+    Sanitize(SanitizeAction),
     Unmap,
     TestUnitReady,
     RequestSense,
@@ -53,6 +54,8 @@ pub(crate) enum Handler {
     ReportTaskManagement,
     ReportTimestamp,
     SetTimestamp,
+    ReportIdentifying,
+    SetIdentifying,
     SetTargetPortGroups,
     Copy(CopyCommand),
     ReceiveCopy(CopyReport),
@@ -67,6 +70,14 @@ pub(crate) enum CopyReport {
     FailureDetails,
     StatusLid4,
     TokenInformation,
+}
+
+/// The service actions of SANITIZE. No store has a key to forget, so there is no CRYPTOGRAPHIC ERASE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SanitizeAction {
+    Overwrite,
+    BlockErase,
+    ExitFailureMode,
 }
 
 /// The commands that copy for others.
@@ -121,6 +132,8 @@ pub(crate) struct Rules {
     pub(crate) while_standby: bool,
     /// SPC-5 "Unavailable state": served through a target port that is in it, or offline.
     pub(crate) while_unavailable: bool,
+    /// SBC-4 "Completing a sanitize operation": served when one has failed.
+    pub(crate) while_sanitize_failed: bool,
 }
 
 /// One command.
@@ -151,6 +164,7 @@ pub(crate) const ALWAYS: Rules = Rules {
     writes: false,
     while_standby: true,
     while_unavailable: true,
+    while_sanitize_failed: true,
 };
 /// Changes what the LU is, not its medium.
 pub(crate) const SETS: Rules = Rules {
@@ -162,6 +176,7 @@ pub(crate) const SETS: Rules = Rules {
     writes: false,
     while_standby: false,
     while_unavailable: false,
+    while_sanitize_failed: false,
 };
 pub(crate) const LOOKS: Rules = SETS.with(Access::Reading);
 /// Reports that SPC-2 reservations let through.
@@ -181,6 +196,10 @@ const FLUSHES: Rules = READS.with(Access::Writing);
 pub(crate) const WRITES: Rules = Rules {
     writes: true,
     ..FLUSHES
+};
+const SANITIZES: Rules = Rules {
+    while_sanitize_failed: true,
+    ..WRITES
 };
 
 impl Rules {
@@ -227,7 +246,7 @@ static ROWS: &[Row] = &[
     row("READ(6)", &[0x08, 0x1f, F, F, F, 0], READS, Handler::Read(Layout::Six)),
     row("WRITE(6)", &[0x0a, 0x1f, F, F, F, 0], WRITES, Handler::Write(Layout::Six)),
     row("INQUIRY", &[0x12, 0x01, F, F, F, 0], ALWAYS, Handler::Inquiry),
-    row("MODE SELECT(6)", &[0x15, 0x10, 0, 0, F, 0], SETS.while_standby(), Handler::ModeSelect(ListSize::Six)),
+    row("MODE SELECT(6)", &[0x15, 0x11, 0, 0, F, 0], SETS.while_standby(), Handler::ModeSelect(ListSize::Six)),
     row("RESERVE(6)", &[0x16, 0, 0, 0, 0, 0], SETS.with(Access::Reserving), Handler::Reserve),
     row("RELEASE(6)", &[0x17, 0, 0, 0, 0, 0], SHARED.with(Access::Reserving), Handler::Release),
     row("MODE SENSE(6)", &[0x1a, 0x08, F, F, F, 0], LOOKS.while_standby(), Handler::ModeSense(ListSize::Six)),
@@ -247,9 +266,12 @@ static ROWS: &[Row] = &[
     row("READ BUFFER(10)", &[0x3c, 0x1f, F, F, F, F, F, F, F, 0], LOOKS.while_lost().while_unavailable(), Handler::ReadBuffer),
     row("WRITE SAME(10)", &blocks10(0x41, 0x08), WRITES, Handler::WriteSame(Layout::Ten)),
     row("UNMAP", &[0x42, 0, 0, 0, 0, 0, GROUP, F, F, 0], WRITES, Handler::Unmap),
+    slow(action(0x01, "SANITIZE (OVERWRITE)", &[0x48, 0xa1, 0, 0, 0, 0, 0, F, F, 0], SANITIZES, Handler::Sanitize(SanitizeAction::Overwrite))),
+    slow(action(0x02, "SANITIZE (BLOCK ERASE)", &[0x48, 0xa2, 0, 0, 0, 0, 0, 0, 0, 0], SANITIZES, Handler::Sanitize(SanitizeAction::BlockErase))),
+    action(0x1f, "SANITIZE (EXIT FAILURE MODE)", &[0x48, 0xbf, 0, 0, 0, 0, 0, 0, 0, 0], SANITIZES, Handler::Sanitize(SanitizeAction::ExitFailureMode)),
     row("LOG SELECT", &[0x4c, 0x02, 0xc0, 0, 0, 0, 0, F, F, 0], SETS.while_standby(), Handler::LogSelect),
     row("LOG SENSE", &[0x4d, 0, F, F, 0, F, F, F, F, 0], LOOKS.with(Access::Free).while_lost().while_standby(), Handler::LogSense),
-    row("MODE SELECT(10)", &[0x55, 0x10, 0, 0, 0, 0, 0, F, F, 0], SETS.while_standby(), Handler::ModeSelect(ListSize::Ten)),
+    row("MODE SELECT(10)", &[0x55, 0x11, 0, 0, 0, 0, 0, F, F, 0], SETS.while_standby(), Handler::ModeSelect(ListSize::Ten)),
     row("RESERVE(10)", &[0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0], SETS.with(Access::Reserving), Handler::Reserve),
     row("RELEASE(10)", &[0x57, 0, 0, 0, 0, 0, 0, 0, 0, 0], SHARED.with(Access::Reserving), Handler::Release),
     row("MODE SENSE(10)", &[0x5a, 0x18, F, F, 0, 0, 0, F, F, 0], LOOKS.while_standby(), Handler::ModeSense(ListSize::Ten)),
@@ -287,10 +309,12 @@ static ROWS: &[Row] = &[
     action(0x10, "READ CAPACITY(16)", &[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, F, F, F, F, 0, 0], SIZES.while_standby(), Handler::ReadCapacity16),
     action(0x12, "GET LBA STATUS(16)", &[0x9e, 0x12, F, F, F, F, F, F, F, F, F, F, F, F, 0, 0], READS, Handler::LbaStatus),
     row("REPORT LUNS", &[0xa0, 0, F, 0, 0, 0, F, F, F, F, 0, 0], ALWAYS, Handler::ReportLuns),
+    action(0x05, "REPORT IDENTIFYING INFORMATION", &[0xa3, 0x05, 0, 0, 0, 0, F, F, F, F, 0xfe, 0], SHARED.with(Access::Free), Handler::ReportIdentifying),
     action(0x0a, "REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED.with(Access::Free).while_lost().while_unavailable(), Handler::ReportTargetPortGroups),
     action(0x0c, "REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, F, F, F, F, F, F, F, 0, 0], SHARED.while_standby(), Handler::ReportOperationCodes),
     action(0x0d, "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, F, F, F, F, 0, 0], SHARED.while_standby(), Handler::ReportTaskManagement),
     action(0x0f, "REPORT TIMESTAMP", &[0xa3, 0x0f, 0, 0, 0, 0, F, F, F, F, 0, 0], SHARED.with(Access::Free), Handler::ReportTimestamp),
+    action(0x06, "SET IDENTIFYING INFORMATION", &[0xa4, 0x06, 0, 0, 0, 0, F, F, F, F, 0xfe, 0], SETS, Handler::SetIdentifying),
     action(0x0a, "SET TARGET PORT GROUPS", &[0xa4, 0x0a, 0, 0, 0, 0, F, F, F, F, 0, 0], SETS.while_unavailable(), Handler::SetTargetPortGroups),
     action(0x0f, "SET TIMESTAMP", &[0xa4, 0x0f, 0, 0, 0, 0, F, F, F, F, 0, 0], SETS, Handler::SetTimestamp),
     row("READ(12)", &blocks12(0xa8, 0x1a), READS, Handler::Read(Layout::Twelve)),
@@ -451,9 +475,24 @@ impl Row {
     pub(crate) fn is_supported(&self, lu: &LuSnapshot) -> bool {
         match self.handler {
             Handler::Unmap => lu.caps.unmap,
+            // SBC-4 "SANITIZE command": erased blocks are unmapped.
+            Handler::Sanitize(SanitizeAction::BlockErase) => lu.may_sanitize() && lu.caps.unmap,
+            Handler::Sanitize(_) => lu.may_sanitize(),
+            Handler::ReportIdentifying | Handler::SetIdentifying => lu.can_save(),
             Handler::Copy(_) | Handler::ReceiveCopy(_) => lu.third_party_copy,
             Handler::SetTargetPortGroups => lu.access_groups.iter().any(|group| group.explicit),
             _ => true,
+        }
+    }
+
+    /// What a command ends in that the LU has not.
+    pub(crate) fn not_supported(&self, lu: &LuSnapshot) -> Sense {
+        // SPC-5 "Service action": one that is not supported, of an operation code that is, is an invalid field.
+        let mut of_code = lu.device.tables().commands.rows_of(self.opcode);
+        if self.service_action.is_some() && of_code.any(|row| row.is_supported(lu)) {
+            Sense::cdb_bit(1, 4)
+        } else {
+            Sense::INVALID_COMMAND_OPERATION_CODE
         }
     }
 
@@ -487,6 +526,8 @@ impl Row {
                 1,
                 5..=7,
             ) => Sense::cdb_bit(1, 7),
+            // PARAMETER LIST LENGTH.
+            (Handler::Sanitize(_), 7 | 8, _) => Sense::cdb_byte(7),
             // FMTPINFO.
             (Handler::FormatUnit, 1, 6 | 7) => Sense::cdb_bit(1, 7),
             // POWER CONDITION.

@@ -20,7 +20,7 @@ const COMMANDS: &str = "
 *Reserved*: served although another initiator has reserved the logical unit (SPC-2 RESERVE). *Always*: served whatever else is
 wrong, with a unit attention pending or for a LUN that is not there. *Medium*: NOT READY while the store is not there. *Writes*:
 DATA PROTECT while the logical unit or the LUN is write protected. *Lost*: served while persistent reservations that were saved
-cannot be read. *Standby*, *unavailable*: served through a target port that is in this state. *Counts as*: what it is to a persistent reservation of another. *Timeout*: the recommended command timeout, in seconds.
+cannot be read. While a disk is being sanitized, only what is always served is. *Standby*, *unavailable*: served through a target port that is in this state. *Counts as*: what it is to a persistent reservation of another. *Timeout*: the recommended command timeout, in seconds.
 
 *CDB usage*: the CDB's bytes in hexadecimal, with ones where the device server looks; a bit set anywhere else is INVALID FIELD IN
 CDB with a pointer to it.
@@ -32,8 +32,8 @@ CDB with a pointer to it.
 const MODE: &str = "
 ## Mode pages
 
-MODE SENSE gives current, default and changeable values; saved values are not kept. A value that cannot change must be sent as it
-is: anything else is INVALID FIELD IN PARAMETER LIST with a pointer to the bit.
+MODE SENSE gives current, default and changeable values and, where there is a state directory, saved ones (MODE SELECT with SP). A
+value that cannot change must be sent as it is: anything else is INVALID FIELD IN PARAMETER LIST with a pointer to the bit.
 
 | Page | Code | Bytes | Can change |
 |---|---|---|---|

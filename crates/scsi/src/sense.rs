@@ -81,6 +81,8 @@ pub struct Sense {
     pub information: Option<u64>,
     /// Where the fault stands, for ILLEGAL REQUEST.
     pub field: Option<FieldPointer>,
+    /// How much of what makes the LU not ready is done, in parts of 65,536. No condition has this and a field.
+    pub progress: Option<u16>,
     /// The segment descriptor of an EXTENDED COPY that was being processed, from 0: the COMMAND-SPECIFIC INFORMATION field.
     pub segment: Option<u16>,
 }
@@ -106,12 +108,16 @@ conditions! {
     TARGET_PORT_IN_STANDBY: NotReady, 0x04, 0x0b;
     /// LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE.
     TARGET_PORT_UNAVAILABLE: NotReady, 0x04, 0x0c;
+    /// LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS.
+    SANITIZE_IN_PROGRESS: NotReady, 0x04, 0x1b;
     /// LOGICAL UNIT NOT READY, OFFLINE.
     LOGICAL_UNIT_OFFLINE: NotReady, 0x04, 0x12;
     /// UNRECOVERED READ ERROR.
     UNRECOVERED_READ_ERROR: MediumError, 0x11, 0x00;
     /// WRITE ERROR.
     WRITE_ERROR: MediumError, 0x0c, 0x00;
+    /// SANITIZE COMMAND FAILED.
+    SANITIZE_COMMAND_FAILED: MediumError, 0x31, 0x03;
     /// INTERNAL TARGET FAILURE.
     INTERNAL_TARGET_FAILURE: HardwareError, 0x44, 0x00;
     /// PERSISTENT RESERVATION INFORMATION LOST.
@@ -212,6 +218,7 @@ impl Sense {
             ascq,
             information: None,
             field: None,
+            progress: None,
             segment: None,
         }
     }
@@ -251,6 +258,15 @@ impl Sense {
     pub const fn pointing(self, in_cdb: bool, byte: u16, bit: Option<u8>) -> Self {
         Self {
             field: Some(FieldPointer { in_cdb, byte, bit }),
+            ..self
+        }
+    }
+
+    /// The same condition, with this much done of what makes the LU not ready, in parts of 65,536.
+    #[must_use]
+    pub const fn with_progress(self, progress: u16) -> Self {
+        Self {
+            progress: Some(progress),
             ..self
         }
     }
@@ -315,7 +331,7 @@ impl Sense {
             out.extend_from_slice(&segment_information(segment));
             out.extend_from_slice(&[0; 4]);
         }
-        if self.field.is_some() {
+        if self.field.is_some() || self.progress.is_some() {
             out.extend_from_slice(&[0x02, 0x06, 0x00, 0x00]);
             out.extend_from_slice(&self.sense_key_specific());
             out.push(0);
@@ -325,10 +341,15 @@ impl Sense {
         out[start + 7] = u8::try_from(additional).unwrap_or(u8::MAX);
     }
 
-    /// The three bytes that say where the fault stands; zero (SKSV is 0) without a field pointer.
+    /// The three bytes that say where the fault stands, or how much is done; zero (SKSV is 0) where that is not known.
     fn sense_key_specific(&self) -> [u8; 3] {
         let Some(field) = self.field else {
-            return [0; 3];
+            // SPC-5 "Progress indication sense key specific data".
+            let Some(progress) = self.progress else {
+                return [0; 3];
+            };
+            let [high, low] = progress.to_be_bytes();
+            return [0x80, high, low];
         };
         let mut first = 0x80;
         if field.in_cdb {
@@ -404,6 +425,23 @@ mod tests {
         assert_eq!(
             bytes(sense, SenseFormat::Fixed),
             [0x70, 0, 3, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x11, 0, 0, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn sense_with_progress_is_golden() {
+        let sense = Sense::SANITIZE_IN_PROGRESS.with_progress(0x8001);
+        assert_eq!(
+            bytes(sense, SenseFormat::Fixed),
+            [
+                0x70, 0, 2, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x04, 0x1b, 0, 0x80, 0x80, 1
+            ]
+        );
+        assert_eq!(
+            bytes(sense, SenseFormat::Descriptor),
+            [
+                0x72, 2, 0x04, 0x1b, 0, 0, 0, 8, 2, 6, 0, 0, 0x80, 0x80, 1, 0
+            ]
         );
     }
 

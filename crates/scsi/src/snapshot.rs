@@ -9,9 +9,11 @@ use block::{Geometry, StoreCaps};
 
 use crate::access::{AccessGroup, AccessState};
 use crate::device::DeviceType;
+use crate::identifying::Identifying;
 use crate::lu::{LuStatistics, NexusId};
 use crate::multimedia::Tray;
 use crate::persistent_reserve::{NexusName, PersistentReservations, ReservationType};
+use crate::sanitize::Sanitize;
 use crate::sense::Sense;
 
 /// All of a logical unit that commands are checked against.
@@ -29,18 +31,24 @@ pub struct LuSnapshot {
     pub identity: Arc<LuIdentity>,
     /// The values of the mode pages that can change.
     pub mode: ModeValues,
-    /// What [`ModeValues`] were at start, and return to at a reset.
+    /// What [`ModeValues`] were at start, and return to at a reset where none are saved.
     pub mode_defaults: ModeValues,
+    /// What they return to at a reset, and are after a restart: those that MODE SELECT has saved.
+    pub mode_saved: Option<ModeValues>,
     /// What it has done.
     pub statistics: Arc<LuStatistics>,
     /// What SET TIMESTAMP said, as milliseconds to add to the time of day; `None`: nothing yet.
     pub timestamp_offset_ms: Option<i64>,
+    /// What initiators have written on it.
+    pub identifying: Arc<Identifying>,
     /// By what the LU is kept from some of its nexuses: what each command looks at.
     pub reserved: Reserved,
     /// Who is registered, and who holds the persistent reservation.
     pub persistent: Arc<PersistentReservations>,
-    /// Registrations can be made to outlast a loss of power (PTPL_C).
+    /// Registrations can be made to outlast a loss of power (PTPL_C), and so can settings.
     pub ptpl_capable: bool,
+    /// A sanitize operation that is under way, or has failed.
+    pub sanitize: Option<Sanitize>,
     /// The ports the LU can be reached through, ascending by relative port identifier.
     pub target_ports: Arc<[TargetPort]>,
     /// Whether commands that touch the medium are served.
@@ -73,11 +81,14 @@ impl LuSnapshot {
             identity,
             mode,
             mode_defaults: mode,
+            mode_saved: None,
             statistics: Arc::default(),
             timestamp_offset_ms: None,
+            identifying: Arc::default(),
             reserved: Reserved::No,
             persistent: Arc::default(),
             ptpl_capable: false,
+            sanitize: None,
             target_ports,
             condition: LuCondition::Ready,
             contingent: Vec::new(),
@@ -99,6 +110,12 @@ impl LuSnapshot {
             persistent,
             ..self
         }
+    }
+
+    /// Whether there is a place to keep settings.
+    #[must_use]
+    pub fn can_save(&self) -> bool {
+        self.ptpl_capable
     }
 
     /// The state in which this target port reaches the LU.
@@ -125,6 +142,8 @@ impl LuSnapshot {
             LuCondition::Ready if !self.tray.is_out() => Sense::NO_SENSE,
             LuCondition::Ready | LuCondition::NotReady => self.not_ready(),
             LuCondition::Failed => Sense::INTERNAL_TARGET_FAILURE,
+            LuCondition::Sanitizing => self.sanitize_in_progress(),
+            LuCondition::SanitizeFailed => Sense::SANITIZE_COMMAND_FAILED,
         }
     }
 
@@ -186,6 +205,10 @@ pub enum LuCondition {
     NotReady,
     /// Something inside is broken: HARDWARE ERROR, INTERNAL TARGET FAILURE until the operator resets the LU.
     Failed,
+    /// A sanitize operation is under way: little more than its progress is told.
+    Sanitizing,
+    /// A sanitize operation has failed: nothing is served before another has not, or EXIT FAILURE MODE allows it.
+    SanitizeFailed,
 }
 
 /// Names of a logical unit that stay for its life.

@@ -21,9 +21,13 @@ fn every_test_does_what_the_list_says(driver: Driver) -> Result<()> {
     let mut results = Results::new();
     for suite in suites()? {
         let folder = tempfile::tempdir()?;
-        let target = Serve::new(folder.path(), driver)
-            .file("disk.img", "100MiB")
-            .start()?;
+        let serve = Serve::new(folder.path(), driver);
+        // `serve` keeps no state: a file is not sanitized, since a restart would forget that it is half erased.
+        let target = match suite.as_str() {
+            "SCSI.Sanitize" => serve.ram("100MiB"),
+            _ => serve.file("disk.img", "100MiB"),
+        }
+        .start()?;
         results.extend(run_suite(&suite, &target.url(0), SUITE_LIMIT)?);
         ensure!(
             target.drain()?.success(),

@@ -249,6 +249,7 @@ impl ControlPlane {
         let world = self.next_world(&mut control, &now, &plan, &acquired);
         let world = Arc::new(world);
         self.shared.world.store(Arc::clone(&world));
+        acquired.wake(&self.shared);
         let deadline = self.shared.now().saturating_add(within);
         let units = acquired.reports();
         let degraded = acquired.degraded();
@@ -284,6 +285,7 @@ impl ControlPlane {
         effects::enter_units(&mut world, &acquired);
         let world = Arc::new(world);
         self.shared.world.store(Arc::clone(&world));
+        acquired.wake(&self.shared);
         let drain = Drain::default();
         let deadline = self.shared.now().saturating_add(Duration::from_secs(10));
         effects::remap_users(&self.shared, &world, backstore, deadline, &drain);

@@ -81,6 +81,18 @@ impl Acquired {
         reports
     }
 
+    /// Has units go on with what they had begun to do by themselves when the process ended. They are among those that
+    /// workers find.
+    pub(super) fn wake(&self, shared: &Shared) {
+        for (index, seed) in self.fresh.iter().filter_map(|one| one.place.as_ref()) {
+            if seed.snapshot.sanitize.is_some()
+                && let Some(home) = shared.mailboxes.get(usize::from(seed.home.0))
+            {
+                let _gone = home.send(Message::WakeHome(*index));
+            }
+        }
+    }
+
     pub(super) fn degraded(&self) -> Vec<(String, String)> {
         let told = |one: &Fresh| Some((one.path.clone(), one.problem.clone()?));
         self.fresh.iter().filter_map(told).collect()
@@ -244,6 +256,10 @@ impl Stores {
                 snapshot.condition = LuCondition::NotReady;
             } else {
                 snapshot = restored(snapshot, reservations);
+                // WCE as it was saved is the store's to obey.
+                if snapshot.mode.write_cache != snapshot.caps.write_cache {
+                    opened.store.set_write_cache(snapshot.mode.write_cache);
+                }
             }
             let seed = Arc::new(UnitSeed {
                 backstore: fresh.id,

@@ -74,13 +74,23 @@ pub(super) struct Cx {
     lists: Vec<Box<SendList>>,
 }
 
-/// A request that a backstore has: whose it is.
+/// A request that a backstore has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoreOp {
-    pub(super) link: Key,
-    pub(super) task: TaskId,
-    pub(super) key: TaskKey,
+    pub(super) owner: Owner,
     pub(super) unit: UnitIndex,
+}
+
+/// Whose a request is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    Task {
+        link: Key,
+        task: TaskId,
+        key: TaskKey,
+    },
+    /// The logical unit's own.
+    Unit,
 }
 
 /// What a shard tells a task.

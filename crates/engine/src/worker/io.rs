@@ -8,7 +8,7 @@ use scsi::lu::{Admit, IoKind};
 use scsi::{Io, MAP_BYTES, ReadInto, Step, TaskAttribute, WriteFrom};
 
 use super::control::Control;
-use super::cx::{Cx, Kind, StoreOp, control_key, from_token, token};
+use super::cx::{Cx, Kind, Owner, StoreOp, control_key, from_token, token};
 use super::session::SessionLink;
 use super::step::{Event, Progress};
 use super::task::{State, Task};
@@ -63,9 +63,11 @@ impl SessionLink {
         };
         let lent = task.held_bytes - before;
         let op = cx.ops.insert(StoreOp {
-            link,
-            task: id,
-            key: task.key,
+            owner: Owner::Task {
+                link,
+                task: id,
+                key: task.key,
+            },
             unit: index,
         });
         task.op = Some(op);
@@ -94,7 +96,7 @@ impl SessionLink {
         let (_, op_key) = from_token(done.token);
         let op = cx.ops.remove(op_key)?;
         let task = self.task(id)?;
-        if task.key != op.key {
+        if !matches!(op.owner, Owner::Task { key, .. } if key == task.key) {
             return None;
         }
         task.op = None;
@@ -313,7 +315,7 @@ fn lend(task: &mut Task, bytes: usize, held: usize, cx: &Cx) -> Ground {
     Ground::Memory(Some(Memory::Owned(buffer)))
 }
 
-fn store_io(io: &Io) -> StoreIo {
+pub(super) fn store_io(io: &Io) -> StoreIo {
     match *io {
         Io::Read { lba, blocks, .. } => StoreIo::Read { lba, blocks },
         Io::Write {

@@ -14,6 +14,7 @@ mod drain;
 mod ending;
 mod io;
 mod login;
+mod own;
 mod part;
 mod peer_log;
 mod place;
@@ -127,6 +128,9 @@ impl Worker {
             }
             self.timers();
             self.go_on_yielded();
+            if self.units.have_own_work() && self.drain.is_none() {
+                self.units.drive_own_work(&mut self.cx);
+            }
             self.settle();
             self.flush();
             if self.units.has_retiring() {
@@ -158,7 +162,8 @@ impl Worker {
     fn wait(&self) -> Wait {
         let cx = &self.cx;
         let quiet = cx.local.is_empty() && cx.news.is_empty() && cx.dirty.is_empty();
-        let busy = !quiet || !cx.yielded.is_empty();
+        let own_work = self.units.may_go_on() && self.drain.is_none();
+        let busy = !quiet || !cx.yielded.is_empty() || own_work;
         if busy {
             return Wait::Poll;
         }
@@ -272,6 +277,7 @@ impl Worker {
             } => {
                 self.units.handle_to_home(unit, from, message, &mut self.cx);
             }
+            Message::WakeHome(unit) => self.units.wake_home(unit, &mut self.cx),
             Message::ToShard { unit, message } => {
                 self.units.handle_to_shard(unit, message, &mut self.cx);
             }

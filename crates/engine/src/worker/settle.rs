@@ -4,7 +4,7 @@ use iscsi_proto::session::TaskId;
 use scsi::lu::{ActionResult, TaskKey};
 
 use super::control::Control;
-use super::cx::{News, from_control_key, from_task_key, from_token};
+use super::cx::{News, Owner, from_control_key, from_task_key, from_token};
 use super::task::State;
 use super::{Link, Worker, ending, step};
 use crate::slots::Key;
@@ -39,18 +39,21 @@ impl Worker {
     }
 
     pub(super) fn store_done(&mut self, done: backstores::IoDone) {
-        let (_, op) = from_token(done.token);
-        let Some(op) = self.cx.ops.find(op).copied() else {
+        let (_, op_key) = from_token(done.token);
+        let Some(op) = self.cx.ops.find(op_key).copied() else {
             return;
         };
         let Self {
             links, units, cx, ..
         } = self;
-        match links.find_mut(op.link) {
-            Some(Link::Session(link)) => link.handle_store_done(op.task, done, units, cx),
+        let Owner::Task { link, task, .. } = op.owner else {
+            cx.ops.remove(op_key);
+            return units.own_io_done(op.unit, done, cx);
+        };
+        match links.find_mut(link) {
+            Some(Link::Session(link)) => link.handle_store_done(task, done, units, cx),
             _ => {
-                let (_, key) = from_token(done.token);
-                cx.ops.remove(key);
+                cx.ops.remove(op_key);
             }
         }
     }

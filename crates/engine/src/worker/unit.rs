@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use backstores::{Backstore, LocalStore};
 use model::ObjectId;
-use scsi::LuIdentity;
 use scsi::lu::{FenceId, HomeAction, LuHome, LuShard, ShardAction, ShardId, ToHome, ToShard};
+use scsi::{Io, LuIdentity};
 
 use super::cx::{Cx, News};
+use super::own::OwnWork;
 use crate::drain::Hold;
 use crate::panics::guard;
 use crate::reservations::HomeName;
@@ -26,13 +27,15 @@ pub(super) struct Unit {
 }
 
 /// The home of a logical unit. It stays on its worker, whether that has a shard of the unit or not.
-struct Home {
-    home: LuHome,
+pub(super) struct Home {
+    pub(super) home: LuHome,
     /// Distinguishes it from an earlier home of another unit in its place.
     epoch: u64,
-    /// By which its persistent reservations are kept.
+    /// By which what outlasts the process is kept.
     identity: Arc<LuIdentity>,
-    offline: bool,
+    /// What the backstore does for the unit itself.
+    pub(super) in_store: Option<Io>,
+    pub(super) offline: bool,
     /// Changes of the control plane that are under way.
     changes: BTreeMap<u64, Hold>,
     last_change: u64,
@@ -48,6 +51,7 @@ pub(super) struct Units {
     outgoing: Vec<(ShardId, ToShard)>,
     /// Units to be let go of, when their last command has left.
     retiring: Vec<(UnitIndex, Vec<Hold>)>,
+    pub(super) own: OwnWork,
 }
 
 impl Units {
@@ -132,7 +136,7 @@ impl Units {
         });
     }
 
-    fn at_home(
+    pub(super) fn at_home(
         &mut self,
         index: UnitIndex,
         cx: &mut Cx,
@@ -155,6 +159,9 @@ impl Units {
                     home.changes.remove(&id);
                 }
                 home.save(index, cx);
+            }
+            if home.home.own_io_is_due() && !home.offline {
+                self.own.note(index);
             }
         }
         for (shard, message) in outgoing.drain(..) {
@@ -182,7 +189,8 @@ impl Units {
             let Some(unit) = self.find(index) else {
                 continue;
             };
-            if !unit.offline && !unit.shard.retire() {
+            let rests = unit.offline || unit.shard.retire();
+            if !rests || self.is_at_own_work(index) {
                 self.retiring.push((index, holds));
                 continue;
             }
@@ -205,6 +213,16 @@ impl Units {
         }
     }
 
+    /// Whether a unit is to be let go of.
+    pub(super) fn is_retiring(&self, index: UnitIndex) -> bool {
+        self.retiring.iter().any(|(one, _)| *one == index)
+    }
+
+    /// The home of a unit, where it has been made.
+    pub(super) fn found_home(&mut self, index: UnitIndex) -> Option<&mut Home> {
+        self.homes.get_mut(index.0 as usize)?.as_mut()
+    }
+
     fn home(&mut self, index: UnitIndex, cx: &Cx) -> Option<&mut Home> {
         let at = index.0 as usize;
         if self.homes.len() <= at {
@@ -218,6 +236,7 @@ impl Units {
             *slot = Some(Home {
                 epoch: self.epoch,
                 identity: Arc::clone(&snapshot.identity),
+                in_store: None,
                 home: LuHome::new(snapshot),
                 offline: false,
                 changes: BTreeMap::new(),
@@ -254,7 +273,7 @@ impl Units {
 }
 
 impl Home {
-    /// Has persistent reservations made durable; the answer is [`Message::Saved`].
+    /// Has what is to outlast the process made durable; the answer is [`Message::Saved`].
     fn save(&mut self, unit: UnitIndex, cx: &Cx) {
         let place = cx.shared.reservations.as_ref();
         let reply = cx.shared.mailboxes.get(usize::from(cx.id.0));

@@ -33,6 +33,8 @@ pub enum UnitAttention {
     AsymmetricAccessStateChanged,
     /// TIMESTAMP CHANGED by another nexus.
     TimestampChanged,
+    /// DEVICE IDENTIFIER CHANGED by another nexus.
+    DeviceIdentifierChanged,
     /// CAPACITY DATA HAS CHANGED.
     CapacityDataChanged,
     /// INQUIRY DATA HAS CHANGED.
@@ -70,6 +72,7 @@ impl UnitAttention {
             Self::RegistrationsPreempted => (0x2a, 0x05),
             Self::AsymmetricAccessStateChanged => (0x2a, 0x06),
             Self::TimestampChanged => (0x2a, 0x10),
+            Self::DeviceIdentifierChanged => (0x3f, 0x05),
             Self::CapacityDataChanged => (0x2a, 0x09),
             Self::InquiryDataChanged => (0x3f, 0x03),
             Self::ReportedLunsDataChanged => (0x3f, 0x0e),
@@ -235,6 +238,7 @@ mod tests {
             RegistrationsPreempted,
             AsymmetricAccessStateChanged,
             TimestampChanged,
+            DeviceIdentifierChanged,
             CapacityDataChanged,
             InquiryDataChanged,
             ReportedLunsDataChanged,
@@ -281,6 +285,7 @@ mod tests {
         assert_eq!(ReservationsReleased.additional_sense(), (0x2a, 0x04));
         assert_eq!(LogParametersChanged.additional_sense(), (0x2a, 0x02));
         assert_eq!(TimestampChanged.additional_sense(), (0x2a, 0x10));
+        assert_eq!(DeviceIdentifierChanged.additional_sense(), (0x3f, 0x05));
         assert_eq!(CapacityDataChanged.additional_sense(), (0x2a, 0x09));
         assert_eq!(InquiryDataChanged.additional_sense(), (0x3f, 0x03));
         assert_eq!(ReportedLunsDataChanged.additional_sense(), (0x3f, 0x0e));

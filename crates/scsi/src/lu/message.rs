@@ -6,8 +6,10 @@ use block::{Geometry, Lba, StoreCaps};
 
 use super::{Fence, FenceId, NexusId, NexusLu, ShardId, TaskKey, Ticket, UnitAttention};
 use crate::access::{AccessChange, AccessState};
+use crate::identifying::InformationType;
 use crate::multimedia::TrayAction;
 use crate::persistent_reserve::{NexusName, PersistentReserveOut};
+use crate::sanitize::SanitizeOrder;
 use crate::sense::Refusal;
 use crate::snapshot::{
     Interlock, LuCondition, LuIdentity, LuSnapshot, ModeValues, QueueError, TargetPort,
@@ -36,8 +38,24 @@ pub enum HomeAction {
     ResetLog,
     /// SPC-5 "SET TIMESTAMP command": milliseconds to add to the time of day. Other nexuses are told.
     SetTimestamp(i64),
+    /// SPC-5 "SET IDENTIFYING INFORMATION command". Other nexuses are told.
+    SetIdentifying {
+        /// Which.
+        of_type: InformationType,
+        /// In place of what there is.
+        information: Box<[u8]>,
+    },
     /// SPC-5 "SET TARGET PORT GROUPS command": these target port groups enter these states. Other nexuses are told.
     SetAccessStates(Vec<(u16, AccessState)>),
+    /// SBC-4 "SANITIZE command". Done when the operation has begun or, where the command asks for that, has ended.
+    Sanitize(Box<SanitizeRequest>),
+    /// SBC-4 "SANITIZE command", EXIT FAILURE MODE: a sanitize operation that failed is of no consequence any more.
+    ExitSanitizeFailure,
+    /// A sanitize operation has ended. The home asks it of itself.
+    SanitizeEnded {
+        /// Not all has been erased.
+        failed: bool,
+    },
     /// SAM-5 "ORDERED task attribute": alone in the task set from the grant until the task leaves. The shard asks for it
     /// by itself, see [`super::LuShard::enter`].
     Ordered,
@@ -87,11 +105,23 @@ impl HomeAction {
                 | Self::ModeSelect(_)
                 | Self::ResetLog
                 | Self::SetTimestamp(_)
+                | Self::SetIdentifying { .. }
                 // The ACA condition keeps the name.
                 | Self::Fault { .. }
                 | Self::SetAccessStates(_)
+                | Self::Sanitize(_)
+                | Self::ExitSanitizeFailure
         )
     }
+}
+
+/// A sanitize operation that a command asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SanitizeRequest {
+    /// The operation.
+    pub order: Arc<SanitizeOrder>,
+    /// IMMED: the command ends when it has begun.
+    pub immediate: bool,
 }
 
 /// Which values of the mode pages to set; `None` leaves one as it is, so that two MODE SELECT commands on different pages
@@ -112,6 +142,8 @@ pub struct ModeChange {
     pub task_aborted_status: Option<bool>,
     /// [`ModeValues::interlock`].
     pub interlock: Option<Interlock>,
+    /// All values are saved, as they are then.
+    pub save: bool,
 }
 
 impl ModeChange {

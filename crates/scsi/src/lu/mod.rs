@@ -31,11 +31,11 @@ mod tasks;
 
 pub use attention::{UnitAttention, UnitAttentions};
 pub use fence::{Fence, FenceScope, Holds, IoKind, Meant, Telling};
-pub use home::{LuHome, Save};
+pub use home::{LuHome, Save, SaveKind};
 pub use ids::{FenceId, NexusId, ShardId, TaskKey, Ticket};
 pub use message::{
     Abortion, ActionResult, AttentionScope, HomeAction, LuChange, ModeChange, Publication,
-    ShardAction, ToHome, ToShard,
+    SanitizeRequest, ShardAction, ToHome, ToShard,
 };
 pub use nexus::NexusLu;
 pub use shard::{Admit, AdmitEnd, EnterError, LuShard};

@@ -4,7 +4,7 @@
 //! a shard comes and when somebody wants to know, not by a command.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ pub struct LuTotals {
 #[derive(Debug, Default)]
 pub struct LuStatistics {
     state: Mutex<State>,
+    /// Of a sanitize operation that is under way.
+    sanitize_progress: AtomicU16,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +134,15 @@ impl LuStatistics {
     #[must_use]
     pub fn self_tests(&self) -> Vec<SelfTestResult> {
         self.state().self_tests.iter().copied().collect()
+    }
+
+    /// How much of a sanitize operation is done, in parts of 65,536.
+    pub(crate) fn sanitize_progress(&self) -> u16 {
+        self.sanitize_progress.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_sanitize_progress(&self, progress: u16) {
+        self.sanitize_progress.store(progress, Ordering::Relaxed);
     }
 
     /// Notes how a self-test ended.

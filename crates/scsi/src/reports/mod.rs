@@ -7,6 +7,7 @@ mod capacity;
 mod copies;
 mod defects;
 mod diagnostics;
+mod identifying;
 mod inquiry;
 mod log;
 mod luns;
@@ -27,11 +28,13 @@ pub(crate) use copies::{
 };
 pub(crate) use defects::{read_defect_data_10, read_defect_data_12};
 pub(crate) use diagnostics::{SUPPORTED_PAGES, receive_diagnostic_results};
+pub(crate) use identifying::report_identifying_information;
 pub(crate) use inquiry::{Features, PeripheralQualifier, inquiry, standard_inquiry};
 pub(crate) use log::{LogPageRow, PAGES as LOG_PAGES, log_sense};
 pub(crate) use luns::report_luns;
 pub(crate) use mode::{
     ModeSelectList, PAGES as MODE_PAGES, PageRow as ModePageRow, mode_sense, plain_page,
+    restored_fields, saved_fields,
 };
 pub(crate) use operation_codes::report_operation_codes;
 pub(crate) use request_sense::request_sense;

@@ -299,6 +299,10 @@ fn block_device_characteristics(lu: &LuSnapshot) -> [u8; 60] {
     let mut body = [0; 60];
     // MEDIUM ROTATION RATE: 0000h not reported, 0001h does not rotate.
     body[1] = u8::from(!lu.caps.rotational);
+    // WABEREQ 01b: erased blocks can be read before they are written again.
+    if lu.may_sanitize() && lu.caps.unmap {
+        body[3] = 0x40;
+    }
     body
 }
 

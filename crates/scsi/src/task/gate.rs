@@ -35,6 +35,13 @@ impl Gate<'_> {
             LuCondition::Failed => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
             LuCondition::NotReady if rules.medium => return Err(lu.not_ready().into()),
             LuCondition::NotReady | LuCondition::Ready => {}
+            // SBC-4 "Performing a sanitize operation": all but what is always answered.
+            LuCondition::Sanitizing => return Err(lu.sanitize_in_progress().into()),
+            // SBC-4 "Completing a sanitize operation": all but another one, or the way out.
+            LuCondition::SanitizeFailed if !rules.while_sanitize_failed => {
+                return Err(Sense::SANITIZE_COMMAND_FAILED.into());
+            }
+            LuCondition::SanitizeFailed => {}
         }
         if rules.medium && lu.tray.is_out() {
             return Err(lu.not_ready().into());

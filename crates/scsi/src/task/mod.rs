@@ -14,12 +14,14 @@ mod extended_copy;
 mod extent;
 mod format;
 mod gate;
+mod identifying;
 mod lba_status;
 mod list;
 mod multimedia;
 mod or_write;
 mod persistent_reserve_out;
 mod plan;
+mod sanitize;
 mod self_test;
 mod settings;
 mod state;
@@ -249,7 +251,7 @@ impl Task {
         }
         let row = row?;
         if !row.is_supported(shard.snapshot()) {
-            return Err(Sense::INVALID_COMMAND_OPERATION_CODE.into());
+            return Err(row.not_supported(shard.snapshot()).into());
         }
         let gate = Gate {
             nexus: self.nexus,
@@ -436,7 +438,7 @@ fn sense_format(lu: &LuSnapshot) -> SenseFormat {
 }
 
 /// Where an I/O goes, and of what kind it is to a fence.
-fn extent(io: &Io) -> (Option<(Lba, u64)>, IoKind) {
+pub(crate) fn extent(io: &Io) -> (Option<(Lba, u64)>, IoKind) {
     match *io {
         Io::Read { lba, blocks, .. } | Io::Map { lba, blocks } => {
             (Some((lba, blocks)), IoKind::Read)

@@ -9,11 +9,13 @@ use super::extent::{
     Extent, check_transfer_length, checked_extent, compare_extent, forces_unit_access,
 };
 use super::format::Format;
+use super::identifying::SetIdentifying;
 use super::lba_status::LbaStatus;
 use super::list::List;
 use super::multimedia;
 use super::or_write::OrWrite;
 use super::persistent_reserve_out::ReserveOut;
+use super::sanitize::Sanitize;
 use super::self_test::SelfTest;
 use super::settings::{Flush, ModeSelect, Setting};
 use super::state::{Ending, State};
@@ -79,15 +81,7 @@ pub(super) fn plan(
             }
             done
         }
-        Handler::RequestSense => {
-            // SPC-5 "REQUEST SENSE command": a pending unit attention is returned, and is cleared; without one, what is
-            // wrong with the LU.
-            let sense = match task.take_unit_attention(shard) {
-                Some(attention) => attention_sense(attention),
-                None => shard.snapshot().standing_sense(),
-            };
-            reports::request_sense(command, &sense, out)?
-        }
+        Handler::RequestSense => reports::request_sense(command, &polled(task, shard), out)?,
         Handler::PreventAllow => {
             // SPC-5 "PREVENT ALLOW MEDIUM REMOVAL command": the medium is not removable; what is kept has no effect.
             if let Some(nexus) = shard.nexus_mut(task.nexus) {
@@ -111,7 +105,7 @@ pub(super) fn plan(
         | Handler::Reserve
         | Handler::Release
         | Handler::StartStopUnit => {
-            return settings(row.handler, command);
+            return settings(row.handler, command, shard.snapshot());
         }
         handler => match report(handler, &asked, out) {
             Some(reported) => reported?,
@@ -119,6 +113,14 @@ pub(super) fn plan(
         },
     };
     Ok(Plan::Done(done))
+}
+
+/// SPC-5 "REQUEST SENSE command": a pending unit attention is returned, and is cleared; without one, what is wrong with the LU.
+fn polled(task: &Task, shard: &mut LuShard) -> Sense {
+    match task.take_unit_attention(shard) {
+        Some(attention) => attention_sense(attention),
+        None => shard.snapshot().standing_sense(),
+    }
 }
 
 /// What is known of a third-party copy. A status that has been told is forgotten, when the copy has ended.
@@ -178,6 +180,7 @@ fn report(handler: Handler, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Repo
         Handler::ReportTaskManagement => reports::report_task_management(asked, out),
         Handler::LogSense => reports::log_sense(asked, out),
         Handler::ReportTimestamp => reports::report_timestamp(asked, out),
+        Handler::ReportIdentifying => reports::report_identifying_information(asked, out),
         Handler::ReceiveDiagnostic => reports::receive_diagnostic_results(asked, out),
         Handler::ReadDefectData10 => reports::read_defect_data_10(asked, out),
         Handler::ReadDefectData12 => reports::read_defect_data_12(asked, out),
@@ -250,6 +253,8 @@ fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, 
         Handler::FormatUnit => {
             Format::plan(command, lu).map(|format| Plan::Work(State::Format(format)))
         }
+        Handler::Sanitize(action) => Sanitize::plan(action, command, lu)
+            .map(|sanitize| Plan::Work(State::Sanitize(Box::new(sanitize)))),
         Handler::OrWrite => or_write(command, geometry),
         Handler::LbaStatus => {
             LbaStatus::plan(cdb, geometry).map(|status| Plan::Work(State::LbaStatus(status)))
@@ -263,6 +268,7 @@ fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, 
 fn list_work(handler: Handler, command: &Command) -> Result<Plan, Refusal> {
     let work = match handler {
         Handler::Copy(which) => Copy::plan(which, command)?.map(|copy| State::Copy(Box::new(copy))),
+        Handler::SetIdentifying => Some(State::Identifying(SetIdentifying::plan(command)?)),
         Handler::SetTargetPortGroups => AccessStates::plan(command)?.map(State::AccessStates),
         _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),
     };
@@ -459,7 +465,7 @@ fn reserve_out(action: ServiceAction, command: &Command) -> Result<Plan, Refusal
 }
 
 /// Commands that change the LU, but not its medium.
-fn settings(handler: Handler, command: &Command) -> Result<Plan, Refusal> {
+fn settings(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, Refusal> {
     let cdb = &command.cdb;
     let work = match handler {
         Handler::ModeSelect(size) => {
@@ -471,7 +477,12 @@ fn settings(handler: Handler, command: &Command) -> Result<Plan, Refusal> {
             if length != 0 && !cdb.bit::<1>(4) {
                 return Err(Sense::cdb_bit(1, 4).into());
             }
-            if length == 0 {
+            // SPC-5 "MODE SELECT (6) command": SP is refused where nothing can be saved.
+            let save = cdb.bit::<1>(0);
+            if save && !lu.can_save() {
+                return Err(Sense::cdb_bit(1, 0).into());
+            }
+            if length == 0 && !save {
                 return Ok(Plan::good(0));
             }
             if command.data_out_bytes < length {
@@ -479,7 +490,7 @@ fn settings(handler: Handler, command: &Command) -> Result<Plan, Refusal> {
                     .pointing(true, length_at, None)
                     .into());
             }
-            State::ModeSelect(ModeSelect::new(size, length))
+            State::ModeSelect(ModeSelect::new(size, length, save))
         }
         Handler::LogSelect => {
             // SPC-5 "LOG SELECT command": no parameter can be set, but all of them can be set to where they began.

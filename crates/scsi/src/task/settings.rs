@@ -31,14 +31,22 @@ pub(super) struct ModeSelect {
 }
 
 impl ModeSelect {
-    pub(super) fn new(size: ListSize, list_bytes: u32) -> Self {
-        let change = ModeChange::default();
+    pub(super) fn new(size: ListSize, list_bytes: u32, save: bool) -> Self {
+        let change = ModeChange {
+            save,
+            ..ModeChange::default()
+        };
         Self {
             size,
             list_bytes,
             change,
             flush: false,
-            phase: ModePhase::DataOut,
+            // Without a list, what is current is saved.
+            phase: if list_bytes > 0 {
+                ModePhase::DataOut
+            } else {
+                ModePhase::Change
+            },
         }
     }
 
@@ -59,11 +67,15 @@ impl ModeSelect {
 
     pub(super) fn handle_data_out(&mut self, bytes: &[u8], lu: &LuSnapshot) -> Result<(), Refusal> {
         check_complete(bytes, self.list_bytes)?;
-        self.change = ModeSelectList {
+        let save = self.change.save;
+        let list = ModeSelectList {
             size: self.size,
             bytes,
-        }
-        .parse(lu)?;
+        };
+        self.change = ModeChange {
+            save,
+            ..list.parse(lu)?
+        };
         self.flush = self.change.write_cache == Some(false);
         // Also when the values are the present ones: another change may be on its way to the home.
         let names_a_value = self.change != ModeChange::default();

@@ -10,10 +10,12 @@ use super::access_states::AccessStates;
 use super::compare_and_write::CompareAndWrite;
 use super::copy::Copy;
 use super::format::Format;
+use super::identifying::SetIdentifying;
 use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
 use super::persistent_reserve_out::ReserveOut;
+use super::sanitize::Sanitize;
 use super::self_test::SelfTest;
 use super::settings::{Flush, ModeSelect, Setting};
 use super::transfer::{Read, Verify, Write};
@@ -35,12 +37,14 @@ pub(super) enum State {
     CompareAndWrite(CompareAndWrite),
     OrWrite(OrWrite),
     Format(Format),
+    Sanitize(Box<Sanitize>),
     LbaStatus(LbaStatus),
     SelfTest(SelfTest),
     /// A short parameter list.
     List(List),
     ModeSelect(ModeSelect),
     Setting(Setting),
+    Identifying(SetIdentifying),
     ReserveOut(ReserveOut),
     Flush(Flush),
     Copy(Box<Copy>),
@@ -92,11 +96,13 @@ impl State {
             Self::CompareAndWrite(compare) => compare.next(lu),
             Self::OrWrite(or) => or.next(lu),
             Self::Format(format) => format.next(lu),
+            Self::Sanitize(sanitize) => sanitize.next(),
             Self::LbaStatus(status) => status.next(),
             Self::SelfTest(test) => test.next(),
             Self::List(list) => list.next(),
             Self::ModeSelect(select) => select.next(),
             Self::Setting(setting) => setting.next(),
+            Self::Identifying(set) => set.next(),
             Self::ReserveOut(reserve) => reserve.next(),
             Self::Flush(flush) => flush.next(),
             Self::Copy(copy) => copy.next(lu),
@@ -117,7 +123,9 @@ impl State {
             }
             Self::CompareAndWrite(compare) => compare.handle_data_out(bytes),
             Self::Format(format) => format.handle_data_out(bytes),
+            Self::Sanitize(sanitize) => sanitize.handle_data_out(bytes, lu),
             Self::OrWrite(or) => or.handle_data_out(bytes),
+            Self::Identifying(set) => set.handle_data_out(bytes),
             Self::ModeSelect(select) => select.handle_data_out(bytes, lu),
             Self::ReserveOut(reserve) => reserve.handle_data_out(bytes),
             Self::AccessStates(states) => states.handle_data_out(bytes, lu),
@@ -144,6 +152,8 @@ impl State {
             | Self::LbaStatus(_)
             | Self::List(_)
             | Self::Setting(_)
+            | Self::Identifying(_)
+            | Self::Sanitize(_)
             | Self::ReserveOut(_)
             | Self::Copy(_)
             | Self::AccessStates(_)
@@ -159,10 +169,12 @@ impl State {
         match self {
             Self::CompareAndWrite(compare) => compare.handle_granted(),
             Self::Format(format) => format.handle_granted(),
+            Self::Sanitize(sanitize) => sanitize.handle_granted(),
             Self::OrWrite(or) => or.handle_granted(),
             Self::List(list) => list.handle_granted(),
             Self::ModeSelect(select) => select.handle_granted(),
             Self::Setting(setting) => setting.handle_granted(),
+            Self::Identifying(set) => set.handle_granted(),
             Self::ReserveOut(reserve) => reserve.handle_granted(),
             Self::AccessStates(states) => states.handle_granted(),
             _ => return Err(Sense::INTERNAL_TARGET_FAILURE.into()),

@@ -179,7 +179,8 @@ fn set_target_port_groups_is_there_where_an_initiator_may_change_a_group() {
     implicit.explicit = false;
     for (groups, tpgs) in [(vec![], 0x10), (vec![implicit], 0x10)] {
         let mut rig = Rig::with_snapshot(lu(groups));
-        set(&mut rig, &[(0x01, GROUP)]).refused(Sense::INVALID_COMMAND_OPERATION_CODE);
+        // The operation code is there, for SET TIMESTAMP.
+        set(&mut rig, &[(0x01, GROUP)]).refused(Sense::cdb_bit(1, 4));
         let inquiry = rig.run(&[0x12, 0, 0, 0, 36, 0], Data::In(36)).data_in;
         assert_eq!(inquiry[5] & 0x30, tpgs);
     }

@@ -1,8 +1,9 @@
 //! MODE SENSE and MODE SELECT.
 
+use scsi::lu::{HomeAction, ModeChange};
 use scsi::{Sense, SenseFormat, Status};
 
-use crate::rig::{BLOCK, Data, ONE, Rig, TWO, caps, cdb10};
+use crate::rig::{BLOCK, Data, ONE, Rig, TWO, caps, cdb10, snapshot};
 
 const RECOVERY: [u8; 12] = [0x01, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const CACHING: [u8; 20] = [
@@ -121,6 +122,122 @@ fn mode_sense_of_default_values_stays_when_current_ones_change() {
 fn mode_sense_of_saved_values_is_not_supported() {
     let run = Rig::new().run(&sense6(0, 0xc0 | 0x3f, 0), Data::In(255));
     run.refused(Sense::SAVING_PARAMETERS_NOT_SUPPORTED.pointing(true, 2, Some(7)));
+}
+
+/// An LU with a place to keep settings.
+fn keeping() -> Rig {
+    let mut snapshot = snapshot(caps(512, 64));
+    snapshot.ptpl_capable = true;
+    Rig::with_snapshot(snapshot)
+}
+
+fn current(rig: &mut Rig, control: u8, page: u8) -> Vec<u8> {
+    rig.run(&sense6(0x08, control << 6 | page, 0), Data::In(255))
+        .data_in[4..]
+        .to_vec()
+}
+
+/// MODE SELECT(6) with SP.
+fn save6(list: &[u8]) -> [u8; 6] {
+    [0x15, 0x11, 0, 0, list.len() as u8, 0]
+}
+
+#[test]
+fn mode_select_with_sp_saves_all_values_and_a_reset_and_a_restart_return_to_them() {
+    let mut rig = keeping();
+    // PS: the page can be saved, and these have not been.
+    assert_eq!(current(&mut rig, 0, 0x08)[..3], [0x88, 0x12, 0x04]);
+    assert_eq!(current(&mut rig, 3, 0x08)[..3], [0x88, 0x12, 0x04]);
+    assert_eq!(current(&mut rig, 0, 0x01)[0], 0x01);
+    let mut control = CONTROL;
+    control[0] |= 0x80;
+    control[2] |= 0x04;
+    let list = list6(&[&control]);
+    let run = rig.run(&select6(&list), Data::Out(&list));
+    assert_eq!(run.done.status, Status::Good);
+    assert_eq!(rig.saves, []);
+    let mut caching = CACHING;
+    caching[2] = 0;
+    let list = list6(&[&caching]);
+    let run = rig.run(&save6(&list), Data::Out(&list));
+    assert_eq!(run.done.status, Status::Good);
+    assert_eq!(run.steps[2], "flush");
+    let saved = rig.saves[0].clone().unwrap();
+    // Others hear of it.
+    rig.run_as(TWO, &[0; 6], Data::None)
+        .check(Sense::unit_attention(0x2a, 0x01));
+
+    let list = list6(&[&CACHING, &CONTROL]);
+    rig.run(&select6(&list), Data::Out(&list));
+    assert_eq!(current(&mut rig, 0, 0x08)[2], 0x04);
+    assert_eq!(current(&mut rig, 3, 0x08)[2], 0x00);
+    assert_eq!(current(&mut rig, 3, 0x0a)[2], 0x06);
+    assert_eq!(current(&mut rig, 2, 0x08)[2], 0x04);
+    rig.act(HomeAction::LogicalUnitReset);
+    rig.run(&[0; 6], Data::None);
+    assert_eq!(current(&mut rig, 0, 0x08)[2], 0x00);
+    assert_eq!(current(&mut rig, 0, 0x0a)[2], 0x06);
+
+    let again = (**keeping().home.snapshot()).clone();
+    let mut again = Rig::with_snapshot(again.with_saved_settings(&saved).unwrap());
+    assert_eq!(current(&mut again, 0, 0x08)[2], 0x00);
+    assert_eq!(current(&mut again, 0, 0x0a)[2], 0x06);
+}
+
+#[test]
+fn mode_select_with_sp_and_no_list_saves_what_is_current() {
+    let mut rig = keeping();
+    let mut control = CONTROL;
+    control[4] = 0x08;
+    let list = list6(&[&control]);
+    rig.run(&select6(&list), Data::Out(&list));
+    let run = rig.run(&[0x55, 0x11, 0, 0, 0, 0, 0, 0, 0, 0], Data::None);
+    assert_eq!(run.done.status, Status::Good);
+    assert_eq!(current(&mut rig, 3, 0x0a)[4], 0x08);
+    assert_eq!(rig.saves.len(), 1);
+    // Nothing new is nothing to write.
+    rig.run(&save6(&[]), Data::None);
+    assert_eq!(rig.saves.len(), 1);
+}
+
+#[test]
+fn mode_select_that_cannot_be_saved_changes_nothing_and_without_a_place_sp_is_refused() {
+    let mut rig = keeping();
+    rig.fail_saves = true;
+    let mut caching = CACHING;
+    caching[2] = 0;
+    let list = list6(&[&caching]);
+    rig.run(&save6(&list), Data::Out(&list))
+        .check(Sense::INTERNAL_TARGET_FAILURE);
+    assert_eq!(current(&mut rig, 0, 0x08)[2], 0x04);
+    assert_eq!(current(&mut rig, 3, 0x08)[2], 0x04);
+    rig.run_as(TWO, &[0; 6], Data::None).good(&[]);
+    let mut forgetful = Rig::new();
+    forgetful
+        .run(&save6(&list), Data::Out(&list))
+        .refused(Sense::cdb_bit(1, 0));
+    let sent_back = list6(&[&[&[0x88], &caching[1..]].concat()]);
+    let run = forgetful.run(&select6(&sent_back), Data::Out(&sent_back));
+    assert_eq!(run.done.status, Status::Good);
+}
+
+#[test]
+fn operator_who_sets_a_value_sets_the_saved_one_too() {
+    let mut rig = keeping();
+    rig.run(&save6(&[]), Data::None);
+    rig.act(HomeAction::WriteCache(false));
+    let tas = ModeChange {
+        task_aborted_status: Some(true),
+        ..ModeChange::default()
+    };
+    rig.act(HomeAction::ModeDefaults(tas));
+    rig.act(HomeAction::LogicalUnitReset);
+    rig.run(&[0; 6], Data::None);
+    rig.run(&[0; 6], Data::None);
+    for control in [0, 2, 3] {
+        assert_eq!(current(&mut rig, control, 0x08)[2], 0x00, "{control}");
+        assert_eq!(current(&mut rig, control, 0x0a)[5], 0x40, "{control}");
+    }
 }
 
 #[test]
@@ -260,8 +377,7 @@ fn mode_select_with_a_fault_changes_nothing_and_points_at_it() {
         (changed(&CONTROL, 3, 0x14), bit(27, 2)),
         (changed(&CONTROL, 4, 0x10), bit(28, 5)),
         (changed(&EXCEPTIONS, 11, 0x80), bit(35, 7)),
-        // PS, SPF, an unknown page, a wrong length.
-        (changed(&CONTROL, 0, 0x8a), bit(24, 7)),
+        // SPF, an unknown page, a wrong length.
         (changed(&CONTROL, 0, 0x4a), field(25)),
         (changed(&extension(), 0, 0x0a), field(25)),
         (changed(&extension(), 1, 0x02), field(25)),

@@ -11,7 +11,7 @@ use scsi::lu::{
 };
 use scsi::{
     Cdb, Command, Done, Io, LuIdentity, LuSnapshot, Lun, LunList, LunView, MAP_BYTES, NexusName,
-    Part, PartAsk, PartStep, Place, Reached, ReadInto, Refusal, Resumed, Sense, SenseFormat,
+    OwnIo, Part, PartAsk, PartStep, Place, Reached, ReadInto, Refusal, Resumed, Sense, SenseFormat,
     Status, Step, TargetPort, Task, TaskAttribute, TokenKey, TransportId, WINDOW_BYTES, WallClock,
     WriteFrom, ZERO_PIECE_BYTES, begin, fill_pattern, resume,
 };
@@ -269,6 +269,49 @@ impl Rig {
         self.save(&mut out);
         let actions = self.deliver(out);
         self.carry_out(actions.into());
+    }
+
+    /// Begins the next I/O of what the LU does by itself, if there is one.
+    pub(crate) fn begin_own(&mut self) -> Option<OwnIo> {
+        let mut out = Vec::new();
+        let own = self.home.own_io(&mut out);
+        self.save(&mut out);
+        let actions = self.deliver(out);
+        self.carry_out(actions.into());
+        own
+    }
+
+    /// The I/O of what the LU does by itself has ended so, having done what it says.
+    pub(crate) fn end_own(&mut self, own: &OwnIo, result: Result<(), IoError>) {
+        if result.is_ok() {
+            match own.io {
+                Io::Write { lba, blocks, .. } => {
+                    let range = self.range(lba, blocks, WINDOW_BYTES);
+                    let pattern = own.pattern.as_deref().unwrap();
+                    fill_pattern(pattern, &mut self.store[range]);
+                }
+                Io::Unmap { lba, blocks } | Io::WriteZeroes { lba, blocks, .. } => {
+                    let range = self.range(lba, blocks, ZERO_PIECE_BYTES);
+                    self.store[range].fill(0);
+                }
+                _ => {}
+            }
+        }
+        let mut out = Vec::new();
+        self.home.own_io_done(result, &mut out);
+        self.save(&mut out);
+        let actions = self.deliver(out);
+        self.carry_out(actions.into());
+    }
+
+    /// Does what the LU does by itself, to its end; which I/O that took.
+    pub(crate) fn work_own(&mut self) -> Vec<String> {
+        let mut steps = Vec::new();
+        while let Some(own) = self.begin_own() {
+            steps.push(describe_io(&own.io));
+            self.end_own(&own, Ok(()));
+        }
+        steps
     }
 
     fn deliver(&mut self, messages: Vec<(ShardId, ToShard)>) -> Vec<ShardAction> {

@@ -33,6 +33,27 @@ pub(super) fn plan_fault(now: &LuSnapshot, request: &Request, ends: bool) -> Pla
     abort(meant, telling(now, request, false))
 }
 
+/// What the task management functions need that abort the commands of several.
+pub(super) fn plan_abort(now: &LuSnapshot, request: &Request) -> Plan {
+    let mut telling = telling(now, request, true);
+    match &request.action {
+        HomeAction::ClearTaskSet => abort(task_set(now, request.nexus), telling),
+        HomeAction::LogicalUnitReset => {
+            // A unit attention of its own follows.
+            telling.attention = false;
+            abort(Meant::All, telling)
+        }
+        // SAM-5 "Clearing an ACA condition": only the faulted nexus does that.
+        _ => match request.nexus.filter(|nexus| is_faulted(now, *nexus)) {
+            Some(nexus) => {
+                telling.function = false;
+                abort(Meant::Contingent(nexus), telling)
+            }
+            None => Plan::Answer(ActionResult::Done),
+        },
+    }
+}
+
 /// The ACA conditions after an action.
 pub(super) fn change(next: &mut LuSnapshot, request: &Request) {
     match &request.action {
@@ -78,12 +99,12 @@ pub(super) fn is_faulted(now: &LuSnapshot, nexus: NexusId) -> bool {
 }
 
 /// SPC-5 "Control mode page", TST: the task set that a nexus' commands are in.
-pub(super) fn task_set(now: &LuSnapshot, nexus: Option<NexusId>) -> Meant {
+fn task_set(now: &LuSnapshot, nexus: Option<NexusId>) -> Meant {
     let own = nexus.filter(|_| now.mode.task_set_per_nexus);
     own.map_or(Meant::All, Meant::Of)
 }
 
-pub(super) fn abort(meant: Meant, telling: Telling) -> Plan {
+fn abort(meant: Meant, telling: Telling) -> Plan {
     Plan::Fence(FenceScope::Abort { meant, telling })
 }
 

@@ -74,9 +74,14 @@ impl LaneKind {
             | HomeAction::LogicalUnitReset
             | HomeAction::ClearContingent
             | HomeAction::Fault { .. } => Self::Abort,
-            HomeAction::Reserve | HomeAction::Release | HomeAction::PersistentReserve(_) => {
-                Self::Reserve
-            }
+            HomeAction::Reserve
+            | HomeAction::Release
+            | HomeAction::PersistentReserve(_)
+            | HomeAction::Sanitize(_)
+            | HomeAction::ExitSanitizeFailure
+            | HomeAction::SanitizeEnded { .. } => Self::Reserve,
+            HomeAction::ModeSelect(change) if change.save => Self::Reserve,
+            HomeAction::SetIdentifying { .. } => Self::Reserve,
             HomeAction::Ordered => Self::Order,
             _ => Self::Serial,
         }
@@ -123,6 +128,7 @@ impl Request {
                 | HomeAction::LogicalUnitReset
                 | HomeAction::ClearContingent
                 | HomeAction::NexusLost(_)
+                | HomeAction::SanitizeEnded { .. }
         );
         self.by == Requester::Nobody && !has_to_happen
     }

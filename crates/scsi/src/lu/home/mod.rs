@@ -8,8 +8,8 @@
 //!   range, which waits for its own I/O at most; an abort can end it.
 //! - **order**: ORDERED tasks. Waits for older tasks to leave, and these may wait for the serial lane.
 //!
-//! - **reserve** stands between abort and serial: RESERVE, RELEASE and PERSISTENT RESERVE OUT. Waits for I/O in flight, for
-//!   aborted tasks, and for what is to be durable first: where that takes long, nothing else waits for it.
+//! - **reserve** stands between abort and serial: RESERVE, RELEASE and PERSISTENT RESERVE OUT, and what else may have to be
+//!   durable first. Waits for I/O in flight, for aborted tasks, and for that: where it takes long, nothing else waits for it.
 //!
 //! So a later lane waits for an earlier one and never the other way round: nothing can wait in a circle. Snapshots are
 //! computed here at the moment of publication, from the present one, whatever lane asks.
@@ -18,7 +18,9 @@
 //! it withdraws is taken out.
 
 mod contingent;
+mod kept;
 mod lane;
+mod own;
 mod plan;
 mod save;
 
@@ -26,8 +28,9 @@ use std::mem;
 use std::sync::Arc;
 
 use self::lane::{Ack, Lane, LaneKind, Phase, Request, Requester, Running};
+use self::own::{OWN, OwnWork};
 use self::plan::Plan;
-pub use self::save::Save;
+pub use self::save::{Save, SaveKind};
 use super::fence::{Fence, FenceScope};
 use super::message::{ActionResult, HomeAction, Outgoing, Publication, ToHome, ToShard};
 use super::{FenceId, ShardId};
@@ -46,6 +49,7 @@ pub struct LuHome {
     order: Lane,
     completed: Vec<(u64, ActionResult)>,
     saves: Vec<Save>,
+    own: Option<OwnWork>,
 }
 
 /// What follows for the lane.
@@ -63,6 +67,7 @@ impl LuHome {
     #[must_use]
     pub fn new(snapshot: Arc<LuSnapshot>) -> Self {
         Self {
+            own: OwnWork::of(&snapshot),
             snapshot,
             members: Vec::new(),
             last_fence: 0,
@@ -139,6 +144,8 @@ impl LuHome {
             }
             self.advance(kind, out);
         }
+        let gone = |by: &Requester| matches!(by, Requester::Shard(from, _) if *from == shard);
+        self.own_waiter_left(gone);
     }
 
     /// Takes a message of the shard `from`, and appends what is to be sent to `out`.
@@ -210,6 +217,7 @@ impl LuHome {
             }
             self.advance(kind, out);
         }
+        self.own_waiter_left(|one| *one == by);
     }
 
     fn acknowledged(&mut self, from: ShardId, id: FenceId, ack: Ack, out: &mut Vec<Outgoing>) {
@@ -258,6 +266,7 @@ impl LuHome {
             }
             Plan::Fence(scope) => (Some(scope), None),
             Plan::Publish => (None, None),
+            Plan::Keep(scope) => (scope, None),
             Plan::Reserve(outcome) => {
                 let scope = plan::fence_of(&self.snapshot, &request, &outcome);
                 (scope, Some(outcome))
@@ -265,7 +274,16 @@ impl LuHome {
         };
         self.last_fence += 1;
         let id = FenceId(self.last_fence);
-        let save = outcome.as_ref().and_then(|one| self.to_save(one));
+        let save = match &outcome {
+            Some(outcome) => self
+                .to_save(outcome)
+                .map(|one| (SaveKind::Reservations, one)),
+            None if kept::is_kept(&request.action) => {
+                let settings = self.settings_to_save(&request);
+                settings.map(|one| (SaveKind::Settings, one))
+            }
+            None => None,
+        };
         let mut running = Running {
             request,
             id,
@@ -275,7 +293,7 @@ impl LuHome {
             phase: Phase::Saving,
         };
         match save {
-            Some(content) => self.saves.push(Save { id, content }),
+            Some((kind, content)) => self.saves.push(Save { id, kind, content }),
             None => self.raise(&mut running, scope, out),
         }
         Some(running)
@@ -292,7 +310,12 @@ impl LuHome {
         running.phase = match &running.fence {
             Some(fence) => {
                 self.tell_all(&ToShard::Fence(fence.clone()), out);
-                Phase::Fencing(self.members.clone())
+                let mut waiting = self.members.clone();
+                let own = self.own.as_ref().and_then(OwnWork::flight);
+                if own.is_some_and(|flight| fence.scope.concerns_io(&flight)) {
+                    waiting.push(OWN);
+                }
+                Phase::Fencing(waiting)
             }
             // Without a fence there is nothing to wait for before it is published.
             None => Phase::Fencing(Vec::new()),
@@ -307,21 +330,41 @@ impl LuHome {
             }
             Phase::Saving => Next::Wait,
             Phase::Saved(true) => {
-                let scope = (running.outcome.as_ref())
-                    .and_then(|outcome| plan::fence_of(&self.snapshot, &running.request, outcome));
+                let scope = match &running.outcome {
+                    Some(outcome) => plan::fence_of(&self.snapshot, &running.request, outcome),
+                    None => kept::fence_of(&running.request.action),
+                };
                 running.saved = true;
                 self.raise(running, scope, out);
                 Next::Again
             }
+            Phase::Saved(false)
+                if matches!(running.request.action, HomeAction::SanitizeEnded { .. }) =>
+            {
+                // What is remembered says that it is under way: so it has not ended well, and is begun anew after a restart.
+                running.request.action = HomeAction::SanitizeEnded { failed: true };
+                running.saved = true;
+                self.raise(running, None, out);
+                Next::Again
+            }
             Phase::Saved(false) => {
-                let refusal = Refusal::Check(Sense::INSUFFICIENT_REGISTRATION_RESOURCES);
+                let refusal = Refusal::Check(match &running.outcome {
+                    Some(_) => Sense::INSUFFICIENT_REGISTRATION_RESOURCES,
+                    None => Sense::INTERNAL_TARGET_FAILURE,
+                });
                 self.answer(running.request.by, ActionResult::Refused(refusal), out);
                 Next::Over
             }
             Phase::Fencing(waiting) if waiting.is_empty() => self.act(running, out),
             Phase::Publishing(waiting) if waiting.is_empty() => {
                 self.lift(running, out);
-                self.answer(running.request.by, ActionResult::Done, out);
+                let result = match running.request.action {
+                    HomeAction::SanitizeEnded { failed: true } => {
+                        ActionResult::Refused(Sense::SANITIZE_COMMAND_FAILED.into())
+                    }
+                    _ => ActionResult::Done,
+                };
+                self.answer(running.request.by, result, out);
                 Next::Over
             }
             Phase::Fencing(_) | Phase::Publishing(_) | Phase::Granted => Next::Wait,
@@ -354,6 +397,7 @@ impl LuHome {
         if let Some(mut snapshot) = change.snapshot {
             snapshot.version = self.snapshot.version + 1;
             self.snapshot = Arc::new(snapshot);
+            self.look_at_own_work(&mut running.request);
         }
         let publication = Publication {
             id: running.id,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use block::StoreCaps;
 
-use super::super::fence::{FenceScope, Holds, Meant};
+use super::super::fence::{FenceScope, Holds};
 use super::super::message::{ActionResult, AttentionScope, HomeAction, LuChange};
 use super::super::{NexusId, UnitAttention};
-use super::contingent::{self, abort, is_faulted, task_set, telling};
+use super::contingent::{self, is_faulted, telling};
+use super::kept;
 use super::lane::{Request, Requester};
 use crate::access::{AccessChangedBy, AccessGroup, AccessState, tpgs};
 use crate::multimedia::TrayAction;
@@ -29,6 +30,8 @@ pub(super) enum Plan {
     Fence(FenceScope),
     /// Only to be published.
     Publish,
+    /// What is kept of it has to be durable, then there is to be a fence, if any.
+    Keep(Option<FenceScope>),
 }
 
 /// What to publish.
@@ -64,25 +67,12 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
             holds: Holds::Everything,
         }),
         HomeAction::Ordered => Plan::Fence(FenceScope::Drain),
-        HomeAction::ClearTaskSet => {
-            let function = true;
-            abort(task_set(now, request.nexus), telling(now, request, function))
+        HomeAction::ClearTaskSet | HomeAction::LogicalUnitReset | HomeAction::ClearContingent => {
+            contingent::plan_abort(now, request)
         }
-        HomeAction::LogicalUnitReset => {
-            let mut telling = telling(now, request, true);
-            // A unit attention of its own follows.
-            telling.attention = false;
-            abort(Meant::All, telling)
-        }
-        HomeAction::ClearContingent => match request.nexus {
-            Some(nexus) if is_faulted(now, nexus) => {
-                abort(Meant::Contingent(nexus), telling(now, request, false))
-            }
-            // SAM-5 "Clearing an ACA condition": only the faulted nexus does that.
-            _ => done,
-        },
         HomeAction::Fault { ends, .. } => contingent::plan_fault(now, request, *ends),
         HomeAction::Establish(_) => Plan::Publish,
+        action if kept::is_kept(action) => kept::plan(now, action),
         // SPC-2 "RELEASE(6) command": of a nexus without the reservation it is no error and changes nothing.
         HomeAction::Release if !is_holder => done,
         HomeAction::NexusLost(nexus) if !holds_anything(now, *nexus) => done,
@@ -104,6 +94,11 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
             Plan::Fence(hold(Holds::Everything))
         }
         HomeAction::ModeSelect(_) | HomeAction::WriteCache(_) => Plan::Fence(hold(Holds::Changes)),
+        // These are kept.
+        HomeAction::SetIdentifying { .. }
+        | HomeAction::Sanitize(_)
+        | HomeAction::ExitSanitizeFailure
+        | HomeAction::SanitizeEnded { .. } => done,
     }
 }
 
@@ -124,6 +119,9 @@ pub(super) fn refusal(now: &LuSnapshot, request: &Request) -> Option<Refusal> {
     };
     // A caller that is no nexus is kept from nothing.
     request.nexus?;
+    if let Some(refusal) = kept::refusal_by_sanitize(now, &request.action) {
+        return Some(refusal);
+    }
     match (&request.action, now.reserved) {
         // SPC-2 "RESERVE(6) command": these conflict with the reservation of another.
         (
@@ -132,6 +130,9 @@ pub(super) fn refusal(now: &LuSnapshot, request: &Request) -> Option<Refusal> {
             | HomeAction::ModeSelect(_)
             | HomeAction::ResetLog
             | HomeAction::SetAccessStates(_)
+            | HomeAction::Sanitize(_)
+            | HomeAction::ExitSanitizeFailure
+            | HomeAction::SetIdentifying { .. }
             | HomeAction::SetTimestamp(_),
             Reserved::For(holder),
         ) if request.nexus != Some(holder) => conflict,
@@ -140,6 +141,9 @@ pub(super) fn refusal(now: &LuSnapshot, request: &Request) -> Option<Refusal> {
         (
             HomeAction::ModeSelect(_)
             | HomeAction::SetTimestamp(_)
+            | HomeAction::Sanitize(_)
+            | HomeAction::ExitSanitizeFailure
+            | HomeAction::SetIdentifying { .. }
             | HomeAction::SetAccessStates(_),
             Reserved::Persistently(kind),
         ) if Access::Writing.conflicts(kind, standing()) => conflict,
@@ -149,6 +153,9 @@ pub(super) fn refusal(now: &LuSnapshot, request: &Request) -> Option<Refusal> {
             | HomeAction::ModeSelect(_)
             | HomeAction::ResetLog
             | HomeAction::SetAccessStates(_)
+            | HomeAction::Sanitize(_)
+            | HomeAction::ExitSanitizeFailure
+            | HomeAction::SetIdentifying { .. }
             | HomeAction::SetTimestamp(_),
             Reserved::Lost,
         ) => lost,
@@ -228,22 +235,25 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
     let mut next = now.clone();
     let mut attentions = Vec::new();
     match &request.action {
-        HomeAction::Reserve => {
-            if let Some(nexus) = request.nexus {
-                next.reserved = Reserved::For(nexus);
-            }
-        }
-        HomeAction::Release => end_reserve(&mut next),
+        HomeAction::Reserve | HomeAction::Release => change_reserve(&mut next, request),
         HomeAction::NexusLost(_) | HomeAction::Tray(_) => {
             let told = change_tray(&mut next, request);
             attentions.extend(told.map(|told| (told, AttentionScope::All)));
         }
         HomeAction::ModeSelect(_) | HomeAction::ModeDefaults(_) | HomeAction::WriteCache(_) => {
-            change_mode(&mut next, &request.action);
+            let told = change_mode(&mut next, &request.action);
+            attentions.extend(told.map(|told| (told, others(request))));
         }
         HomeAction::SetTimestamp(offset_ms) => {
             next.timestamp_offset_ms = Some(*offset_ms);
             attentions.push((UnitAttention::TimestampChanged, others(request)));
+        }
+        HomeAction::SetIdentifying { .. }
+        | HomeAction::Sanitize(_)
+        | HomeAction::ExitSanitizeFailure
+        | HomeAction::SanitizeEnded { .. } => {
+            let told = kept::change(&mut next, &request.action);
+            attentions.extend(told.map(|told| (told, others(request))));
         }
         HomeAction::SetAccessStates(states) => {
             let told = set_states(&mut next, states);
@@ -256,7 +266,8 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
         HomeAction::LogicalUnitReset => {
             // SAM-5 "Logical unit reset"; SPC-2 "RESERVE(6) command": a reset ends the reservation.
             end_reserve(&mut next);
-            next.mode = now.mode_defaults;
+            // SPC-5 "Saved values": these, where there are any.
+            next.mode = now.mode_saved.unwrap_or(now.mode_defaults);
             next.tray.reset();
             attentions.push((UnitAttention::BusDeviceReset, AttentionScope::All));
         }
@@ -281,14 +292,6 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
         | HomeAction::PersistentReserve(_) => {}
     }
     contingent::change(&mut next, request);
-    let by_mode = matches!(
-        request.action,
-        HomeAction::ModeSelect(_) | HomeAction::WriteCache(_) | HomeAction::ModeDefaults(_)
-    );
-    if by_mode && next.mode != now.mode {
-        // SPC-5 "MODE SELECT(6) command": every nexus but the one that sent it is told.
-        attentions.push((UnitAttention::ModeParametersChanged, others(request)));
-    }
     Change {
         snapshot: (next != *now).then_some(next),
         attentions,
@@ -297,6 +300,11 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
 
 /// The LU enters this condition. What every nexus is told.
 fn enter_condition(lu: &mut LuSnapshot, condition: LuCondition) -> Option<UnitAttention> {
+    // An operation that the store was away from is not done with.
+    let condition = match (&lu.sanitize, condition) {
+        (Some(sanitize), LuCondition::Ready) => sanitize.condition(),
+        _ => condition,
+    };
     let before = std::mem::replace(&mut lu.condition, condition);
     // SAM-5 "Unit attention conditions": the medium may have been changed. While it was not there, it was in nobody's sight.
     let came_back = [before, condition] == [LuCondition::NotReady, LuCondition::Ready];
@@ -337,21 +345,34 @@ fn change_tray(lu: &mut LuSnapshot, request: &Request) -> Option<UnitAttention> 
     }
 }
 
-/// The values of the mode pages after an action that sets them.
-fn change_mode(next: &mut LuSnapshot, action: &HomeAction) {
+/// An action sets values of the mode pages. What whoever did not ask for it is told.
+fn change_mode(next: &mut LuSnapshot, action: &HomeAction) -> Option<UnitAttention> {
+    let before = next.mode;
     match action {
-        HomeAction::ModeSelect(change) => next.mode = change.apply(next.mode),
+        HomeAction::ModeSelect(change) => {
+            next.mode = change.apply(next.mode);
+            if change.save {
+                next.mode_saved = Some(next.mode);
+            }
+        }
         HomeAction::ModeDefaults(change) => {
             next.mode = change.apply(next.mode);
             next.mode_defaults = change.apply(next.mode_defaults);
+            // The operator's word is the last one.
+            next.mode_saved = next.mode_saved.map(|saved| change.apply(saved));
         }
         HomeAction::WriteCache(on) => {
             next.mode.write_cache = *on;
             next.mode_defaults.write_cache = *on;
+            if let Some(saved) = &mut next.mode_saved {
+                saved.write_cache = *on;
+            }
             next.caps.write_cache = *on;
         }
         _ => {}
     }
+    // SPC-5 "MODE SELECT(6) command": every nexus but the one that sent it is told.
+    (next.mode != before).then_some(UnitAttention::ModeParametersChanged)
 }
 
 /// SPC-5 "SET TARGET PORT GROUPS command": groups enter these states. What whoever did not ask for it is told.
@@ -383,6 +404,15 @@ fn others(request: &Request) -> AttentionScope {
     request
         .nexus
         .map_or(AttentionScope::All, AttentionScope::AllBut)
+}
+
+/// SPC-2 "RESERVE(6) command", "RELEASE(6) command".
+fn change_reserve(next: &mut LuSnapshot, request: &Request) {
+    match (&request.action, request.nexus) {
+        (HomeAction::Reserve, Some(nexus)) => next.reserved = Reserved::For(nexus),
+        (HomeAction::Release, _) => end_reserve(next),
+        _ => {}
+    }
 }
 
 /// Ends the reservation of a RESERVE command. Persistent ones stay.
@@ -442,7 +472,7 @@ fn attentions_of(now: &LuSnapshot, next: &LuSnapshot) -> impl Iterator<Item = Un
 }
 
 /// A fence over the whole LU.
-fn hold(holds: Holds) -> FenceScope {
+pub(super) fn hold(holds: Holds) -> FenceScope {
     FenceScope::Io { range: None, holds }
 }
 

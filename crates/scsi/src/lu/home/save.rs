@@ -1,20 +1,33 @@
-//! What a home has made durable before anybody sees it: persistent reservations that are to outlast a loss of power.
+//! What a home has made durable before anybody sees it: persistent reservations that are to outlast a loss of power, and
+//! settings.
 //!
 //! SPC-5 r22 "Preserving persistent reservations and registrations through power loss".
 
 use std::mem;
 
 use super::LuHome;
-use super::lane::{LaneKind, Phase};
+use super::lane::{LaneKind, Phase, Request};
+use super::plan;
 use crate::lu::FenceId;
 use crate::lu::message::Outgoing;
 use crate::persistent_reserve::Outcome;
 
-/// Persistent reservations to be made durable before anybody sees them.
+/// What a [`Save`] is of. Each has a place of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveKind {
+    /// Persistent reservations.
+    Reservations,
+    /// [`LuSnapshot::save_settings`](crate::LuSnapshot::save_settings).
+    Settings,
+}
+
+/// Something to be made durable before anybody sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Save {
     /// To be named in [`LuHome::saved`].
     pub id: FenceId,
+    /// Of what.
+    pub kind: SaveKind,
     /// What is to be found after a loss of power; `None`: nothing.
     pub content: Option<Vec<u8>>,
 }
@@ -34,6 +47,15 @@ impl LuHome {
             running.phase = Phase::Saved(durable);
             self.advance(LaneKind::Reserve, out);
         }
+    }
+
+    /// The settings that are to be made durable before an action counts, if it changes what is kept of them.
+    pub(super) fn settings_to_save(&self, request: &Request) -> Option<Option<Vec<u8>>> {
+        let now = self.snapshot.save_settings();
+        let after = plan::change(&self.snapshot, request)
+            .snapshot?
+            .save_settings();
+        (self.snapshot.can_save() && after != now).then_some(after)
     }
 
     /// What is to be made durable before an outcome counts, if anything is: also that there is nothing to be kept any more.

@@ -1,12 +1,12 @@
 //! MODE SENSE and the parameter list of MODE SELECT. SPC-5 r22 "MODE SENSE (6) command", "MODE SELECT (6) command",
 //! "Mode parameters"; SBC-4 r22 "Mode parameters for direct access block devices".
 //!
-//! Nothing is saved (PS is 0).
+//! Where there is a place for it, the values that can change can be saved.
 
 mod pages;
 mod select;
 
-pub(crate) use pages::{PAGES, PageRow, plain_page};
+pub(crate) use pages::{PAGES, PageRow, plain_page, restored_fields, saved_fields};
 pub(crate) use select::ModeSelectList;
 
 use block::Geometry;
@@ -69,8 +69,8 @@ pub(crate) fn mode_sense(size: ListSize, asked: &Asked<'_>, out: &mut Vec<u8>) -
 
 /// The pages that PAGE CODE and SUBPAGE CODE ask for, with the values that PC asks for.
 fn sense_pages(control: u8, code: u8, subpage: u8, lu: &LuSnapshot) -> Result<Vec<Page>, Refusal> {
-    // SPC-5 "Saved values": refused where none are kept.
-    if control == 0b11 {
+    // SPC-5 "Saved values": refused where none can be kept.
+    if control == 0b11 && !lu.can_save() {
         return Err(Sense::SAVING_PARAMETERS_NOT_SUPPORTED
             .pointing(true, 2, Some(7))
             .into());
@@ -82,16 +82,20 @@ fn sense_pages(control: u8, code: u8, subpage: u8, lu: &LuSnapshot) -> Result<Ve
     }
     let wanted =
         |row: &&PageRow| of_code(row) && (subpage == ALL_SUBPAGES || subpage == row.subpage);
-    let make = |row: &PageRow| match control {
-        0b01 => row.changeable(),
-        0b10 => row.page(&lu.mode_defaults),
-        _ => {
-            let mut page = row.page(&lu.mode);
-            if let Some((byte, bits)) = locked_bits(row.code, lu) {
-                page.set_bits(byte, bits);
+    let make = |row: &PageRow| {
+        let page = match control {
+            0b01 => row.changeable(),
+            0b10 => row.page(&lu.mode_defaults),
+            0b11 => row.page(&lu.mode_saved.unwrap_or(lu.mode_defaults)),
+            _ => {
+                let mut page = row.page(&lu.mode);
+                if let Some((byte, bits)) = locked_bits(row.code, lu) {
+                    page.set_bits(byte, bits);
+                }
+                page
             }
-            page
-        }
+        };
+        page.saveable(lu.can_save() && !row.fields.is_empty())
     };
     // SPC-5 "Mode page and subpage codes": of all pages, there is one subpage or there are all.
     let names_one = code == ALL_PAGES && subpage != 0 && subpage != ALL_SUBPAGES;

@@ -171,6 +171,54 @@ pub(crate) static PAGES: &[PageRow] = &[
     },
 ];
 
+/// Bytes of a field as it is saved: page code, subpage code, byte and lowest bit, the value, and what it would be otherwise.
+pub(crate) const SAVED_FIELD_BYTES: usize = 6;
+
+/// The saved form of values that differ, or may come to differ, from the defaults: each field with both.
+pub(crate) fn saved_fields(
+    pages: &[PageRow],
+    values: &ModeValues,
+    defaults: &ModeValues,
+) -> Vec<u8> {
+    let of_page = |page: &PageRow| {
+        let (code, subpage) = (page.code, page.subpage);
+        let of_field = move |row: &FieldRow| {
+            // Pages are shorter than 256 bytes.
+            let byte = u8::try_from(row.byte).unwrap_or(u8::MAX);
+            let both = [row.field.of(values), row.field.of(defaults)];
+            [code, subpage, byte, row.shift, both[0], both[1]]
+        };
+        page.fields.iter().flat_map(of_field).collect::<Vec<u8>>()
+    };
+    pages.iter().flat_map(of_page).collect()
+}
+
+/// The values of a saved form. Where a default is another now, the operator has changed it since, and the new one counts.
+pub(crate) fn restored_fields(
+    pages: &[PageRow],
+    saved: &[u8],
+    defaults: &ModeValues,
+) -> Option<ModeValues> {
+    let (fields, []) = saved.as_chunks::<SAVED_FIELD_BYTES>() else {
+        return None;
+    };
+    let mut change = ModeChange::default();
+    for &[code, subpage, byte, shift, value, default] in fields {
+        let page = pages
+            .iter()
+            .find(|row| (row.code, row.subpage) == (code, subpage))?;
+        let is_it = |row: &&FieldRow| row.byte == usize::from(byte) && row.shift == shift;
+        let row = page.fields.iter().find(is_it)?;
+        if !row.values.contains(&value) {
+            return None;
+        }
+        if row.field.of(defaults) == default {
+            row.field.set(value, &mut change);
+        }
+    }
+    Some(change.apply(*defaults))
+}
+
 /// The longest page, header included.
 const MAX_PAGE_BYTES: usize = 40;
 
@@ -191,6 +239,12 @@ impl Page {
         if let Some(byte) = self.bytes[..self.len].get_mut(byte) {
             *byte |= bits;
         }
+    }
+
+    /// SPC-5 "Mode page formats": PS, the page can be saved.
+    pub(super) fn saveable(mut self, saveable: bool) -> Self {
+        self.bytes[0] |= u8::from(saveable) << 7;
+        self
     }
 }
 

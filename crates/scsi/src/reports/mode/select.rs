@@ -66,10 +66,7 @@ impl ModeSelectList<'_> {
         let &[first, second, ..] = given else {
             return Err(truncated);
         };
-        // PS is reserved in MODE SELECT.
-        if first & 0x80 != 0 {
-            return Err(Sense::parameter_bit(byte(at), 7).into());
-        }
+        // PS is reserved in MODE SELECT, and comes back from those who send what MODE SENSE told them.
         let (code, has_subpage) = (first & 0x3f, first & 0x40 != 0);
         let pages = lu.device.tables().mode_pages;
         let mut of_code = pages.iter().filter(|row| row.code == code).peekable();

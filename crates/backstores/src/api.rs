@@ -134,6 +134,23 @@ pub enum StoreIo {
         /// Complete only when the blocks would survive a power cut.
         durable: bool,
     },
+    /// Fill the memory with the protection information of these blocks, [`TUPLE_BYTES`](block::TUPLE_BYTES) for each,
+    /// complemented. Only where [`StoreCaps::protection`] says that it is kept.
+    ReadTuples {
+        /// First block.
+        lba: Lba,
+        /// How many.
+        blocks: u64,
+    },
+    /// Keep the memory as the protection information of these blocks, in the same form.
+    WriteTuples {
+        /// First block.
+        lba: Lba,
+        /// How many.
+        blocks: u64,
+        /// Complete only when it would survive a power cut.
+        durable: bool,
+    },
     /// Make every write that completed before this request was submitted durable.
     Flush,
     /// Give blocks back. Where the store cannot, nothing happens.
@@ -167,8 +184,8 @@ impl StoreIo {
     #[must_use]
     pub fn kind(&self) -> IoOpKind {
         match self {
-            Self::Read { .. } => IoOpKind::Read,
-            Self::Write { .. } => IoOpKind::Write,
+            Self::Read { .. } | Self::ReadTuples { .. } => IoOpKind::Read,
+            Self::Write { .. } | Self::WriteTuples { .. } => IoOpKind::Write,
             Self::Flush => IoOpKind::Flush,
             Self::Unmap { .. } => IoOpKind::Unmap,
             Self::WriteZeroes { .. } => IoOpKind::WriteZeroes,
@@ -181,7 +198,9 @@ impl StoreIo {
     pub fn range(&self) -> Option<(Lba, u64)> {
         match *self {
             Self::Read { lba, blocks }
+            | Self::ReadTuples { lba, blocks }
             | Self::Write { lba, blocks, .. }
+            | Self::WriteTuples { lba, blocks, .. }
             | Self::Unmap { lba, blocks }
             | Self::WriteZeroes { lba, blocks, .. }
             | Self::Map { lba, blocks } => Some((lba, blocks)),

@@ -47,6 +47,8 @@ pub(crate) fn range_of(
             matches!(&request.memory, Some(Memory::Owned(buffer)) if buffer.len() >= MapRun::BYTES)
         }
         StoreIo::Flush | StoreIo::Unmap { .. } | StoreIo::WriteZeroes { .. } => true,
+        // A store by itself keeps none.
+        StoreIo::ReadTuples { .. } | StoreIo::WriteTuples { .. } => false,
     };
     if !fits {
         return Err(error(IoErrorKind::Unsupported).at(lba));

@@ -76,6 +76,8 @@ pub enum OpenProblem {
     TooLarge,
     /// Memory of that size cannot be reserved.
     NoMemory,
+    /// Protection information was asked for where there is no place to keep it.
+    NoProtection,
     /// Nothing says who the disk is, and nothing can be kept with it.
     SerialNeeded,
     /// The serial cannot be used.
@@ -120,6 +122,7 @@ impl OpenError {
             OpenProblem::NoDirect => "no_direct",
             OpenProblem::TooLarge => "too_large",
             OpenProblem::NoMemory => "no_memory",
+            OpenProblem::NoProtection => "no_protection",
             OpenProblem::SerialNeeded => "serial_needed",
             OpenProblem::Serial(_) => "bad_serial",
             OpenProblem::Os { .. } => "os",
@@ -153,6 +156,9 @@ impl OpenError {
             OpenProblem::NoDirect => "the file system takes no direct I/O".into(),
             OpenProblem::TooLarge => "the file system takes no file of that size".into(),
             OpenProblem::NoMemory => "there is not so much memory".into(),
+            OpenProblem::NoProtection => {
+                "protection information can be kept beside a file or in memory, not here".into()
+            }
             OpenProblem::SerialNeeded => {
                 "nothing here gives this disk an identity that stays".into()
             }
@@ -189,6 +195,7 @@ impl OpenError {
             OpenProblem::NoDirect => "serve it without direct I/O",
             OpenProblem::TooLarge => "give a smaller size, or use another file system",
             OpenProblem::NoMemory => "give a smaller size",
+            OpenProblem::NoProtection => "leave attrib.pi_prot_type at 0, or make it of a file",
             OpenProblem::SerialNeeded => "give it a serial, the same at every start",
             OpenProblem::Serial(_) => "use 1 to 64 letters, digits and signs",
             OpenProblem::Os { .. } => "see that the path names a healthy file or device",

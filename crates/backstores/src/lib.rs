@@ -21,6 +21,7 @@ mod identity;
 mod missing;
 mod mounts;
 mod null;
+mod protected;
 mod ram;
 mod size;
 mod sysfs;
@@ -37,4 +38,5 @@ pub use identity::{
 };
 pub use missing::{MissingStore, open_missing};
 pub use null::{NullStore, open_null};
+pub use protected::{ProtectedStore, tuple_file};
 pub use ram::{RamStore, open_ram};

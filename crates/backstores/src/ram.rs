@@ -153,6 +153,8 @@ impl LocalRam {
                 None => Err(OutOfRange),
             },
             StoreIo::Flush => Ok(()),
+            // `range_of` has refused these.
+            StoreIo::ReadTuples { .. } | StoreIo::WriteTuples { .. } => Err(OutOfRange),
             StoreIo::Map { .. } => {
                 put_runs(&mut request.memory, self.runs(range));
                 Ok(())

@@ -56,7 +56,7 @@ impl Resizing<'_> {
     /// The geometry of so many bytes, where a store of the present size may get it.
     pub(crate) fn check(&self, bytes: u64) -> Result<Geometry, ResizeProblem> {
         let block_size_bytes = self.size.block_size_bytes;
-        let wanted = Geometry::of_size(block_size_bytes, bytes).map_err(ResizeProblem::Geometry)?;
+        let wanted = self.now().resized(bytes).map_err(ResizeProblem::Geometry)?;
         if wanted.size_bytes() != bytes {
             return Err(ResizeProblem::PartBlock { block_size_bytes });
         }

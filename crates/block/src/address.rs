@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::TUPLE_BYTES;
+
 /// The logical block sizes a store may have, in bytes: a disk's, and a disc's (2048).
 pub const SUPPORTED_BLOCK_SIZES_BYTES: [u32; 3] = [512, 2048, 4096];
 
@@ -56,7 +58,7 @@ impl fmt::Display for BlockCount {
 /// holds (the kernel's file offsets do not go further).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geometry {
-    /// Size of one logical block, in bytes: 512, 2048 or 4096.
+    /// Size of one logical block, in bytes: 512, 2048 or 4096, and [`TUPLE_BYTES`] where protection information is kept.
     pub block_size_bytes: u32,
     /// Number of logical blocks.
     pub capacity_blocks: u64,
@@ -93,6 +95,31 @@ impl Geometry {
             return Err(GeometryError::BlockSize(block_size_bytes));
         }
         Self::new(block_size_bytes, size_bytes / u64::from(block_size_bytes))
+    }
+
+    /// As many blocks of the same size as stand in `size_bytes`; what is left after the last whole one is not used.
+    ///
+    /// # Errors
+    /// A capacity of nothing, and one beyond 2^63 - 1 bytes.
+    pub fn resized(self, size_bytes: u64) -> Result<Self, GeometryError> {
+        let capacity_blocks = size_bytes / u64::from(self.block_size_bytes.max(1));
+        match i64::try_from(size_bytes) {
+            _ if capacity_blocks == 0 => Err(GeometryError::Empty),
+            Ok(_) => Ok(Self {
+                capacity_blocks,
+                ..self
+            }),
+            Err(_) => Err(GeometryError::TooLarge(capacity_blocks)),
+        }
+    }
+
+    /// What the protection information of the blocks takes: as many blocks of [`TUPLE_BYTES`].
+    #[must_use]
+    pub fn tuples(self) -> Self {
+        Self {
+            block_size_bytes: TUPLE_BYTES,
+            ..self
+        }
     }
 
     /// The size of all blocks, in bytes.
@@ -196,6 +223,17 @@ mod tests {
             Geometry::new(4096, u64::MAX),
             Err(GeometryError::TooLarge(u64::MAX))
         );
+    }
+
+    #[test]
+    fn geometry_resized_keeps_its_block_size() {
+        let geometry = Geometry::new(512, 100).unwrap();
+        let tuples = geometry.tuples();
+        assert_eq!(tuples.size_bytes(), 800);
+        assert_eq!(tuples.resized(1607).unwrap().capacity_blocks, 200);
+        assert_eq!(geometry.resized(511), Err(GeometryError::Empty));
+        let beyond = geometry.resized(1 << 63);
+        assert_eq!(beyond, Err(GeometryError::TooLarge(1 << 54)));
     }
 
     #[test]

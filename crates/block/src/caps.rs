@@ -1,6 +1,6 @@
 //! What a store can do, as the device server tells it to initiators.
 
-use crate::Geometry;
+use crate::{Geometry, ProtectionType};
 
 /// What a store is and can do. Facts, not wishes: the device server reports and promises exactly this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct StoreCaps {
     pub volatile: bool,
     /// Acknowledged writes stand in a volatile cache until flushed (WCE as the store now runs).
     pub write_cache: bool,
+    /// Protection information of this type is kept beside the blocks.
+    pub protection: Option<ProtectionType>,
 }
 
 impl StoreCaps {
@@ -48,6 +50,7 @@ impl StoreCaps {
             optimal_blocks: 0,
             volatile: false,
             write_cache: false,
+            protection: None,
         }
     }
 }

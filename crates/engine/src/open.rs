@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use backstores::{
     Backstore, Expect, Identity, IdentityHints, MachineId, OpenError, OpenProblem, Opened,
-    PathOptions, ResizeError, open_null, open_path, open_ram,
+    PathOptions, ProtectedStore, ResizeError, open_null, open_path, open_ram,
 };
 use model::Backing;
 use scsi::lu::ModeChange;
@@ -115,6 +115,7 @@ fn open(
 ) -> Result<Opened, OpenError> {
     let hints = hints(backstore, machine_id)?;
     let block_size = backstore.block_size_bytes();
+    let protection = backstore.protection();
     let options = |expect, create_bytes, direct| PathOptions {
         name: Some(backstore.name.clone()),
         expect,
@@ -124,6 +125,7 @@ fn open(
         read_only: backstore.read_only(),
         write_cache: backstore.write_cache(),
         thin: backstore.thin(),
+        protection,
         workers,
     };
     let at = |path: &Path, options: PathOptions| open_path(path, &options, &hints);
@@ -137,7 +139,17 @@ fn open(
             at(&path, options(Expect::File, create_bytes, direct))
         }
         Backing::Block { path, direct } => at(&path, options(Expect::BlockDevice, None, direct)),
-        Backing::Ram { bytes } => open_ram(&backstore.name, bytes, block_size, &hints),
+        Backing::Ram { bytes } => {
+            let opened = open_ram(&backstore.name, bytes, block_size, &hints)?;
+            match protection {
+                Some(kind) => ProtectedStore::in_memory(opened, kind),
+                None => Ok(opened),
+            }
+        }
+        Backing::Null { .. } if protection.is_some() => Err(OpenError {
+            path: backstore.name.clone().into(),
+            problem: OpenProblem::NoProtection,
+        }),
         Backing::Null { bytes } => open_null(&backstore.name, bytes, block_size, &hints),
     }
 }

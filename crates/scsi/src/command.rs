@@ -55,6 +55,12 @@ impl Cdb {
         [low, high].map(|half| u128::from_be_bytes(half.try_into().unwrap_or_default()))
     }
 
+    /// The same with these bits of byte 1 set to zero.
+    pub(crate) fn without(mut self, bits: u8) -> Self {
+        self.bytes[1] &= !bits;
+        self
+    }
+
     /// SAM-5 "Operation code": byte 0.
     #[must_use]
     pub fn opcode(&self) -> u8 {

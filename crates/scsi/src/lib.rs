@@ -12,9 +12,10 @@
 //!   QERR are 0.
 //! - Every type and service action of persistent reservations. TransportIDs name initiator ports, not devices, and ALL_TG_PT makes a
 //!   registration for each target port. A reservation also counts for commands that were under way when it was made.
-//! - No protection information, no power conditions: START STOP UNIT flushes a disk, which stays ready for
-//!   its other initiators.
+//! - No power conditions: START STOP UNIT flushes a disk, which stays ready for its other initiators.
 //! - A CD or DVD drive (MMC-6) has one data track, and a tray of which [`Tray`] says whose it is.
+//! - Protection information of types 1 to 3, where the store keeps it; application tags that a plain write has no say in are all
+//!   ones (ATO 1), and there is no Application Tag mode page.
 //! - An ORWRITE longer than a window is one uninterrupted series for each window of it, so that others never wait for an
 //!   initiator that is slow to send.
 //! - A self-test goes on beside other commands, which are served and not told SELF-TEST IN PROGRESS; a FORMAT UNIT has
@@ -44,6 +45,7 @@ mod missing;
 mod multimedia;
 mod opcodes;
 mod persistent_reserve;
+mod protection;
 mod reference;
 mod reply;
 mod reports;
@@ -78,7 +80,7 @@ pub use snapshot::{
 };
 pub use step::{
     Done, Io, MAP_BYTES, ReadInto, Resumed, Status, Step, WINDOW_BYTES, WriteFrom,
-    ZERO_PIECE_BYTES, fill_pattern,
+    ZERO_PIECE_BYTES, fill_pattern, insert_tuples, strip_tuples,
 };
 pub use task::{Task, begin, resume};
 pub use view::{LunView, WallClock};

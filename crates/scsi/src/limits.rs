@@ -1,6 +1,6 @@
 //! The limits of commands, as the Block Limits VPD page tells them and the device server enforces them.
 
-use block::Geometry;
+use block::{Geometry, StoreCaps, TUPLE_BYTES};
 
 use crate::step::WINDOW_BYTES;
 
@@ -34,10 +34,15 @@ pub(crate) fn max_write_same_blocks(geometry: Geometry) -> u32 {
 }
 
 /// MAXIMUM COMPARE AND WRITE LENGTH, in blocks: the field has eight bits, and both halves of the Data-Out stand in one
-/// window.
-pub(crate) fn max_compare_and_write_blocks(geometry: Geometry) -> u8 {
-    let fit = WINDOW_BYTES / 2 / geometry.block_size_bytes.max(1);
-    u8::try_from(fit).unwrap_or(u8::MAX)
+/// window, with protection information if there is any.
+pub(crate) fn max_compare_and_write_blocks(caps: &StoreCaps) -> u8 {
+    let tuple_bytes = if caps.protection.is_some() {
+        TUPLE_BYTES
+    } else {
+        0
+    };
+    let block_bytes = caps.geometry.block_size_bytes.max(1) + tuple_bytes;
+    u8::try_from(WINDOW_BYTES / 2 / block_bytes).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]
@@ -50,7 +55,11 @@ mod tests {
             let geometry = Geometry::new(size, 1).unwrap();
             assert_eq!(max_transfer_blocks(geometry), transfer);
             assert_eq!(max_write_same_blocks(geometry), same);
-            assert_eq!(max_compare_and_write_blocks(geometry), caw);
+            let mut caps = StoreCaps::plain(geometry);
+            assert_eq!(max_compare_and_write_blocks(&caps), caw);
+            caps.protection = Some(block::ProtectionType::Type1);
+            let fit = if size == 512 { caw } else { caw - 1 };
+            assert_eq!(max_compare_and_write_blocks(&caps), fit);
         }
     }
 }

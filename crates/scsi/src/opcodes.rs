@@ -99,6 +99,8 @@ pub(crate) enum Layout {
     Twelve,
     /// 64 bits at byte 2, 32 at byte 10.
     Sixteen,
+    /// 64 bits at byte 12, 32 at byte 28; between them what protection information is held against.
+    ThirtyTwo,
     /// READ CD: 32 bits at byte 2, 24 at byte 6.
     Cd,
     /// READ CD MSF: minute, second and frame of the first block at byte 3, and of the first no more read at byte 6.
@@ -236,8 +238,7 @@ pub(crate) const F: u8 = 0xff;
 
 /// All commands of a direct access block device, by operation code and service action.
 ///
-/// None of them has 32 bytes: SBC-4 has READ, WRITE, VERIFY, WRITE AND VERIFY and WRITE SAME (32) processed only where
-/// type 2 protection is enabled.
+/// SBC-4 "Type 2 protection": READ, WRITE, VERIFY, WRITE AND VERIFY and WRITE SAME (32) are processed only where it is enabled.
 #[rustfmt::skip]
 static ROWS: &[Row] = &[
     row("TEST UNIT READY", &[0x00, 0, 0, 0, 0, 0], READS.with(Access::Free), Handler::TestUnitReady),
@@ -288,6 +289,11 @@ static ROWS: &[Row] = &[
     reserve_out("PERSISTENT RESERVE OUT (REGISTER AND IGNORE EXISTING KEY)", ServiceAction::RegisterAndIgnoreExistingKey),
     reserve_out("PERSISTENT RESERVE OUT (REGISTER AND MOVE)", ServiceAction::RegisterAndMove),
     reserve_out("PERSISTENT RESERVE OUT (REPLACE LOST RESERVATION)", ServiceAction::ReplaceLostReservation),
+    action(0x09, "READ(32)", &blocks32(0x09, 0xfa), READS, Handler::Read(Layout::ThirtyTwo)),
+    action(0x0a, "VERIFY(32)", &blocks32(0x0a, 0xf6), READS, Handler::Verify(Layout::ThirtyTwo)),
+    action(0x0b, "WRITE(32)", &blocks32(0x0b, 0xfa), WRITES, Handler::Write(Layout::ThirtyTwo)),
+    action(0x0c, "WRITE AND VERIFY(32)", &blocks32(0x0c, 0xf2), WRITES, Handler::WriteAndVerify(Layout::ThirtyTwo)),
+    action(0x0d, "WRITE SAME(32)", &blocks32(0x0d, 0xe9), WRITES, Handler::WriteSame(Layout::ThirtyTwo)),
     action(0x00, "EXTENDED COPY(LID1)", &copies(0x83, 0x00, [0, 0, 0, 0]), FLUSHES, Handler::Copy(CopyCommand::Extended(ListForm::Lid1))),
     action(0x01, "EXTENDED COPY(LID4)", &copies(0x83, 0x01, [0, 0, 0, 0]), FLUSHES, Handler::Copy(CopyCommand::Extended(ListForm::Lid4))),
     action(0x10, "POPULATE TOKEN", &tokens(0x10), READS, Handler::Copy(CopyCommand::PopulateToken)),
@@ -345,6 +351,22 @@ const fn blocks12(opcode: u8, flags: u8) -> [u8; 12] {
 
 const fn blocks16(opcode: u8, flags: u8) -> [u8; 16] {
     [opcode, flags, F, F, F, F, F, F, F, F, F, F, F, F, GROUP, 0]
+}
+
+/// A CDB of 32 bytes: flags at byte 10, then address, expected reference and application tags, and number of blocks.
+const fn blocks32(action: u8, flags: u8) -> [u8; 32] {
+    let mut usage = [F; 32];
+    let mut at = 1;
+    while at < 12 {
+        usage[at] = 0;
+        at += 1;
+    }
+    usage[0] = VARIABLE_LENGTH;
+    usage[6] = GROUP;
+    usage[7] = ADDITIONAL_BYTES;
+    usage[9] = action;
+    usage[10] = flags;
+    usage
 }
 
 /// A row from its CDB usage data, which say its operation code and length, too.
@@ -477,9 +499,18 @@ impl Row {
             Handler::Unmap => lu.caps.unmap,
             // SBC-4 "SANITIZE command": erased blocks are unmapped.
             Handler::Sanitize(SanitizeAction::BlockErase) => lu.may_sanitize() && lu.caps.unmap,
+            // What is overwritten has no protection information of its own.
+            Handler::Sanitize(SanitizeAction::Overwrite) => {
+                lu.may_sanitize() && lu.caps.protection.is_none()
+            }
             Handler::Sanitize(_) => lu.may_sanitize(),
             Handler::ReportIdentifying | Handler::SetIdentifying => lu.can_save(),
-            Handler::Copy(_) | Handler::ReceiveCopy(_) => lu.third_party_copy,
+            Handler::Copy(_) | Handler::ReceiveCopy(_) => lu.copies_for_others(),
+            Handler::Read(Layout::ThirtyTwo)
+            | Handler::Write(Layout::ThirtyTwo)
+            | Handler::WriteAndVerify(Layout::ThirtyTwo)
+            | Handler::Verify(Layout::ThirtyTwo)
+            | Handler::WriteSame(Layout::ThirtyTwo) => lu.has_long_commands(),
             Handler::SetTargetPortGroups => lu.access_groups.iter().any(|group| group.explicit),
             _ => true,
         }
@@ -508,6 +539,33 @@ impl Row {
         };
         let at = u8::try_from(bit).unwrap_or(0);
         Err(self.field_at(at / 8, 7 - at % 8).into())
+    }
+
+    /// The same for a command to this LU: with protection information there are fields for it.
+    pub(crate) fn check_reserved_for(&self, cdb: &Cdb, lu: &LuSnapshot) -> Result<(), Refusal> {
+        self.check_reserved(cdb)
+            .or_else(|_| self.check_reserved(&cdb.without(self.protect_bits(lu))))
+    }
+
+    /// The bits of byte 1 that are RDPROTECT, WRPROTECT, VRPROTECT, ORPROTECT or FMTPINFO, where the LU has protection information.
+    pub(crate) fn protect_bits(&self, lu: &LuSnapshot) -> u8 {
+        match self.handler {
+            _ if lu.caps.protection.is_none() => 0,
+            Handler::Read(Layout::Six | Layout::ThirtyTwo)
+            | Handler::Write(Layout::Six | Layout::ThirtyTwo)
+            | Handler::WriteAndVerify(Layout::ThirtyTwo)
+            | Handler::Verify(Layout::ThirtyTwo)
+            | Handler::WriteSame(Layout::ThirtyTwo) => 0,
+            Handler::Read(_)
+            | Handler::Write(_)
+            | Handler::WriteAndVerify(_)
+            | Handler::Verify(_)
+            | Handler::WriteSame(_)
+            | Handler::CompareAndWrite
+            | Handler::OrWrite => 0xe0,
+            Handler::FormatUnit => 0xc0,
+            _ => 0,
+        }
     }
 
     /// INVALID FIELD IN CDB for the field that a bit is in. SPC-5 "Field pointer sense key specific information": a field

@@ -23,7 +23,8 @@ DATA PROTECT while the logical unit or the LUN is write protected. *Lost*: serve
 cannot be read. While a disk is being sanitized, only what is always served is. *Standby*, *unavailable*: served through a target port that is in this state. *Counts as*: what it is to a persistent reservation of another. *Timeout*: the recommended command timeout, in seconds.
 
 *CDB usage*: the CDB's bytes in hexadecimal, with ones where the device server looks; a bit set anywhere else is INVALID FIELD IN
-CDB with a pointer to it.
+CDB with a pointer to it. A disk with protection information also looks at bits 7 to 5 of byte 1 of the commands that move blocks (RDPROTECT and the like, but for type 2), and 7 to 6 of
+FORMAT UNIT. The commands of 32 bytes are there where it is of type 2.
 
 | Command | Code | Served | Counts as | Timeout | CDB usage |
 |---|---|---|---|---|---|

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use block::{Geometry, StoreCaps};
+use block::{Geometry, ProtectionType, StoreCaps};
 
 use crate::access::{AccessGroup, AccessState};
+use crate::command::{Cdb, VARIABLE_LENGTH};
 use crate::device::DeviceType;
 use crate::identifying::Identifying;
 use crate::lu::{LuStatistics, NexusId};
@@ -55,7 +56,7 @@ pub struct LuSnapshot {
     pub condition: LuCondition,
     /// ACA conditions that are in effect: one at most, or one for each nexus where these have task sets of their own.
     pub contingent: Vec<Contingent>,
-    /// Third-party copies are offered.
+    /// Third-party copies are offered, where they can be.
     pub third_party_copy: bool,
     /// The target port groups, ascending by identifier; a port of another group, or of none, is active/optimized for ever.
     pub access_groups: Arc<[AccessGroup]>,
@@ -172,6 +173,22 @@ impl LuSnapshot {
     pub fn contingent_for(&self, nexus: NexusId) -> Option<&Contingent> {
         let mut all = self.contingent.iter();
         all.find(|one| one.nexus == nexus || !self.mode.task_set_per_nexus)
+    }
+
+    /// Whether third-party copies are offered: what they write has no protection information.
+    #[must_use]
+    pub fn copies_for_others(&self) -> bool {
+        self.third_party_copy && self.device == DeviceType::Disk && self.caps.protection.is_none()
+    }
+
+    /// SBC-4 "Type 2 protection": whether the commands of 32 bytes are processed.
+    pub(crate) fn has_long_commands(&self) -> bool {
+        self.caps.protection == Some(ProtectionType::Type2)
+    }
+
+    /// NACA of a command to this LU. Where an operation code means nothing, nothing says where its CONTROL byte stands.
+    pub(crate) fn naca(&self, cdb: &Cdb) -> bool {
+        cdb.naca(self.device) && (cdb.opcode() != VARIABLE_LENGTH || self.has_long_commands())
     }
 
     /// Whether nothing may be written, through any LUN.

@@ -1,6 +1,6 @@
 //! What a task asks of its caller, one step at a time, and what it is told in return.
 
-use block::{IoError, Lba};
+use block::{IoError, Lba, TUPLE_BYTES};
 
 use crate::copy::PartAsk;
 use crate::lu::HomeAction;
@@ -9,6 +9,9 @@ use crate::sense::{Refusal, Sense, SenseFormat};
 /// The most data one [`Io`] moves, and the most a window of Data-Out holds: longer commands are worked in pieces, which
 /// yields to others between them and lets an abort take effect. In bytes.
 pub const WINDOW_BYTES: u32 = 1 << 20;
+
+/// The most that a window of a READ, WRITE or VERIFY has where there is protection information, in bytes, with that.
+pub(crate) const PROTECTED_WINDOW_BYTES: u32 = 256 << 10;
 
 /// The largest range, in bytes of the medium, one [`Io::Unmap`] names, or one [`Io::WriteZeroes`] of a store that zeroes
 /// without writing zeros. No data is moved, but the store is busy with it all the same.
@@ -64,6 +67,42 @@ pub enum Io {
         from: WriteFrom,
         /// Completes only when the blocks would survive a power cut.
         durable: bool,
+    },
+    /// Read the protection information of these blocks into memory of the task, shown once in [`Resumed::Io`] as `scratch`:
+    /// [`TUPLE_BYTES`](block::TUPLE_BYTES) for each, as the store keeps them. The memory has room for the blocks with them:
+    /// an [`Io::Read`] into [`ReadInto::Scratch`] may follow, and [`Io::Deliver`] then.
+    ReadTuples {
+        /// The first block.
+        lba: Lba,
+        /// How many.
+        blocks: u64,
+        /// The blocks are to be delivered: their memory is that of a window of Data-In.
+        delivers: bool,
+    },
+    /// Write [`Task::tuples`](crate::Task::tuples) as the protection information of these blocks.
+    WriteTuples {
+        /// The first block.
+        lba: Lba,
+        /// How many.
+        blocks: u64,
+        /// Completes only when they would survive a power cut.
+        durable: bool,
+    },
+    /// In the Data-Out window last asked for, from `offset` of the command's Data-Out on, each block is followed by its protection
+    /// information: move the blocks together. No store is asked.
+    Strip {
+        /// Of the first byte, in the command's Data-Out.
+        offset: u32,
+        /// How many.
+        blocks: u64,
+    },
+    /// What the task's last [`Io::Read`] into [`ReadInto::Scratch`] read goes to the initiator, as [`ReadInto::DataIn`] would. No
+    /// store is asked.
+    Deliver {
+        /// Of the first byte, in the command's Data-In.
+        offset: u32,
+        /// Each block is followed by its part of [`Task::tuples`](crate::Task::tuples).
+        with_tuples: bool,
     },
     /// Make all acknowledged writes durable.
     Flush,
@@ -129,6 +168,28 @@ pub enum WriteFrom {
         bytes: u32,
     },
 }
+
+/// Moves blocks together between which protection information stands, at the start of `memory`.
+pub fn strip_tuples(memory: &mut [u8], block_bytes: usize) {
+    let whole = memory.len() / (block_bytes + TUPLE).max(1);
+    for block in 1..whole {
+        let from = block * (block_bytes + TUPLE);
+        memory.copy_within(from..from + block_bytes, block * block_bytes);
+    }
+}
+
+/// Puts protection information behind each of the blocks that stand at the start of `memory`, which has room for both.
+pub fn insert_tuples(memory: &mut [u8], block_bytes: usize, tuples: &[u8]) {
+    let (tuples, _) = tuples.as_chunks::<TUPLE>();
+    for (block, tuple) in tuples.iter().enumerate().rev() {
+        let from = block * block_bytes;
+        let to = block * (block_bytes + TUPLE);
+        memory.copy_within(from..from + block_bytes, to);
+        memory[to + block_bytes..to + block_bytes + TUPLE].copy_from_slice(tuple);
+    }
+}
+
+const TUPLE: usize = TUPLE_BYTES as usize;
 
 /// Fills `memory` with `pattern`, repeated from its start; the last repetition may be cut. An empty pattern fills with
 /// zeros.
@@ -250,6 +311,21 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tuples_that_are_inserted_are_stripped_again() {
+        let blocks: Vec<u8> = (0..12).collect();
+        let tuples: Vec<u8> = (100..124).collect();
+        let mut memory = blocks.clone();
+        memory.resize(36, 0);
+        insert_tuples(&mut memory, 4, &tuples);
+        let expected: Vec<u8> = (0..3)
+            .flat_map(|at| [&blocks[at * 4..][..4], &tuples[at * 8..][..8]].concat())
+            .collect();
+        assert_eq!(memory, expected);
+        strip_tuples(&mut memory, 4);
+        assert_eq!(memory[..12], blocks);
+    }
 
     #[test]
     fn fill_pattern_repeats_and_cuts_at_the_end() {

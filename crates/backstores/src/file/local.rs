@@ -136,7 +136,14 @@ impl LocalStore for LocalFile {
                 self.start_zeroes(token, task, may_unmap, port);
             }
             // `check` has refused these.
-            (StoreIo::Read { .. } | StoreIo::Write { .. } | StoreIo::Map { .. }, memory) => {
+            (
+                StoreIo::Read { .. }
+                | StoreIo::Write { .. }
+                | StoreIo::ReadTuples { .. }
+                | StoreIo::WriteTuples { .. }
+                | StoreIo::Map { .. },
+                memory,
+            ) => {
                 end(
                     port,
                     token,

@@ -6,6 +6,7 @@
 //! Each worker has an open file description of its own where it can be had. The kernel tells a write-back error once per
 //! description ([`sync`]); with one for all, the worker that heard of it could tell the others only after they had promised.
 
+mod beside;
 mod caps;
 mod flush;
 mod local;

@@ -6,19 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use block::{Geometry, StoreCaps};
+use block::{Geometry, ProtectionType, StoreCaps};
 use reactor::{LockMode, OpenOptions, StoreFile};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::beside::Beside;
 use super::caps::{can_punch, device_caps, file_caps};
 use super::{FileStore, State};
-use crate::api::Opened;
+use crate::api::{Backstore, Opened};
 use crate::claim::{Claim, DiskKey};
 use crate::error::{OpenError, OpenProblem};
 use crate::identity::{
     Identity, IdentityHints, IdentityOrigin, SerialNeeded, of_block_device, of_file,
 };
+use crate::protected::{ProtectedStore, remove_others, tuple_file};
 use crate::sysfs::BlockDevice;
 
 /// How a path is opened as a disk.
@@ -41,6 +43,8 @@ pub struct PathOptions {
     pub write_cache: bool,
     /// Give space back when asked to, where the store can.
     pub thin: bool,
+    /// Keep protection information of this type, in a file beside it: see [`tuple_file`](crate::tuple_file).
+    pub protection: Option<ProtectionType>,
     /// How many workers will use it: each gets an open file description of its own.
     pub workers: usize,
 }
@@ -69,6 +73,7 @@ impl Default for PathOptions {
             read_only: false,
             write_cache: true,
             thin: true,
+            protection: None,
             workers: 1,
         }
     }
@@ -207,9 +212,10 @@ impl Opening<'_> {
             None => of_file(&file, self.hints),
             Some(device) => of_block_device(&device, self.path, self.hints),
         };
+        let geometry = caps.geometry;
         let (identity, origin) = found.map_err(|SerialNeeded| OpenProblem::SerialNeeded)?;
         let store = FileStore {
-            name: self.name,
+            name: self.name.clone(),
             identity,
             state: State::new(&caps),
             caps,
@@ -218,10 +224,26 @@ impl Opening<'_> {
             next_file: AtomicUsize::new(0),
             _claim: claim,
         };
-        Ok(Opened {
-            store: Arc::new(store),
-            origin,
-        })
+        let identity = store.identity.clone();
+        let store: Arc<dyn Backstore> = match (self.options.protection, block) {
+            (Some(_), Some(_)) => return Err(OpenProblem::NoProtection),
+            (Some(kind), None) => {
+                let beside = Beside {
+                    path: tuple_file(self.path, kind),
+                    options: self.options,
+                    geometry: geometry.tuples(),
+                    identity,
+                };
+                let tuples = beside.open()?;
+                Arc::new(ProtectedStore::new(Arc::new(store), tuples, kind))
+            }
+            (None, _) => Arc::new(store),
+        };
+        if block.is_none() && !self.options.read_only {
+            remove_others(self.path, self.options.protection)
+                .map_err(|error| self.os_problem("removing old protection information", &error))?;
+        }
+        Ok(Opened { store, origin })
     }
 
     fn open_options(&self, create_new: bool) -> OpenOptions {
@@ -316,7 +338,7 @@ impl Opening<'_> {
     }
 }
 
-fn sync_folder(path: &Path) -> Result<(), Errno> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), Errno> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
         _ => PathBuf::from("."),
@@ -335,7 +357,11 @@ fn sync_folder(path: &Path) -> Result<(), Errno> {
 }
 
 /// The file, and further open file descriptions of it, as far as the system gives them.
-fn descriptions(first: StoreFile, workers: usize, read_only: bool) -> Vec<Arc<StoreFile>> {
+pub(super) fn descriptions(
+    first: StoreFile,
+    workers: usize,
+    read_only: bool,
+) -> Vec<Arc<StoreFile>> {
     let mut files = vec![Arc::new(first)];
     while files.len() < workers.min(MOST_DESCRIPTIONS) {
         match another_description(&files[0], read_only) {

@@ -65,8 +65,8 @@ impl FileStore {
                 found_bytes,
             });
         }
-        Geometry::of_size(self.caps.geometry.block_size_bytes, found_bytes)
-            .map_err(ResizeProblem::Geometry)
+        let geometry = self.caps.geometry.resized(found_bytes);
+        geometry.map_err(ResizeProblem::Geometry)
     }
 
     /// The new size has to be durable before anybody builds on it. It is synced through a description of its own: the

@@ -9,16 +9,17 @@ use scsi::{Io, MAP_BYTES, ReadInto, Step, TaskAttribute, WriteFrom};
 
 use super::control::Control;
 use super::cx::{Cx, Kind, Owner, StoreOp, control_key, from_token, token};
+use super::protection;
 use super::session::SessionLink;
 use super::step::{Event, Progress};
 use super::task::{State, Task};
 use super::unit::{Unit, Units};
 
 /// What an I/O works on.
-enum Ground {
+pub(super) enum Ground {
     /// This memory; `None` for what moves no data.
     Memory(Option<Memory>),
-    /// The store's own memory: read as it is sent.
+    /// The store's own memory, which is read as it is sent, or none that a store is asked for: it is done.
     Pinned,
     /// Both windows are still to be sent.
     Undrained,
@@ -186,6 +187,17 @@ fn ground(
             ..
         } => scratch(task, bytes(blocks), held, cx),
         Io::Write { blocks, from, .. } => write_ground(task, from, bytes(blocks), held, cx),
+        Io::ReadTuples {
+            blocks, delivers, ..
+        } => protection::read_ground(task, (bytes(blocks), blocks, delivers), held, cx),
+        Io::WriteTuples { blocks, .. } => {
+            protection::write_ground(task, (bytes(blocks), blocks), held, cx)
+        }
+        Io::Strip { offset, blocks } => protection::strip(task, (offset, blocks), bytes(1)),
+        Io::Deliver {
+            offset,
+            with_tuples,
+        } => protection::deliver(task, (offset, with_tuples), bytes(1)),
         Io::Map { .. } => scratch(task, MAP_BYTES, held, cx),
         Io::Flush | Io::Unmap { .. } | Io::WriteZeroes { .. } => Ground::Memory(None),
     }
@@ -267,7 +279,7 @@ fn part_of(buffer: Buffer, at: u32, bytes: usize) -> Memory {
 }
 
 /// The task's scratch memory, made or reused.
-fn scratch(task: &mut Task, bytes: usize, held: usize, cx: &mut Cx) -> Ground {
+pub(super) fn scratch(task: &mut Task, bytes: usize, held: usize, cx: &mut Cx) -> Ground {
     match task.scratch.take() {
         Some(mut buffer) if buffer.capacity() >= bytes => {
             buffer.set_len(bytes);
@@ -307,7 +319,7 @@ fn emergency(task: &mut Task, bytes: usize, cx: &mut Cx) -> Ground {
     Ground::Memory(Some(Memory::Owned(buffer)))
 }
 
-fn lend(task: &mut Task, bytes: usize, held: usize, cx: &Cx) -> Ground {
+pub(super) fn lend(task: &mut Task, bytes: usize, held: usize, cx: &Cx) -> Ground {
     let Some(buffer) = cx.lend(bytes, held) else {
         return Ground::Starving;
     };
@@ -328,7 +340,18 @@ pub(super) fn store_io(io: &Io) -> StoreIo {
             blocks,
             durable,
         },
-        Io::Flush => StoreIo::Flush,
+        // Where no store is asked, nothing gets here.
+        Io::Flush | Io::Strip { .. } | Io::Deliver { .. } => StoreIo::Flush,
+        Io::ReadTuples { lba, blocks, .. } => StoreIo::ReadTuples { lba, blocks },
+        Io::WriteTuples {
+            lba,
+            blocks,
+            durable,
+        } => StoreIo::WriteTuples {
+            lba,
+            blocks,
+            durable,
+        },
         Io::Map { lba, blocks } => StoreIo::Map { lba, blocks },
         Io::Unmap { lba, blocks } => StoreIo::Unmap { lba, blocks },
         Io::WriteZeroes {

@@ -61,7 +61,7 @@ pub(super) static TPG: &[Attribute] = &[
         Kind::Integer { min: 0, max: 0 },
         Integer(0),
         Takes::Stored,
-        "protection information: none here",
+        "protection information of the fabric: none here, a backstore has it for all",
         "LIO attrib/fabric_prot_type",
     ),
     row(
@@ -93,7 +93,7 @@ pub(super) static TPG: &[Attribute] = &[
         Kind::Integer { min: 0, max: 0 },
         Integer(0),
         Takes::Stored,
-        "protection information: none here",
+        "protection information of the fabric: none here, a backstore has it for all",
         "LIO attrib/t10_pi",
     ),
     row(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use auth::Secret;
+use block::ProtectionType;
 
 use super::{Backstore, BackstoreType, Lun, MappedLun, NodeAcl, Portal, PortalGroup, Target, Tree};
 use crate::attributes::{
@@ -97,6 +98,18 @@ impl Backstore {
     #[must_use]
     pub fn thin(&self) -> bool {
         self.flag("thin")
+    }
+
+    /// The type of protection information that is kept beside the blocks.
+    #[must_use]
+    pub fn protection(&self) -> Option<ProtectionType> {
+        let value = effective_integer(
+            ObjectKind::Backstore,
+            &self.attributes,
+            "attrib.pi_prot_type",
+            self.column(),
+        );
+        ProtectionType::of_number(u8::try_from(value).ok()?)
     }
 
     /// TAS of the Control mode page, at the start and after a reset.

@@ -143,6 +143,10 @@ impl Part {
         let lu = shard.snapshot();
         gate.check_access(rules, &Cdb::new(&[]), shard)?;
         gate.check_write(rules, lu)?;
+        // What is written would have no protection information, and would fail its checks.
+        if rules.writes && lu.caps.protection.is_some() {
+            return Err(Sense::COPY_TARGET_NOT_REACHABLE.into());
+        }
         let geometry = lu.geometry();
         if geometry.block_size_bytes != self.ask.block_size_bytes {
             return Err(Sense::INTERNAL_TARGET_FAILURE.into());

@@ -19,7 +19,10 @@ pub(crate) fn read_capacity_16(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported
     let mut data = [0; 32];
     data[0..8].copy_from_slice(&caps.geometry.last_lba().0.to_be_bytes());
     data[8..12].copy_from_slice(&caps.geometry.block_size_bytes.to_be_bytes());
-    // P_TYPE and PROT_EN are 0: no protection information.
+    // P_TYPE, PROT_EN; P_I_EXPONENT is 0: there is one of it to a block.
+    if let Some(kind) = caps.protection {
+        data[12] = (kind.number() - 1) << 1 | 1;
+    }
     data[13] = caps.physical_block_exponent.min(15);
     // LBPME, LBPRZ; LOWEST ALIGNED LOGICAL BLOCK ADDRESS is 0.
     data[14] = u8::from(caps.unmap) << 7 | u8::from(caps.unmap && caps.unmap_zeroes) << 6;

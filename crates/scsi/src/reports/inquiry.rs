@@ -50,7 +50,8 @@ pub(crate) fn inquiry(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
         let features = Features {
             transport_version: asked.view.transport_version,
             several_ports: asked.lu.target_ports.len() > 1,
-            third_party_copy: asked.lu.third_party_copy && asked.lu.device == DeviceType::Disk,
+            third_party_copy: asked.lu.copies_for_others(),
+            protect: asked.lu.caps.protection.is_some(),
             // SPC-5 "TPGS field": 0 where REPORT TARGET PORT GROUPS is not there.
             tpgs: match asked.lu.device {
                 DeviceType::Disk => tpgs(&asked.lu.access_groups),
@@ -78,6 +79,8 @@ pub(crate) struct Features {
     pub(crate) tpgs: u8,
     /// It makes third-party copies.
     pub(crate) third_party_copy: bool,
+    /// It has protection information.
+    pub(crate) protect: bool,
 }
 
 /// The standard INQUIRY data.
@@ -100,8 +103,9 @@ pub(crate) fn standard_inquiry(
         data[1] = u8::from(device.tables().is_removable) << 7;
         // NORMACA.
         data[3] |= 0x20;
-        // TPGS, 3PC.
-        data[5] = features.tpgs | u8::from(features.third_party_copy) << 3;
+        // TPGS, 3PC, PROTECT.
+        let copies = u8::from(features.third_party_copy) << 3;
+        data[5] = features.tpgs | copies | u8::from(features.protect);
         // MULTIP.
         data[6] = u8::from(features.several_ports) << 4;
     }

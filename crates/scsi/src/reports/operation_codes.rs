@@ -1,7 +1,8 @@
 //! REPORT SUPPORTED OPERATION CODES. SPC-5 r22, the command of that name.
 
 use super::{Asked, Reported};
-use crate::opcodes::Row;
+use crate::command::VARIABLE_LENGTH;
+use crate::opcodes::{Handler, Row};
 use crate::reply::Reply;
 use crate::sense::Sense;
 use crate::snapshot::LuSnapshot;
@@ -15,10 +16,15 @@ pub(crate) fn report_operation_codes(asked: &Asked<'_>, out: &mut Vec<u8>) -> Re
     let action = cdb.be16::<4>();
     let timeouts = cdb.bit::<2>(7);
     let commands = asked.lu.device.tables().commands;
-    let has_actions = commands
-        .rows_of(opcode)
-        .any(|row| row.service_action.is_some());
-    let known = commands.rows_of(opcode).next().is_some();
+    // The CDBs of 32 bytes are those of one type of protection: without it their operation code means nothing.
+    let known = match opcode {
+        VARIABLE_LENGTH => asked.lu.has_long_commands(),
+        _ => commands.rows_of(opcode).next().is_some(),
+    };
+    let has_actions = known
+        && commands
+            .rows_of(opcode)
+            .any(|row| row.service_action.is_some());
     let by_action = || {
         commands
             .rows_of(opcode)
@@ -45,6 +51,7 @@ pub(crate) fn report_operation_codes(asked: &Asked<'_>, out: &mut Vec<u8>) -> Re
     let mut reply = asked.reply(cdb.be32::<6>(), out);
     one(
         found.filter(|row| row.is_supported(asked.lu)),
+        asked.lu,
         timeouts,
         &mut reply,
     );
@@ -89,7 +96,7 @@ fn all(lu: &LuSnapshot, timeouts: bool, reply: &mut Reply<'_>) {
 }
 
 /// SPC-5 "One_command parameter data".
-fn one(row: Option<&Row>, timeouts: bool, reply: &mut Reply<'_>) {
+fn one(row: Option<&Row>, lu: &LuSnapshot, timeouts: bool, reply: &mut Reply<'_>) {
     let Some(row) = row else {
         // SUPPORT 001b: not supported. No CDB usage data, no timeouts.
         reply.put(&[0, 0x01, 0, 0]);
@@ -97,7 +104,12 @@ fn one(row: Option<&Row>, timeouts: bool, reply: &mut Reply<'_>) {
     };
     // CTDP; SUPPORT 011b: as the standard has it.
     reply.put(&[0, u8::from(timeouts) << 7 | 0x03, 0, row.cdb_bytes]);
-    reply.put(&row.usage[..usize::from(row.cdb_bytes)]);
+    let mut usage = row.usage;
+    // SBC-4 "Type 2 protection": commands that are shorter have no such field there.
+    if !lu.has_long_commands() || row.handler == Handler::FormatUnit {
+        usage[1] |= row.protect_bits(lu);
+    }
+    reply.put(&usage[..usize::from(row.cdb_bytes)]);
     if timeouts {
         put_timeouts(row, reply);
     }

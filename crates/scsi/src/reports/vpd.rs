@@ -1,6 +1,8 @@
 //! INQUIRY: the vital product data. SPC-5 r22 "Vital product data parameters", SBC-4 r22 "Vital product data (VPD)
 //! parameters for direct access block devices".
 
+use block::ProtectionType;
+
 use super::third_party_copy::third_party_copy;
 use super::{Asked, PeripheralQualifier};
 use crate::limits;
@@ -34,10 +36,10 @@ pub(crate) static PAGES: &[VpdRow] = &[
     row(0x00, "Supported VPD Pages", |asked| supported(asked.lu)),
     row(0x80, "Unit Serial Number", |asked| serial(&asked.lu.identity).to_vec()),
     row(0x83, "Device Identification", |asked| device_identification(asked.lu, asked.view.target_port)),
-    row(0x86, "Extended INQUIRY Data", |_| extended_inquiry().to_vec()),
+    row(0x86, "Extended INQUIRY Data", |asked| extended_inquiry(asked.lu).to_vec()),
     row(0x87, "Mode Page Policy", |_| mode_page_policy().to_vec()),
     row(0x88, "SCSI Ports", |asked| scsi_ports(asked.lu)),
-    VpdRow { is_there: |lu| lu.third_party_copy, ..row(0x8f, "Third-party Copy", third_party_copy) },
+    VpdRow { is_there: LuSnapshot::copies_for_others, ..row(0x8f, "Third-party Copy", third_party_copy) },
     row(0xb0, "Block Limits", |asked| block_limits(asked.lu).to_vec()),
     row(0xb1, "Block Device Characteristics", |asked| block_device_characteristics(asked.lu).to_vec()),
     row(0xb2, "Logical Block Provisioning", |asked| logical_block_provisioning(asked.lu).to_vec()),
@@ -52,8 +54,8 @@ pub(crate) static PAGES_OF_ALL: &[VpdRow] = &[
     row(0x83, "Device Identification", |asked| {
         device_identification(asked.lu, asked.view.target_port)
     }),
-    row(0x86, "Extended INQUIRY Data", |_| {
-        extended_inquiry().to_vec()
+    row(0x86, "Extended INQUIRY Data", |asked| {
+        extended_inquiry(asked.lu).to_vec()
     }),
     row(0x88, "SCSI Ports", |asked| scsi_ports(asked.lu)),
 ];
@@ -258,9 +260,19 @@ fn scsi_ports(lu: &LuSnapshot) -> Vec<u8> {
     body
 }
 
-/// SPC-5 "Extended INQUIRY Data VPD page": HEADSUP, ORDSUP, SIMPSUP; no protection information.
-fn extended_inquiry() -> [u8; 60] {
+/// SPC-5 "Extended INQUIRY Data VPD page": HEADSUP, ORDSUP, SIMPSUP, and what there is of protection information.
+fn extended_inquiry(lu: &LuSnapshot) -> [u8; 60] {
     let mut body = [0; 60];
+    if let Some(kind) = lu.caps.protection {
+        // SPT: the one type that it can be formatted to.
+        let supported = match kind {
+            ProtectionType::Type1 => 0b000,
+            ProtectionType::Type2 => 0b010,
+            ProtectionType::Type3 => 0b100,
+        };
+        // GRD_CHK, APP_CHK, REF_CHK.
+        body[0] = supported << 3 | 0x07;
+    }
     body[1] = 0x07;
     body
 }
@@ -277,7 +289,7 @@ fn block_limits(lu: &LuSnapshot) -> [u8; 60] {
     let mut body = [0; 60];
     // WSNZ: WRITE SAME of no blocks is refused, as it would mean all of them.
     body[0] = 0x01;
-    body[1] = limits::max_compare_and_write_blocks(geometry);
+    body[1] = limits::max_compare_and_write_blocks(caps);
     body[2..4].copy_from_slice(&caps.optimal_granularity_blocks.to_be_bytes());
     body[4..8].copy_from_slice(&max_transfer.to_be_bytes());
     body[8..12].copy_from_slice(&optimal.to_be_bytes());

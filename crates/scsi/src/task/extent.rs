@@ -36,6 +36,7 @@ impl Layout {
                 let end = lba_of_msf(cdb.be32::<5>());
                 (start, u32::try_from(end.saturating_sub(start)).unwrap_or(0))
             }
+            Self::ThirtyTwo => (cdb.be64::<12>(), cdb.be32::<28>()),
         };
         Extent {
             lba: Lba(lba),
@@ -52,6 +53,7 @@ impl Layout {
             Self::Sixteen => (2, 10),
             Self::Cd => (2, 6),
             Self::CdMsf => (3, 6),
+            Self::ThirtyTwo => (12, 28),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! medium is its own affair where no initialization pattern is asked for. Meanwhile the home keeps all other I/O off the
 //! medium: other commands wait for the end instead of being told FORMAT IN PROGRESS.
 
-use block::Lba;
+use block::{Lba, ProtectionType};
 
 use super::state::{Ending, Next};
 use super::transfer::check_complete;
@@ -56,8 +56,15 @@ impl Format {
         if command.data_out_bytes < list_bytes {
             return Err(Sense::PARAMETER_LIST_LENGTH_ERROR.into());
         }
+        let (information, usage) = protection_fields(lu);
+        // SBC-4 "FMTPINFO field": it is formatted to the type of protection that it has, SPT says of no other. Without a list
+        // PROTECTION FIELD USAGE is 0.
+        if cdb.byte::<1>() >> 6 != information || (list_bytes == 0 && usage != 0) {
+            return Err(Sense::cdb_bit(1, 7).into());
+        }
         let geometry = lu.geometry();
-        let gives_back = lu.caps.unmap && !fast;
+        // Where blocks are kept, their protection information is given back all the same.
+        let gives_back = (lu.caps.unmap || lu.caps.protection.is_some()) && !fast;
         Ok(Self {
             list_bytes,
             lba: 0,
@@ -101,9 +108,9 @@ impl Format {
         }
     }
 
-    pub(super) fn handle_data_out(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn handle_data_out(&mut self, bytes: &[u8], lu: &LuSnapshot) -> Result<(), Refusal> {
         check_complete(bytes, self.list_bytes)?;
-        check_header(bytes)?;
+        check_header(bytes, protection_fields(lu).1)?;
         self.phase = Phase::Range;
         Ok(())
     }
@@ -126,12 +133,24 @@ impl Format {
     }
 }
 
+/// FMTPINFO and PROTECTION FIELD USAGE of the type of protection that the LU has. SBC-4 "FMTPINFO field and PROTECTION FIELD USAGE
+/// field".
+fn protection_fields(lu: &LuSnapshot) -> (u8, u8) {
+    match lu.caps.protection {
+        None => (0b00, 0b000),
+        Some(ProtectionType::Type1) => (0b10, 0b000),
+        Some(ProtectionType::Type2) => (0b11, 0b000),
+        Some(ProtectionType::Type3) => (0b11, 0b001),
+    }
+}
+
 /// SBC-4 "Short parameter list header", "Long parameter list header".
-fn check_header(header: &[u8]) -> Result<(), Refusal> {
+fn check_header(header: &[u8], usage: u8) -> Result<(), Refusal> {
     // PROTECTION FIELD USAGE, and what is reserved beside it.
     let first = header.first().copied().unwrap_or(0);
-    if first != 0 {
-        let bit = u8::try_from(first.ilog2()).unwrap_or(7);
+    let wrong = first ^ usage;
+    if wrong != 0 {
+        let bit = u8::try_from(wrong.ilog2()).unwrap_or(7);
         return Err(Sense::parameter_bit(0, bit).into());
     }
     let flags = header.get(1).copied().unwrap_or(0);

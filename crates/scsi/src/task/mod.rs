@@ -21,6 +21,7 @@ mod multimedia;
 mod or_write;
 mod persistent_reserve_out;
 mod plan;
+mod protected;
 mod sanitize;
 mod self_test;
 mod settings;
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use block::Lba;
 
-use crate::command::{Command, TaskAttribute};
+use crate::command::{Command, TaskAttribute, VARIABLE_LENGTH};
 use crate::copy::CopyState;
 use crate::io_error::refusal_of;
 use crate::lu::{Admit, IoKind, LuShard, NexusId, TaskKey, UnitAttention};
@@ -73,6 +74,8 @@ enum WaitsFor {
     Fence,
     DataOut,
     Io,
+    /// As [`WaitsFor::Io`], where the I/O goes on with another, or is none.
+    Within,
     Part,
     Home,
     Nothing,
@@ -124,14 +127,7 @@ pub fn resume(
         (Resumed::Lifted, WaitsFor::Turn) => task.start(shard, view, out),
         (Resumed::Lifted, WaitsFor::Fence) => task.drive(shard, view),
         (Resumed::DataOut(bytes), WaitsFor::DataOut) => {
-            task.data_out_bytes += bytes.len() as u64;
-            let taken = match &mut task.state {
-                State::List(list) => list.handle_data_out(bytes, shard.nexus_mut(task.nexus), view),
-                State::Copy(copy) => {
-                    copy.handle_data_out(bytes, (task.nexus, task.key), shard, view)
-                }
-                state => state.handle_data_out(bytes, shard.snapshot()),
-            };
+            let taken = task.handle_data_out(bytes, shard, view);
             task.go_on(taken, shard, view)
         }
         (
@@ -158,9 +154,13 @@ pub fn resume(
                     _ => refusal_of(&error),
                 }),
             };
-            if matches!(&task.state, State::OrWrite(or) if or.is_between_windows()) {
+            if task.state.is_between_windows() {
                 shard.release(task.key);
             }
+            task.go_on(taken, shard, view)
+        }
+        (event @ Resumed::Io { .. }, WaitsFor::Within) => {
+            let taken = task.handle_within(event);
             task.go_on(taken, shard, view)
         }
         (Resumed::Part(result), WaitsFor::Part) => {
@@ -190,10 +190,49 @@ impl Task {
         self.nexus
     }
 
+    /// What goes with [`Io::WriteTuples`], as a store keeps it, and with [`Io::Deliver`], as it is sent.
+    #[must_use]
+    pub fn tuples(&self) -> &[u8] {
+        match &self.state {
+            State::Protected(work) => work.tuples(),
+            _ => &[],
+        }
+    }
+
     /// The command.
     #[must_use]
     pub fn command(&self) -> &Command {
         &self.command
+    }
+
+    /// The Data-Out asked for is here.
+    #[inline]
+    fn handle_data_out(
+        &mut self,
+        bytes: &[u8],
+        shard: &mut LuShard,
+        view: &LunView<'_>,
+    ) -> Result<(), Refusal> {
+        self.data_out_bytes += bytes.len() as u64;
+        match &mut self.state {
+            State::List(list) => list.handle_data_out(bytes, shard.nexus_mut(self.nexus), view),
+            State::Copy(copy) => copy.handle_data_out(bytes, (self.nexus, self.key), shard, view),
+            state => state.handle_data_out(bytes, shard.snapshot()),
+        }
+    }
+
+    /// An I/O has ended that goes on with another, or what the store was not asked.
+    fn handle_within(&mut self, event: Resumed<'_>) -> Result<(), Refusal> {
+        let Resumed::Io {
+            result,
+            data_out,
+            scratch,
+        } = event
+        else {
+            return Err(Sense::INTERNAL_TARGET_FAILURE.into());
+        };
+        result.map_err(|error| refusal_of(&error))?;
+        self.state.handle_io(data_out, scratch)
     }
 
     /// A part of a third-party copy has ended.
@@ -249,7 +288,7 @@ impl Task {
         if !always && let Some(attention) = self.report_unit_attention(shard) {
             return Err(attention_sense(attention).into());
         }
-        let row = row?;
+        let row = row.map_err(|refusal| self.unknown(refusal, shard.snapshot()))?;
         if !row.is_supported(shard.snapshot()) {
             return Err(row.not_supported(shard.snapshot()).into());
         }
@@ -258,9 +297,19 @@ impl Task {
             view,
         };
         gate.check_access(row.rules, &self.command.cdb, shard)?;
-        row.check_reserved(&self.command.cdb)?;
+        row.check_reserved_for(&self.command.cdb, shard.snapshot())?;
         gate.check_write(row.rules, shard.snapshot())?;
         plan::plan(row, self, shard, view, out)
+    }
+
+    /// A command without a row: where the LU has none of the CDBs of 32 bytes, it does not know their operation code.
+    fn unknown(&self, refusal: Refusal, lu: &LuSnapshot) -> Refusal {
+        match self.command.cdb.opcode() {
+            VARIABLE_LENGTH if !lu.has_long_commands() => {
+                Sense::INVALID_COMMAND_OPERATION_CODE.into()
+            }
+            _ => refusal,
+        }
     }
 
     /// SAM-5 "ACA condition": what a command that comes while one is in effect ends in.
@@ -287,7 +336,7 @@ impl Task {
         let preempts = Handler::PersistentReserveOut(ServiceAction::PreemptAndAbort);
         match row {
             Ok(row) if row.handler == preempts => Ok(()),
-            _ if self.command.cdb.naca(shard.snapshot().device) => {
+            _ if shard.snapshot().naca(&self.command.cdb) => {
                 Err(Refusal::Status(Status::AcaActive))
             }
             _ => Err(Refusal::Status(Status::Busy)),
@@ -337,6 +386,19 @@ impl Task {
                     return Step::Home(action);
                 }
                 Next::Done(ending) => return self.finish(ending, shard, view.now),
+                Next::Last(io) => {
+                    self.waits_for = WaitsFor::Io;
+                    return Step::Io(io);
+                }
+                Next::Within(io) => {
+                    self.waits_for = WaitsFor::Within;
+                    return Step::Io(io);
+                }
+                Next::First(io) => {
+                    if let Some(step) = self.begin_pair(io, shard, view) {
+                        return step;
+                    }
+                }
                 Next::Io(io) => {
                     let (range, kind) = extent(&io);
                     match shard.admit_io(self.key, range, kind, self.version) {
@@ -356,6 +418,28 @@ impl Task {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// The first of two I/Os that are one to others. `None`: the checks were made again, and it is to be asked for anew.
+    fn begin_pair(&mut self, io: Io, shard: &mut LuShard, view: &LunView<'_>) -> Option<Step> {
+        let (range, kind) = extent(&io);
+        match shard.admit_io(self.key, range, kind, self.version) {
+            Admit::Go => {
+                self.waits_for = WaitsFor::Within;
+                Some(Step::Io(io))
+            }
+            Admit::Held => {
+                self.waits_for = WaitsFor::Fence;
+                Some(Step::Held)
+            }
+            Admit::Recheck => {
+                if let Err(refusal) = self.recheck(shard, view) {
+                    return Some(self.refuse(refusal, shard));
+                }
+                self.version = shard.version();
+                None
             }
         }
     }
@@ -419,9 +503,14 @@ impl Task {
         {
             shard.statistics().count_error(traffic);
         }
-        if let State::Read(read) = &self.state {
-            done.data_in_bytes = read.moved_bytes();
-            done.transfer_bytes = u64::from(read.moved_bytes());
+        let moved_bytes = match &self.state {
+            State::Read(read) => read.moved_bytes(),
+            State::Protected(work) => work.moved_bytes(),
+            _ => 0,
+        };
+        if moved_bytes > 0 {
+            done.data_in_bytes = moved_bytes;
+            done.transfer_bytes = u64::from(moved_bytes);
         }
         self.state = State::Ended;
         Step::Done(done)
@@ -440,13 +529,15 @@ fn sense_format(lu: &LuSnapshot) -> SenseFormat {
 /// Where an I/O goes, and of what kind it is to a fence.
 pub(crate) fn extent(io: &Io) -> (Option<(Lba, u64)>, IoKind) {
     match *io {
-        Io::Read { lba, blocks, .. } | Io::Map { lba, blocks } => {
-            (Some((lba, blocks)), IoKind::Read)
-        }
+        Io::Read { lba, blocks, .. }
+        | Io::Map { lba, blocks }
+        | Io::ReadTuples { lba, blocks, .. } => (Some((lba, blocks)), IoKind::Read),
         Io::Write { lba, blocks, .. }
+        | Io::WriteTuples { lba, blocks, .. }
         | Io::Unmap { lba, blocks }
         | Io::WriteZeroes { lba, blocks, .. } => (Some((lba, blocks)), IoKind::Write),
-        Io::Flush => (None, IoKind::Flush),
+        // The last two are asked of no store, and are never admitted.
+        Io::Flush | Io::Strip { .. } | Io::Deliver { .. } => (None, IoKind::Flush),
     }
 }
 

@@ -15,6 +15,7 @@ use super::list::List;
 use super::multimedia;
 use super::or_write::OrWrite;
 use super::persistent_reserve_out::ReserveOut;
+use super::protected::{self, ProtectedPlan};
 use super::sanitize::Sanitize;
 use super::self_test::SelfTest;
 use super::settings::{Flush, ModeSelect, Setting};
@@ -210,6 +211,13 @@ pub(super) fn check_range(row: &Row, cdb: &Cdb, geometry: Geometry) -> Result<()
 fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, Refusal> {
     let geometry = lu.geometry();
     let cdb = &command.cdb;
+    if let Some(kind) = lu.caps.protection {
+        match protected::plan(handler, command, lu, kind)? {
+            ProtectedPlan::Work(state) => return Ok(Plan::Work(state)),
+            ProtectedPlan::Nothing(transfer_bytes) => return Ok(Plan::good(transfer_bytes)),
+            ProtectedPlan::Elsewhere => {}
+        }
+    }
     match handler {
         Handler::Read(layout) => {
             let extent = checked_extent(layout, cdb, geometry)?;
@@ -249,7 +257,7 @@ fn medium(handler: Handler, command: &Command, lu: &LuSnapshot) -> Result<Plan, 
             Ok(Plan::Work(State::Flush(Flush::new())))
         }
         Handler::WriteSame(layout) => write_same(layout, command, lu),
-        Handler::CompareAndWrite => compare_and_write(command, geometry),
+        Handler::CompareAndWrite => compare_and_write(command, lu),
         Handler::FormatUnit => {
             Format::plan(command, lu).map(|format| Plan::Work(State::Format(format)))
         }
@@ -374,10 +382,11 @@ fn write_same(layout: Layout, command: &Command, lu: &LuSnapshot) -> Result<Plan
 }
 
 /// SBC-4 "COMPARE AND WRITE command".
-fn compare_and_write(command: &Command, geometry: Geometry) -> Result<Plan, Refusal> {
+fn compare_and_write(command: &Command, lu: &LuSnapshot) -> Result<Plan, Refusal> {
+    let geometry = lu.geometry();
     let cdb = &command.cdb;
     let extent = compare_extent(cdb, geometry)?;
-    if extent.blocks > u64::from(limits::max_compare_and_write_blocks(geometry)) {
+    if extent.blocks > u64::from(limits::max_compare_and_write_blocks(&lu.caps)) {
         return Err(Sense::cdb_byte(13).into());
     }
     if extent.blocks == 0 && command.data_out_bytes == 0 {

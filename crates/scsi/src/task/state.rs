@@ -15,6 +15,7 @@ use super::lba_status::LbaStatus;
 use super::list::List;
 use super::or_write::OrWrite;
 use super::persistent_reserve_out::ReserveOut;
+use super::protected::Protected;
 use super::sanitize::Sanitize;
 use super::self_test::SelfTest;
 use super::settings::{Flush, ModeSelect, Setting};
@@ -36,6 +37,8 @@ pub(super) enum State {
     Unmap(Unmap),
     CompareAndWrite(CompareAndWrite),
     OrWrite(OrWrite),
+    /// Any of those that move blocks, where there is protection information.
+    Protected(Box<Protected>),
     Format(Format),
     Sanitize(Box<Sanitize>),
     LbaStatus(LbaStatus),
@@ -55,8 +58,16 @@ pub(super) enum State {
 /// What a state wants next. It says the same each time it is asked, until an event is handled.
 #[derive(Clone, Debug)]
 pub(super) enum Next {
-    DataOut { offset: u32, bytes: u32 },
+    DataOut {
+        offset: u32,
+        bytes: u32,
+    },
     Io(Io),
+    /// Two I/Os that are one to others: this is the first, [`Next::Last`] has to follow.
+    First(Io),
+    Last(Io),
+    /// Nothing that the store is asked.
+    Within(Io),
     Part(PartAsk),
     Home(HomeAction),
     Done(Ending),
@@ -69,7 +80,26 @@ pub(super) struct Ending {
     pub(super) data_in_bytes: u32,
 }
 
+impl Ending {
+    /// Of a command without Data-In.
+    pub(super) fn of_data_out(transfer_bytes: u64) -> Self {
+        Self {
+            transfer_bytes,
+            data_in_bytes: 0,
+        }
+    }
+}
+
 impl State {
+    /// Whether a window has been written, and others may use its blocks again.
+    pub(super) fn is_between_windows(&self) -> bool {
+        match self {
+            Self::OrWrite(or) => or.is_between_windows(),
+            Self::Protected(work) => work.is_between_windows(),
+            _ => false,
+        }
+    }
+
     /// How the command counts in the log pages, if it does.
     pub(super) fn traffic(&self) -> Option<Traffic> {
         match self {
@@ -78,6 +108,7 @@ impl State {
                 Some(Traffic::Write)
             }
             Self::Verify(_) => Some(Traffic::Verify),
+            Self::Protected(work) => Some(work.traffic()),
             _ => None,
         }
     }
@@ -95,6 +126,7 @@ impl State {
             Self::Unmap(unmap) => unmap.next(lu),
             Self::CompareAndWrite(compare) => compare.next(lu),
             Self::OrWrite(or) => or.next(lu),
+            Self::Protected(work) => work.next(lu),
             Self::Format(format) => format.next(lu),
             Self::Sanitize(sanitize) => sanitize.next(),
             Self::LbaStatus(status) => status.next(),
@@ -122,10 +154,11 @@ impl State {
                 Ok(())
             }
             Self::CompareAndWrite(compare) => compare.handle_data_out(bytes),
-            Self::Format(format) => format.handle_data_out(bytes),
+            Self::Format(format) => format.handle_data_out(bytes, lu),
             Self::Sanitize(sanitize) => sanitize.handle_data_out(bytes, lu),
             Self::OrWrite(or) => or.handle_data_out(bytes),
             Self::Identifying(set) => set.handle_data_out(bytes),
+            Self::Protected(work) => work.handle_data_out(bytes),
             Self::ModeSelect(select) => select.handle_data_out(bytes, lu),
             Self::ReserveOut(reserve) => reserve.handle_data_out(bytes),
             Self::AccessStates(states) => states.handle_data_out(bytes, lu),
@@ -145,6 +178,7 @@ impl State {
             Self::Format(format) => format.handle_io(),
             Self::SelfTest(test) => test.handle_io(),
             Self::OrWrite(or) => return or.handle_io(data_out, scratch),
+            Self::Protected(work) => return work.handle_io(data_out, scratch),
             Self::ModeSelect(select) => select.handle_io(),
             Self::Flush(flush) => flush.handle_io(),
             Self::New
@@ -171,6 +205,8 @@ impl State {
             Self::Format(format) => format.handle_granted(),
             Self::Sanitize(sanitize) => sanitize.handle_granted(),
             Self::OrWrite(or) => or.handle_granted(),
+            Self::Protected(work) => work.handle_granted(),
+            Self::Unmap(unmap) => unmap.handle_granted(),
             Self::List(list) => list.handle_granted(),
             Self::ModeSelect(select) => select.handle_granted(),
             Self::Setting(setting) => setting.handle_granted(),

@@ -6,6 +6,7 @@ use super::state::{Ending, Next};
 use super::transfer::check_complete;
 
 use crate::limits;
+use crate::lu::HomeAction;
 use crate::sense::{Refusal, Sense};
 use crate::snapshot::LuSnapshot;
 use crate::step::{Io, WINDOW_BYTES, WriteFrom, ZERO_PIECE_BYTES};
@@ -143,6 +144,9 @@ pub(super) struct Unmap {
     piece_blocks: u64,
     flushed: bool,
     transfer_bytes: u64,
+    /// First the blocks from the first range to the last have to be had alone: nobody may see those that are given back with
+    /// protection information of before.
+    alone: Option<(u64, u64)>,
 }
 
 impl Unmap {
@@ -179,6 +183,10 @@ impl Unmap {
             }
         }
         ranges.reverse();
+        let first = ranges.iter().map(|(lba, _)| *lba).min();
+        let end = ranges.iter().map(|(lba, blocks)| lba + blocks).max();
+        let alone = first.zip(end).map(|(first, end)| (first, end - first));
+        let alone = alone.filter(|_| lu.caps.protection.is_some());
         let piece_blocks = ZERO_PIECE_BYTES / lu.geometry().block_size_bytes.max(1);
         Ok(Self {
             // Nothing to do, nothing to flush.
@@ -186,6 +194,7 @@ impl Unmap {
             ranges,
             piece_blocks: u64::from(piece_blocks),
             transfer_bytes: list.len() as u64,
+            alone,
         })
     }
 
@@ -199,7 +208,15 @@ impl Unmap {
         }
     }
 
+    pub(super) fn handle_granted(&mut self) {
+        self.alone = None;
+    }
+
     pub(super) fn next(&self, lu: &LuSnapshot) -> Next {
+        if let Some((lba, blocks)) = self.alone {
+            let lba = Lba(lba);
+            return Next::Home(HomeAction::Range { lba, blocks });
+        }
         match self.ranges.last() {
             Some((lba, blocks)) => Next::Io(Io::Unmap {
                 lba: Lba(*lba),

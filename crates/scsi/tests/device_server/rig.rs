@@ -13,7 +13,7 @@ use scsi::{
     Cdb, Command, Done, Io, LuIdentity, LuSnapshot, Lun, LunList, LunView, MAP_BYTES, NexusName,
     OwnIo, Part, PartAsk, PartStep, Place, Reached, ReadInto, Refusal, Resumed, Sense, SenseFormat,
     Status, Step, TargetPort, Task, TaskAttribute, TokenKey, TransportId, WINDOW_BYTES, WallClock,
-    WriteFrom, ZERO_PIECE_BYTES, begin, fill_pattern, resume,
+    WriteFrom, ZERO_PIECE_BYTES, begin, fill_pattern, insert_tuples, resume, strip_tuples,
 };
 
 pub(crate) const ONE: NexusId = NexusId(1);
@@ -25,6 +25,8 @@ pub(crate) struct Rig {
     pub(crate) home: LuHome,
     pub(crate) shard: LuShard,
     pub(crate) store: Vec<u8>,
+    /// Protection information, as a store keeps it.
+    pub(crate) tuples: Vec<u8>,
     /// What the LUN of the nexuses adds.
     pub(crate) view_protected: bool,
     pub(crate) luns: RigLuns,
@@ -174,6 +176,7 @@ impl Rig {
             shard: LuShard::new(ShardId(0), 1, &snapshot),
             home: LuHome::new(Arc::new(snapshot)),
             store: vec![0; bytes.min(64 << 20)],
+            tuples: vec![0; (bytes / 64).min(8 << 20)],
             view_protected: false,
             luns: RigLuns {
                 numbers: vec![0, 5, 300],
@@ -393,6 +396,10 @@ impl Rig {
                 let mut scratch = Vec::new();
                 let result = self.perform(live, io, &mut scratch);
                 live.scratch.clone_from(&scratch);
+                let window = match io {
+                    Io::Strip { .. } => live.data_out[live.window.0..live.window.1].to_vec(),
+                    _ => window,
+                };
                 let event = Resumed::Io {
                     result,
                     data_out: &window,
@@ -600,6 +607,36 @@ impl Rig {
                     }
                 }
             }
+            Io::ReadTuples { lba, blocks, .. } => {
+                let range = self.tuple_range(lba, blocks);
+                scratch.extend_from_slice(&self.tuples[range]);
+            }
+            Io::WriteTuples { lba, blocks, .. } => {
+                let range = self.tuple_range(lba, blocks);
+                self.tuples[range].copy_from_slice(live.task.tuples());
+            }
+            Io::Strip { offset, blocks } => {
+                let size = self.shard.snapshot().geometry().block_size_bytes as usize;
+                let start = offset as usize;
+                let end = start + blocks as usize * (size + 8);
+                assert!(start >= live.window.0 && end <= live.window.1);
+                strip_tuples(&mut live.data_out[start..end], size);
+            }
+            Io::Deliver {
+                offset,
+                with_tuples,
+            } => {
+                assert_eq!(offset as usize, live.data_in.len());
+                let size = self.shard.snapshot().geometry().block_size_bytes as usize;
+                let mut window = live.scratch.clone();
+                let tuples = live.task.tuples();
+                assert_eq!(tuples.len() / 8, window.len() / size);
+                if with_tuples {
+                    window.resize(window.len() + tuples.len(), 0);
+                    insert_tuples(&mut window, size, tuples);
+                }
+                live.data_in.extend_from_slice(&window);
+            }
             Io::Flush => {}
             // Blocks of zeros are not kept.
             Io::Map { lba, blocks } => {
@@ -621,6 +658,7 @@ impl Rig {
             Io::Unmap { lba, blocks } => {
                 let range = self.range(lba, blocks, ZERO_PIECE_BYTES);
                 self.store[range].fill(0);
+                self.give_back_tuples(lba, blocks);
             }
             Io::WriteZeroes { lba, blocks, .. } => {
                 let zeroes = self.shard.snapshot().caps.write_zeroes;
@@ -631,9 +669,24 @@ impl Rig {
                 };
                 let range = self.range(lba, blocks, most);
                 self.store[range].fill(0);
+                self.give_back_tuples(lba, blocks);
             }
         }
         Ok(())
+    }
+
+    fn tuple_range(&self, lba: Lba, blocks: u64) -> std::ops::Range<usize> {
+        let range = self.range(lba, blocks, WINDOW_BYTES);
+        let size = self.shard.snapshot().geometry().block_size_bytes as usize;
+        assert!(self.shard.snapshot().caps.protection.is_some());
+        range.start / size * 8..range.end / size * 8
+    }
+
+    fn give_back_tuples(&mut self, lba: Lba, blocks: u64) {
+        let start = lba.0 as usize * 8;
+        if self.shard.snapshot().caps.protection.is_some() {
+            self.tuples[start..start + blocks as usize * 8].fill(0);
+        }
     }
 
     fn range(&self, lba: Lba, blocks: u64, most_bytes: u32) -> std::ops::Range<usize> {
@@ -726,6 +779,23 @@ fn describe_io(io: &Io) -> String {
             };
             let durable = if durable { " durable" } else { "" };
             format!("write {lba}+{blocks} {from}{durable}")
+        }
+        Io::ReadTuples { lba, blocks, .. } => format!("read tuples {lba}+{blocks}"),
+        Io::WriteTuples {
+            lba,
+            blocks,
+            durable,
+        } => {
+            let durable = if durable { " durable" } else { "" };
+            format!("write tuples {lba}+{blocks}{durable}")
+        }
+        Io::Strip { offset, blocks } => format!("strip {blocks} at {offset}"),
+        Io::Deliver {
+            offset,
+            with_tuples,
+        } => {
+            let with = if with_tuples { " with tuples" } else { "" };
+            format!("deliver at {offset}{with}")
         }
         Io::Flush => "flush".into(),
         Io::Map { lba, blocks } => format!("map {lba}+{blocks}"),

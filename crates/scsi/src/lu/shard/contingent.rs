@@ -54,7 +54,7 @@ impl LuShard {
         if status == Status::Good && self.contingent.is_empty() {
             return AdmitEnd::Go;
         }
-        self.judge_end(key, status, cdb.naca(self.snapshot.device))
+        self.judge_end(key, status, self.snapshot.naca(cdb))
     }
 
     fn judge_end(&mut self, key: TaskKey, status: Status, naca: bool) -> AdmitEnd {

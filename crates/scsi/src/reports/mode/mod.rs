@@ -85,10 +85,10 @@ fn sense_pages(control: u8, code: u8, subpage: u8, lu: &LuSnapshot) -> Result<Ve
     let make = |row: &PageRow| {
         let page = match control {
             0b01 => row.changeable(),
-            0b10 => row.page(&lu.mode_defaults),
-            0b11 => row.page(&lu.mode_saved.unwrap_or(lu.mode_defaults)),
+            0b10 => row.page(&lu.mode_defaults, lu),
+            0b11 => row.page(&lu.mode_saved.unwrap_or(lu.mode_defaults), lu),
             _ => {
-                let mut page = row.page(&lu.mode);
+                let mut page = row.page(&lu.mode, lu);
                 if let Some((byte, bits)) = locked_bits(row.code, lu) {
                     page.set_bits(byte, bits);
                 }

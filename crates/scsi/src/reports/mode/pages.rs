@@ -2,7 +2,7 @@
 //! "Mode parameters for direct access block devices".
 
 use crate::lu::ModeChange;
-use crate::snapshot::{Interlock, ModeValues, QueueError};
+use crate::snapshot::{Interlock, LuSnapshot, ModeValues, QueueError};
 
 pub(super) const ALL_PAGES: u8 = 0x3f;
 pub(super) const ALL_SUBPAGES: u8 = 0xff;
@@ -218,6 +218,8 @@ pub(crate) fn restored_fields(
     }
     Some(change.apply(*defaults))
 }
+/// Page code and subpage code of the Control mode page.
+const CONTROL: (u8, u8) = (0x0a, 0);
 
 /// The longest page, header included.
 const MAX_PAGE_BYTES: usize = 40;
@@ -271,9 +273,13 @@ impl PageRow {
         page
     }
 
-    /// The page with these values.
-    pub(super) fn page(&self, values: &ModeValues) -> Page {
+    /// The page of this LU, with these values.
+    pub(super) fn page(&self, values: &ModeValues, lu: &LuSnapshot) -> Page {
         let mut page = self.plain();
+        if (self.code, self.subpage) == CONTROL && lu.caps.protection.is_some() {
+            // ATO: application tags are the initiators'.
+            page.bytes[5] = 0x80;
+        }
         for (byte, value) in self.fixed {
             page.bytes[*byte] = *value;
         }

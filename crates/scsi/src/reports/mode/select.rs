@@ -81,7 +81,7 @@ impl ModeSelectList<'_> {
                 true => Sense::parameter_byte(byte(at + 1)),
                 false => Sense::parameter_bit(byte(at), 6),
             })?;
-        let current = row.page(&lu.mode);
+        let current = row.page(&lu.mode, lu);
         let changeable = row.changeable();
         let length_at = if has_subpage { 2 } else { 1 };
         let header = given.get(..row.header_bytes()).ok_or(truncated)?;

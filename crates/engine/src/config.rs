@@ -26,7 +26,7 @@ pub struct EngineConfig {
     /// Connections that may be logging in at once, and of one source address.
     pub max_logins: usize,
     pub max_logins_per_source: usize,
-    /// How long a login waits for the last I/O of the session it replaces.
+    /// How long a login waits for the last I/O of the session it replaces, and a logout for that of what it closes.
     pub reinstatement_timeout: Duration,
     /// How often an idle initiator is pinged, and how long it may take to answer.
     pub ping_interval: Duration,

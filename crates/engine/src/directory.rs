@@ -82,7 +82,7 @@ impl Record {
             isid: identity.isid,
             tsih: established.tsih,
             target: identity.target_name.clone().filter(|_| normal),
-            tag: established.portal_group_tag,
+            tag: established.portal_group_tag.unwrap_or(0),
             group: place.admitted.as_ref().map(|admitted| admitted.group),
             acl: place.acl,
             named: place.named.clone(),

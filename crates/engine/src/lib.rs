@@ -10,6 +10,7 @@ mod control;
 mod counters;
 mod credentials;
 mod directory;
+mod discoveries;
 mod drain;
 mod engine;
 mod observe;

@@ -12,15 +12,17 @@ use auth::{Authenticator, Policy, Verdict};
 use backstores::Backstore;
 use imbl::OrdMap;
 use iscsi_proto::login::{Established, JoinedWindow};
+use iscsi_proto::session::RecoveryLimits;
 use iscsi_wire::{Cid, IscsiName};
 use model::{Admission, LogicalUnitNumber, NodeAcl, ObjectId, PortalGroup, Requirement, Tree};
 use reactor::mailbox::Sender;
-use scsi::lu::{FenceId, HomeAction, ShardId, ToHome, ToShard};
+use scsi::lu::{FenceId, HomeAction, ShardId, ToHome, ToShard, UnitAttention};
 use scsi::{LuSnapshot, TokenKey};
 
 use crate::config::EngineConfig;
 use crate::counters::WorkerCounters;
 use crate::directory::Directory;
+use crate::discoveries::Discoveries;
 use crate::drain::{Drain, Hold};
 use crate::registry::{Claim, ClaimEvent, Registry};
 use crate::reservations::{HomeName, Reservations};
@@ -132,6 +134,10 @@ pub(crate) struct Place {
     /// The generation that it was admitted in.
     pub(crate) generation: u64,
     pub(crate) queue_depth: u16,
+    /// Unit attentions are reported by asynchronous messages too.
+    pub(crate) reports: bool,
+    /// How patient it is from ErrorRecoveryLevel 1 on.
+    pub(crate) recovery: RecoveryLimits,
     /// The relative target port identifier of the group.
     pub(crate) relative_target_port: u16,
     /// By number; shared by all sessions that see the same.
@@ -205,6 +211,18 @@ pub(crate) enum Message {
         deadline: Duration,
         drain: Drain,
         /// Given back when the session sees them.
+        hold: Hold,
+    },
+    /// A unit attention was established for a session that has them reported.
+    Attention {
+        session: SessionId,
+        unit: UnitIndex,
+        attention: UnitAttention,
+    },
+    /// Its connections may carry data segments of another length, in bytes: ask its initiator to negotiate.
+    Renegotiate {
+        session: SessionId,
+        max_recv_bytes: u32,
         hold: Hold,
     },
     /// To the home of a logical unit, from the control plane.
@@ -289,6 +307,7 @@ pub(crate) struct Shared {
     pub(crate) fixed_authenticator: bool,
     pub(crate) logins: Mutex<LoginSlots>,
     pub(crate) directory: Directory,
+    pub(crate) discoveries: Discoveries,
     /// Where persistent reservations are kept; `None`: they are not.
     pub(crate) reservations: Option<Reservations>,
     /// What the tokens of third-party copies are sealed with; `None`: the machine has no randomness to give.
@@ -322,6 +341,7 @@ impl Shared {
             fixed_authenticator,
             logins: Mutex::new(logins),
             directory: Directory::default(),
+            discoveries: Discoveries::default(),
             reservations: None,
             token_key: random_key(),
             next_session: AtomicU64::new(1),

@@ -6,8 +6,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use engine::{ApplyError, Engine, Missing, StoreProblem};
-use initiator::{Config, Event};
-use iscsi_wire::LoginStatus;
+use initiator::{Config, Delivery, Event};
+use iscsi_wire::{LoginStatus, LogoutReason, LogoutResponseCode};
 use reactor::testing::StuckFile;
 use support::{
     Client, HOST, PATIENCE, SOON, TARGET, apply, create, delete, group, on_each_driver, path,
@@ -203,4 +203,38 @@ fn resize_of_a_unit_that_hangs_returns_and_is_told_later() {
         let done = client.run(STUCK, &write10(0, 512), &pattern(1, 512), 0);
         assert_eq!(support::sense_key(&done.sense), 7, "DATA PROTECT");
     });
+}
+
+/// RFC 7143 §11.15.1: cleanup that fails is told, and the session goes on.
+#[test]
+fn logout_whose_tasks_do_not_leave_a_stuck_disk_is_told_that_cleanup_failed() {
+    if let Some(reason) = StuckFile::missing() {
+        return eprintln!("left out: {reason}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file =
+        StuckFile::mount(folder.path().join("disk.img"), FILE_BYTES).expect("root may mount");
+    let config = engine::EngineConfig {
+        reinstatement_timeout: Duration::from_millis(300),
+        ..support::config(reactor::DriverChoice::Epoll, 1)
+    };
+    let tree = support::tree(vec![ram(1 << 20)]);
+    let engine = Engine::start(config, tree).expect("it starts");
+    transact(&engine, &[disk(&file), lun()]);
+    let hang = file.stick();
+    let mut client = client_that_hangs(engine.portals()[0], &file);
+    let log_out = |client: &mut Client| {
+        let close = LogoutReason::CloseSession;
+        client.initiator.logout(close, Delivery::Immediate);
+        match client.next(|event| matches!(event, Event::LoggedOut(_))) {
+            Event::LoggedOut(response) => response.response,
+            other => unreachable!("{other:?}"),
+        }
+    };
+    assert_eq!(log_out(&mut client), LogoutResponseCode::CleanupFailed);
+    drop(hang);
+    assert_eq!(log_out(&mut client), LogoutResponseCode::Closed);
+    assert_eq!(client.try_next(|_| false), None, "the session is closed");
+    transact(&engine, &[delete(group())]);
+    support::drain(engine);
 }

@@ -130,3 +130,78 @@ fn send_targets_in_a_session_tells_of_its_own_target_only() {
         },
     );
 }
+
+/// A discovery session of this initiator, and maybe of a target.
+fn discovery(host: &str, target: Option<&str>) -> Config {
+    let mut config = Config::discovery(host);
+    let named = target.map(|target| ("TargetName".to_owned(), target.to_owned()));
+    config.identity.extend(named);
+    config
+}
+
+fn is_alive(client: &mut Client) -> bool {
+    client.initiator.send_targets(TARGET);
+    let done = client.try_next(|e| matches!(e, Event::TextDone { .. }));
+    done.is_some()
+}
+
+/// RFC 7143 §7.4.2.1: one for an initiator name, an ISID and a target address.
+#[test]
+fn discovery_session_is_reinstated_by_one_of_the_same_names_at_the_same_address() {
+    on_each_driver(
+        2,
+        || vec![ram(1 << 20)],
+        |portal, engine| {
+            let far = support::tpg("/portals/127.0.0.2:0");
+            apply(engine, &[create(far, &[])]);
+            let portals = engine.portals();
+            let far = *portals.iter().find(|one| **one != portal).unwrap();
+            let mut old = Client::login(portal, discovery(HOST, None));
+            let mut elsewhere = Client::login(far, discovery(HOST, None));
+            let mut other_port = discovery(HOST, None);
+            other_port.isid.0[5] = 9;
+            let mut other_port = Client::login(portal, other_port);
+            let mut other_name = discovery("iqn.2026-11.org.example:other", None);
+            other_name.isid.0[5] = 1;
+            let mut other_name = Client::login(portal, other_name);
+            let mut named = Client::login(portal, discovery(HOST, Some(TARGET)));
+            let mut normal = Client::login_as(portal, HOST);
+            assert!(is_alive(&mut old), "none of these is the same");
+            let mut new = Client::login(portal, discovery(HOST, None));
+            assert_eq!(old.try_next(|_| false), None, "its connection is closed");
+            for client in [&mut new, &mut elsewhere, &mut other_port, &mut other_name] {
+                assert!(is_alive(client));
+            }
+            // The login of the normal session has ended the one that named its target.
+            assert_eq!(named.try_next(|_| false), None);
+            assert!(is_alive(&mut normal));
+        },
+    );
+}
+
+/// RFC 7143 §7.4.2.2, but for what `engine/src/discoveries.rs` says of normal sessions.
+#[test]
+fn discovery_session_that_names_a_target_is_one_of_its_nexus() {
+    on_each_driver(
+        2,
+        || vec![ram(1 << 20)],
+        |portal, engine| {
+            let far = support::tpg("/portals/127.0.0.2:0");
+            apply(engine, &[create(far, &[])]);
+            let portals = engine.portals();
+            let far = *portals.iter().find(|one| **one != portal).unwrap();
+            let mut normal = Client::login_as(portal, HOST);
+            let mut old = Client::login(portal, discovery(HOST, Some(TARGET)));
+            assert_eq!(old.initiator.params().target_portal_group_tag, Some(1));
+            let mut unnamed = Client::login(portal, discovery(HOST, None));
+            assert_eq!(unnamed.initiator.params().target_portal_group_tag, None);
+            assert!(is_alive(&mut old));
+            // Through whichever portal of the group.
+            let mut new = Client::login(far, discovery(HOST, Some(TARGET)));
+            assert_eq!(old.try_next(|_| false), None, "its connection is closed");
+            for client in [&mut new, &mut unnamed, &mut normal] {
+                assert!(is_alive(client));
+            }
+        },
+    );
+}

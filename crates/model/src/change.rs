@@ -3,6 +3,7 @@
 mod check;
 mod desired;
 mod plan;
+mod secrets;
 #[cfg(test)]
 mod tests;
 

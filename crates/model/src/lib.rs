@@ -41,6 +41,6 @@ pub use saved::LoadError;
 pub use tree::{
     AccessGroup, AluaGroup, Backing, Backstore, BackstoreType, ChapCredential, Credentials,
     DEFAULT_QUEUE_DEPTH, Digests, LogicalUnitNumber, Lun, MappedLun, Node, NodeAcl, ObjectId,
-    Portal, PortalGroup, Requirement, SessionSettings, Source, Target, Tree,
+    Portal, PortalGroup, RecoveryTimes, Requirement, SessionSettings, Source, Target, Tree,
 };
 pub use value::{Attributes, Raw, Value};

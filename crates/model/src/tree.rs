@@ -18,7 +18,8 @@ use iscsi_wire::IscsiName;
 pub use self::alua::AccessGroup;
 pub(crate) use self::index::Indexes;
 pub use self::views::{
-    Backing, ChapCredential, Credentials, Digests, Requirement, SessionSettings, Source,
+    Backing, ChapCredential, Credentials, Digests, RecoveryTimes, Requirement, SessionSettings,
+    Source,
 };
 use crate::attributes::{Column, ObjectKind};
 use crate::path::{ObjectPath, PathError};

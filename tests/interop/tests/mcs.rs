@@ -25,6 +25,7 @@ fn who(portal: std::net::SocketAddr, connections: u16) -> Who {
         keys: keys(0, connections),
         connections,
         lun: 0,
+        first_lba: 256,
         patience: Duration::from_secs(60),
     }
 }

@@ -356,6 +356,46 @@ fn tell(
     }
 }
 
+/// Asks the sessions of groups whose MaxRecvDataSegmentLength is another to negotiate, where their group says so: it is what may
+/// be told in the full feature phase (RFC 7143 §13.12).
+pub(super) fn renegotiate(
+    shared: &Shared,
+    (before, after): (&Tree, &Tree),
+    plan: &Plan,
+    drain: &Drain,
+) {
+    const KEY: &str = "param.MaxRecvDataSegmentLength";
+    let of_key = plan
+        .touched
+        .iter()
+        .filter(|touched| !touched.is_other_object() && touched.changed().contains(KEY));
+    let groups = of_key.filter_map(|touched| touched.path.group());
+    let names = groups.map(|(target, tag)| (target.clone(), tag)).collect();
+    let length = |tree: &Tree, record: &Record| {
+        let admission = admission(tree, record)?;
+        let (group, acl) = (&admission.group, admission.acl.as_deref());
+        let length = group.settings(acl).max_recv_data_segment_length;
+        Some((length, group.asks_to_negotiate()))
+    };
+    for record in sessions_of(shared, &names) {
+        let (Some((then, _)), Some((now, asks))) =
+            (length(before, &record), length(after, &record))
+        else {
+            continue;
+        };
+        if then == now || !asks {
+            continue;
+        }
+        if let Some(worker) = shared.mailboxes.get(usize::from(record.worker.0)) {
+            let _gone = worker.send(Message::Renegotiate {
+                session: record.id,
+                max_recv_bytes: now,
+                hold: drain.hold(Leaving::Change),
+            });
+        }
+    }
+}
+
 /// Has every session that sees a backstore see it behind its new unit.
 pub(super) fn remap_users(
     shared: &Shared,

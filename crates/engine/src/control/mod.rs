@@ -257,6 +257,7 @@ impl ControlPlane {
         effects::close_groups(&now, &world, &plan);
         let touched =
             effects::release_sessions(&self.shared, (&now, &world), &plan, deadline, &drain);
+        effects::renegotiate(&self.shared, (&now.tree, &world.tree), &plan, &drain);
         control.stores.retire(&self.shared, &plan, &drain);
         control.listeners.commit(sockets, &self.shared, &drain);
         Ok(Release {

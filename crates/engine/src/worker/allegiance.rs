@@ -4,6 +4,8 @@
 //! are: tasks of the session with their memory, whose I/O goes on. A connection is logged out for recovery only when the driver
 //! has nothing of it any more: until then a receive may hold the memory that a task's data is to come to.
 
+use std::time::Duration;
+
 use iscsi_proto::session::{ConnectionIndex, DropReason, LogoutHandle, LogoutScope, TaskId};
 use iscsi_wire::SerialNumber;
 use scsi::lu::UnitAttention;
@@ -53,7 +55,9 @@ impl SessionLink {
             connection.keeps_tasks = true;
             self.close_connection(c, units, cx);
         }
-        self.logouts.push((handle, LogoutScope::Recovery(c)));
+        // What it waits for is the driver's own, and comes.
+        let scope = LogoutScope::Recovery(c);
+        self.logouts.push((handle, scope, Duration::MAX));
     }
 
     /// Ends tasks that end with their connection.

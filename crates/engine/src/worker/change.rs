@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::cx::Cx;
 use super::ending::EndReason;
-use super::session::NotStarted;
+use super::session::{NotStarted, SessionLink};
 use super::{Link, Worker, seconds_until};
 use crate::drain::Hold;
 use crate::shared::{Message, SessionId};
@@ -38,6 +39,25 @@ impl Worker {
                 }
                 drop(hold);
             }
+            Message::Attention {
+                session,
+                unit,
+                attention,
+            } => {
+                if let Some((link, cx)) = self.session_and_cx(session) {
+                    link.report(unit, attention, cx);
+                }
+            }
+            Message::Renegotiate {
+                session,
+                max_recv_bytes,
+                hold,
+            } => {
+                if let Some((link, cx)) = self.session_and_cx(session) {
+                    link.ask_to_negotiate(max_recv_bytes, cx);
+                }
+                drop(hold);
+            }
             Message::Change { unit, action, hold } => {
                 self.units.change(unit, action, hold, &mut self.cx);
             }
@@ -54,6 +74,14 @@ impl Worker {
                 hold,
             } => self.close_listener(address, linger, hold),
             _ => {}
+        }
+    }
+
+    fn session_and_cx(&mut self, session: SessionId) -> Option<(&mut SessionLink, &mut Cx)> {
+        let key = self.sessions.get(&session).copied()?;
+        match self.links.find_mut(key)? {
+            Link::Session(link) => Some((link, &mut self.cx)),
+            Link::Login(_) | Link::Member(_) => None,
         }
     }
 

@@ -299,26 +299,41 @@ impl SessionLink {
             self.removal_asked(handle, c, carrier, units, cx);
             return self.look_at_logouts(cx);
         }
-        self.logouts.push((handle, scope));
+        self.await_logout(handle, scope, cx);
         self.logging_out |= scope == LogoutScope::Session;
         let tasks = self.tasks_on(scope);
         self.clear_tasks(tasks, units, cx);
         self.look_at_logouts(cx);
     }
 
+    /// A logout is answered when what it covers has ended, or when that takes too long.
+    fn await_logout(&mut self, handle: LogoutHandle, scope: LogoutScope, cx: &mut Cx) {
+        let patience = cx.shared.config.reinstatement_timeout;
+        let deadline = cx.now.saturating_add(patience);
+        self.logouts.push((handle, scope, deadline));
+        self.want_timer(deadline, cx);
+    }
+
     pub(super) fn look_at_logouts(&mut self, cx: &mut Cx) {
         let mut at = 0;
-        while let Some((handle, scope)) = self.logouts.get(at).copied() {
-            if self.logout_waits(scope) {
+        while let Some((handle, scope, deadline)) = self.logouts.get(at).copied() {
+            let waits = self.logout_waits(scope);
+            if waits && cx.now < deadline {
                 at += 1;
                 continue;
             }
             self.logouts.swap_remove(at);
-            if let LogoutScope::Recovery(c) = scope {
-                self.end_allegiance(c, cx);
-            }
-            self.proto
-                .complete_logout(handle, LogoutResponseCode::Closed);
+            let response = if waits {
+                // RFC 7143 §11.15.1: its tasks are aborted, and one does not leave its backstore. The initiator may try again.
+                self.logging_out &= scope != LogoutScope::Session;
+                LogoutResponseCode::CleanupFailed
+            } else {
+                if let LogoutScope::Recovery(c) = scope {
+                    self.end_allegiance(c, cx);
+                }
+                LogoutResponseCode::Closed
+            };
+            self.proto.complete_logout(handle, response);
             self.mark_dirty(cx);
         }
     }
@@ -376,6 +391,7 @@ impl SessionLink {
             return self.end(EndReason::Drained, false, units, cx);
         }
         self.turn_away(cx);
+        self.look_at_logouts(cx);
         let waits = self.waits_until.is_some_and(|at| at > now) || !self.joining.is_empty();
         if self.connections.open().next().is_none() && !waits {
             return self.end(EndReason::NotContinued, false, units, cx);
@@ -444,11 +460,13 @@ impl SessionLink {
         let look_again = cx.now.saturating_add(cx.shared.config.ping_interval);
         let leaving = self.leaving.values().filter(|one| !one.cut_off);
         let joining = self.joining.iter().map(|one| one.deadline);
+        let logouts = self.logouts.iter().map(|(.., deadline)| *deadline);
         let others = leaving
             .map(|one| one.deadline)
             .chain(self.draining)
             .chain(self.waits_until)
             .chain(self.depth.deadline())
+            .chain(logouts)
             .chain(joining);
         let at = self
             .proto

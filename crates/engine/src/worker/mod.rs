@@ -29,6 +29,7 @@ mod task;
 mod task_end;
 mod tmf;
 mod transmit;
+mod unasked;
 mod unit;
 
 use std::sync::Arc;

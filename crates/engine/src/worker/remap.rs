@@ -55,18 +55,19 @@ impl SessionLink {
                 self.leave_unit(index, deadline, hold, units, cx);
                 continue;
             }
-            let nexus = self.nexus();
-            let attached = units
-                .find(index)
-                .and_then(|unit| unit.shard.nexus_mut(nexus));
-            let Some(nexus) = attached else { continue };
-            if !same_places {
-                // SPC-5 "REPORT LUNS command": the inventory of the nexus has changed.
-                nexus.establish(UnitAttention::ReportedLunsDataChanged);
-            }
-            if other_access.contains(&index.0) {
-                // The WP bit of the mode parameter header is another.
-                nexus.establish(UnitAttention::ModeParametersChanged);
+            // SPC-5 "REPORT LUNS command": the inventory of the nexus has changed.
+            let inventory = (!same_places).then_some(UnitAttention::ReportedLunsDataChanged);
+            // The WP bit of the mode parameter header is another.
+            let access = other_access.contains(&index.0);
+            let access = access.then_some(UnitAttention::ModeParametersChanged);
+            for attention in inventory.into_iter().chain(access) {
+                let nexus = self.nexus();
+                let attached = units
+                    .find(index)
+                    .and_then(|unit| unit.shard.nexus_mut(nexus));
+                if attached.is_some_and(|nexus| nexus.establish_and_report(attention)) {
+                    self.report(index, attention, cx);
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use iscsi_proto::login::Established;
+use iscsi_proto::login::{Established, SessionType};
 use iscsi_proto::session::{
     ConnectionIndex, LogoutHandle, LogoutScope, Session, SessionLimits, TaskId, TmfHandle,
 };
@@ -18,9 +18,10 @@ use super::connection::{Connection, Connections, Joining};
 use super::cx::{Cx, from_task_key};
 use super::task::Task;
 use crate::directory::Record;
+use crate::discoveries::{DiscoveryNexus, DiscoveryOf};
 use crate::drain::Hold;
 use crate::registry::{ClaimLost, SessionRef};
-use crate::shared::{Admitted, Group, LunEntry, Place, SessionId, Shared, UnitIndex};
+use crate::shared::{Admitted, Group, LunEntry, Message, Place, SessionId, Shared, UnitIndex};
 use crate::slots::Key;
 
 /// The leading connection.
@@ -46,6 +47,8 @@ pub(super) struct SessionLink {
     /// By which it is registered with logical units, in this session and in the next.
     nexus_name: NexusName,
     pub(super) target_name: Option<iscsi_wire::IscsiName>,
+    /// As what it is one of a kind, where it is a discovery session.
+    pub(super) discovers: Option<DiscoveryNexus>,
     /// It is on the worker's list of links to gather from.
     pub(super) dirty: bool,
     /// What goes out in place of the leading connection's last Login Response where the session cannot be after all.
@@ -70,8 +73,8 @@ pub(super) struct SessionLink {
     pub(super) tmfs: Vec<PendingTmf>,
     /// Where TaskReporting is FastAbort: of which aborts it was told already.
     pub(super) terminated: Vec<Terminated>,
-    /// Logouts that wait for tasks to end.
-    pub(super) logouts: Vec<(LogoutHandle, LogoutScope)>,
+    /// Logouts that wait for tasks to end, until when.
+    pub(super) logouts: Vec<(LogoutHandle, LogoutScope, Duration)>,
     /// A logout closes the session as a whole.
     pub(super) logging_out: bool,
     /// The initiator was asked to log out: nobody joins any more.
@@ -161,12 +164,15 @@ impl SessionLink {
             immediate_allowance: IMMEDIATE_ALLOWANCE,
             nop_interval: Some(config.ping_interval),
             nop_timeout: config.ping_timeout,
+            recovery: place.recovery,
             ..SessionLimits::default()
         };
         let proto = Session::new(&established, limits, cx.now);
         let record = Arc::new(Record::new((id, cx.id), &established, &place, cx.now));
         let mut connections = Connections::default();
         connections.insert(Connection::new(C0, key, socket, &mut established, cx.now));
+        let discovery = established.identity.session_type == SessionType::Discovery;
+        let discovers = discovery.then(|| discovery_nexus(&established));
         let identity = established.identity;
         let nexus_name = NexusName {
             initiator: TransportId::iscsi(identity.initiator_name.as_str(), identity.isid.0),
@@ -181,7 +187,8 @@ impl SessionLink {
             joining: Vec::new(),
             waits_until: None,
             place,
-            discovery: identity.session_type == iscsi_proto::login::SessionType::Discovery,
+            discovery,
+            discovers,
             initiator_name: identity.initiator_name,
             nexus_name,
             target_name: identity.target_name,
@@ -215,10 +222,34 @@ impl SessionLink {
         let (id, record) = (self.id, Arc::clone(&self.record));
         let look = || self.admit_again(cx).and_then(|()| self.make_live(cx));
         let started = cx.shared.directory.enter_and_look(id, record, look);
+        if started.is_ok() {
+            self.reinstate_discovery(cx);
+        }
         self.record
             .luns
             .store(self.place.luns.len(), std::sync::atomic::Ordering::Relaxed);
         started
+    }
+
+    /// RFC 7143 §7.4.2: a discovery session takes the place of the one before, and any new session that of a discovery session
+    /// that named its target.
+    fn reinstate_discovery(&self, cx: &Cx) {
+        let discoveries = &cx.shared.discoveries;
+        let old = match &self.discovers {
+            Some(nexus) => discoveries.enter(nexus, (self.id, cx.id)),
+            None => self.target_name.as_ref().and_then(|target| {
+                discoveries.find(&DiscoveryNexus {
+                    initiator: self.record.initiator.clone(),
+                    isid: self.record.isid,
+                    of: DiscoveryOf::Group(target.clone(), self.record.tag),
+                })
+            }),
+        };
+        if let Some((session, worker)) = old
+            && let Some(mailbox) = cx.shared.mailboxes.get(usize::from(worker.0))
+        {
+            let _gone = mailbox.send(Message::Replace(session));
+        }
     }
 
     fn admit_again(&mut self, cx: &Cx) -> Result<(), NotStarted> {
@@ -280,6 +311,9 @@ impl SessionLink {
     /// Begins to use a logical unit.
     pub(super) fn make_known(&self, shard: &mut LuShard) {
         shard.attach_nexus(self.nexus(), &self.nexus_name, &[UnitAttention::PowerOn]);
+        if let Some(nexus) = shard.nexus_mut(self.nexus()) {
+            nexus.reports = self.place.reports;
+        }
     }
 
     pub(super) fn task(&mut self, id: TaskId) -> Option<&mut Task> {
@@ -348,6 +382,22 @@ impl SessionLink {
 
     pub(super) fn units(&self) -> Vec<UnitIndex> {
         self.attached.iter().map(|u| UnitIndex(*u)).collect()
+    }
+}
+
+/// As what a discovery session is one of a kind.
+fn discovery_nexus(established: &Established) -> DiscoveryNexus {
+    let identity = &established.identity;
+    let named = identity
+        .target_name
+        .clone()
+        .zip(established.portal_group_tag);
+    DiscoveryNexus {
+        initiator: identity.initiator_name.clone(),
+        isid: identity.isid,
+        of: named.map_or(DiscoveryOf::Address(established.portal), |(target, tag)| {
+            DiscoveryOf::Group(target, tag)
+        }),
     }
 }
 

@@ -143,6 +143,9 @@ impl Worker {
             return;
         };
         self.sessions.remove(&link.id);
+        if let Some(nexus) = &link.discovers {
+            self.cx.shared.discoveries.leave(nexus, link.id);
+        }
         if let Some(observer) = &self.cx.shared.config.observer {
             observer.session_ended(link.record.info(self.cx.now), link.end_reason);
         }

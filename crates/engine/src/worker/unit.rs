@@ -13,7 +13,7 @@ use super::own::OwnWork;
 use crate::drain::Hold;
 use crate::panics::guard;
 use crate::reservations::HomeName;
-use crate::shared::{Message, UnitIndex, WorkerId, World};
+use crate::shared::{Message, SessionId, UnitIndex, WorkerId, World};
 
 pub(super) struct Unit {
     pub(super) index: UnitIndex,
@@ -325,5 +325,10 @@ fn carry_out(action: ShardAction, unit: UnitIndex, home: WorkerId, cx: &mut Cx) 
         ShardAction::Completed { key, result } => {
             cx.news.push_back((key, News::Completed(result)));
         }
+        ShardAction::Attention(nexus, attention) => cx.local.push_back(Message::Attention {
+            session: SessionId(nexus.0),
+            unit,
+            attention,
+        }),
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Dialogue {
     pub(super) identity: LoginIdentity,
     ledger: Ledger,
     pub(super) negotiation: Negotiation,
-    pub(super) portal_group_tag: u16,
+    pub(super) portal_group_tag: Option<u16>,
     target_alias: Option<String>,
     introduced: bool,
 }
@@ -67,17 +67,17 @@ impl Opened {
 impl Dialogue {
     /// What the target says of itself, in its first answer.
     // RFC 7143 §6.3.1, §13.9: the first Login Response to a whole text tells the portal group that the connection came in
-    // through, on every connection of a session. A discovery session has no target.
+    // through, on every connection of a session. A discovery session that names no target has none.
     pub(super) fn introduce(&mut self, answers: &mut TextWriter<'_>) {
-        let first = !core::mem::replace(&mut self.introduced, true);
-        if !first || self.identity.session_type == SessionType::Discovery {
+        if core::mem::replace(&mut self.introduced, true) {
             return;
         }
         if let Some(alias) = &self.target_alias {
             answers.push(Key::TargetAlias.name(), alias);
         }
-        let tag = self.portal_group_tag.into();
-        answers.push_number(Key::TargetPortalGroupTag.name(), tag);
+        if let Some(tag) = self.portal_group_tag {
+            answers.push_number(Key::TargetPortalGroupTag.name(), tag.into());
+        }
     }
 
     /// Answers a request in the operational stage.

@@ -350,7 +350,7 @@ fn policy_request(config: &LoginConfig, dialogue: &Dialogue) -> PolicyRequest {
     PolicyRequest {
         initiator: dialogue.identity.initiator_name.clone(),
         target: dialogue.identity.target_name.clone().filter(|_| normal),
-        portal_group_tag: normal.then_some(dialogue.portal_group_tag),
+        portal_group_tag: dialogue.portal_group_tag.filter(|_| normal),
         portal: config.portal,
         peer: config.peer,
     }

@@ -85,8 +85,8 @@ pub struct JoinedWindow {
 /// What stands behind the portal for this login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetOffer {
-    /// The group of the target that the connection came in through. Not told in a discovery session.
-    pub portal_group_tag: u16,
+    /// The group of the target that the connection came in through. `None` in a discovery session that names no target.
+    pub portal_group_tag: Option<u16>,
     /// TargetAlias.
     pub target_alias: Option<String>,
     /// The command window of the session that the connection is to join; `None` for a new session.
@@ -101,7 +101,7 @@ pub struct CommitRequest {
     /// Who, to what.
     pub identity: LoginIdentity,
     /// As the [`TargetOffer`] had it.
-    pub portal_group_tag: u16,
+    pub portal_group_tag: Option<u16>,
     /// The CHAP_N that proved itself, or `None` where the policy asked for no proof.
     pub authenticated_as: Option<String>,
     /// The node ACL that the verdict names for this initiator in place of its own.
@@ -133,7 +133,7 @@ pub struct Established {
     /// The session's handle, as the final response tells it.
     pub tsih: Tsih,
     /// As the [`TargetOffer`] had it.
-    pub portal_group_tag: u16,
+    pub portal_group_tag: Option<u16>,
     /// The CHAP_N that proved itself, or `None` where the policy asked for no proof.
     pub authenticated_as: Option<String>,
     /// The node ACL that the verdict names for this initiator in place of its own.

@@ -58,7 +58,7 @@ pub(crate) fn established(kind: SessionType, params: NegotiatedParams) -> Establ
             cid: Cid(7),
         },
         tsih: Tsih(1),
-        portal_group_tag: 1,
+        portal_group_tag: Some(1),
         authenticated_as: None,
         acl: None,
         params,

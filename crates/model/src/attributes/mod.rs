@@ -8,6 +8,7 @@ mod daemon;
 mod lio;
 mod nearest;
 mod parse;
+mod recovery;
 mod reference;
 mod tpg;
 

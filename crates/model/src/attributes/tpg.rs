@@ -2,6 +2,9 @@
 
 use super::Default::{Bool, Integer, Text, Unset};
 use super::daemon::{AUTH_HELPER, REDIRECT_ADDRESS, REDIRECT_AFTER, REDIRECT_PERMANENT};
+use super::recovery::{
+    ASK_TO_NEGOTIATE, DATA_IN_TIMEOUT, DATA_OUT_TIMEOUT, REPORT_UNIT_ATTENTIONS, STATUS_TIMEOUT,
+};
 use super::{
     Attribute, CHAP_SECRET, CHAP_USER, Kind, LINK_ALIAS, MUTUAL_SECRET, MUTUAL_USER, Takes, row,
 };
@@ -13,6 +16,7 @@ const SEGMENT: Kind = Kind::Integer {
 };
 
 pub(super) static TPG: &[Attribute] = &[
+    ASK_TO_NEGOTIATE,
     row(
         "attrib.cache_dynamic_acls",
         Kind::Bool,
@@ -172,6 +176,9 @@ pub(super) static TPG: &[Attribute] = &[
     MAX_XMIT_DATA_SEGMENT_LENGTH,
     OF_MARK_INT,
     OF_MARKER,
+    DATA_IN_TIMEOUT,
+    DATA_OUT_TIMEOUT,
+    STATUS_TIMEOUT,
     REDIRECT_ADDRESS,
     REDIRECT_AFTER,
     REDIRECT_PERMANENT,
@@ -187,6 +194,7 @@ pub(super) static TPG: &[Attribute] = &[
         "SPC-5 Relative target port identifier; LIO rtpi",
     )
     .file("rtpi"),
+    REPORT_UNIT_ATTENTIONS,
 ];
 
 pub(super) static PORTAL: &[Attribute] = &[row(

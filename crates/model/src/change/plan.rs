@@ -468,6 +468,7 @@ impl Work<'_> {
         if !self.mistakes.is_empty() {
             return Err(self.mistakes);
         }
+        super::secrets::warn_of_shared(&self, self.base, &mut warnings);
         let Work {
             base,
             mut tree,

@@ -421,3 +421,44 @@ fn plan_isns_entity_that_no_server_takes_is_refused() {
         assert_eq!(planned.is_ok(), legal, "{entity}");
     }
 }
+
+/// RFC 7143 §9.2.1: one of several initiators or targets should not be.
+#[test]
+fn secret_that_stands_at_several_names_is_warned_of_once_when_it_is_set() {
+    const OTHER: &str = "iqn.2026-11.org.example:other";
+    let tree = disk();
+    let warnings = |lines: &[String]| plan(&tree, lines).expect("legal").warnings;
+    let shared = |lines: &[String]| {
+        let told = warnings(lines);
+        told.iter()
+            .filter(|one| one.contains("secret of its own"))
+            .count()
+    };
+    let acl = |initiator: &str, user: &str, secret: &str| {
+        format!("create {T}/tpgs/1/acls/{initiator} chap.user={user} chap.secret={secret}")
+    };
+    // Another initiator with the secret of the first, under whatever name.
+    for user in ["u", "v"] {
+        assert_eq!(shared(&[acl(OTHER, user, "twelve-bytes-or-more")]), 1);
+    }
+    assert_eq!(shared(&[acl(OTHER, "v", "another-secret-of-its-own")]), 0);
+    // Its own name and secret again, where discovery asks for it.
+    let own = "set /discovery chap.user=u chap.secret=twelve-bytes-or-more".to_owned();
+    assert_eq!(shared(std::slice::from_ref(&own)), 0);
+    let target = "set /discovery mutual_chap.user=t mutual_chap.secret=twelve-bytes-or-more";
+    assert_eq!(shared(&[target.to_owned()]), 1);
+    // Three initiators in one change are one warning.
+    let three: Vec<String> = ["x", "y", "z"]
+        .map(|name| acl(&format!("{OTHER}{name}"), name, "the-same-for-the-three"))
+        .to_vec();
+    let told = warnings(&three);
+    assert!(
+        told.iter().any(|one| one.contains("and of 1 more")),
+        "{told:?}"
+    );
+    assert_eq!(shared(&three), 1);
+    // Whoever changes something else hears nothing.
+    let both = change(&tree, &[acl(OTHER, "v", "twelve-bytes-or-more")]);
+    let other = plan(&both, &[format!("set {T} alias=y")]).expect("legal");
+    assert_eq!(other.warnings, Vec::<String>::new());
+}

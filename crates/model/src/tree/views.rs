@@ -273,6 +273,21 @@ pub struct SessionSettings {
     pub default_time2retain: u16,
     /// Commands that one session may have outstanding.
     pub queue_depth: u16,
+    /// Unit attentions are reported by asynchronous messages too.
+    pub report_unit_attentions: bool,
+    /// From ErrorRecoveryLevel 1 on.
+    pub recovery: RecoveryTimes,
+}
+
+/// How patient a session is that recovers lost PDUs. In seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryTimes {
+    /// 1 to 60.
+    pub data_out: u16,
+    /// 1 to 60.
+    pub status: u16,
+    /// 1 to 3,600.
+    pub data_in: u16,
 }
 
 impl Default for SessionSettings {
@@ -298,6 +313,12 @@ impl PortalGroup {
     #[must_use]
     pub fn is_told_to_anybody(&self) -> bool {
         self.generate_node_acls() || self.flag("attrib.demo_mode_discovery")
+    }
+
+    /// Whether sessions are asked to negotiate what may be in the full feature phase, when it changes.
+    #[must_use]
+    pub fn asks_to_negotiate(&self) -> bool {
+        self.flag("ask_to_negotiate")
     }
 
     /// Whether an initiator that no ACL names may only read.
@@ -397,6 +418,14 @@ fn settings(
         default_time2wait: seconds("param.DefaultTime2Wait"),
         default_time2retain: seconds("param.DefaultTime2Retain"),
         queue_depth: small(own_depth.unwrap_or_else(|| number("attrib.default_cmdsn_depth"))),
+        report_unit_attentions: value("report_unit_attentions")
+            .and_then(|v| v.as_bool())
+            .unwrap_or(false),
+        recovery: RecoveryTimes {
+            data_out: small(number("recovery.data_out_timeout")),
+            status: small(number("recovery.status_timeout")),
+            data_in: small(number("recovery.data_in_timeout")),
+        },
     }
 }
 

@@ -332,6 +332,8 @@ pub enum ShardAction {
         /// How it ended.
         result: ActionResult,
     },
+    /// A unit attention was established for a nexus that [has them reported](super::NexusLu::reports).
+    Attention(NexusId, UnitAttention),
 }
 
 /// How a task is aborted.

@@ -540,6 +540,7 @@ impl World {
                 }
                 ShardAction::Wake(key) => self.wake((at, key)),
                 ShardAction::Granted(key) => self.granted((at, key)),
+                ShardAction::Attention(..) => unreachable!("no nexus has them reported"),
                 ShardAction::Completed { key, result } => self.completed((at, key), result),
             }
         }

@@ -18,6 +18,8 @@ pub struct NexusLu {
     pub prevents_medium_removal: bool,
     /// The [changes](crate::Tray::changes) of the medium that it has been told of as events.
     pub(crate) medium_changes_told: u32,
+    /// Its unit attentions are reported at once too: [`ShardAction::Attention`](super::ShardAction::Attention).
+    pub reports: bool,
     /// SPC-5 "WRITE BUFFER command", echo mode: what this nexus has written, at most
     /// [`ECHO_BUFFER_BYTES`](crate::ECHO_BUFFER_BYTES).
     pub(crate) echo_buffer: Option<Box<[u8]>>,
@@ -36,6 +38,7 @@ impl NexusLu {
             detaching: None,
             prevents_medium_removal: false,
             medium_changes_told: 0,
+            reports: false,
             echo_buffer: None,
             copies: CopyRecords::default(),
         };
@@ -93,6 +96,14 @@ impl NexusLu {
     /// Establishes a unit attention.
     pub fn establish(&mut self, attention: UnitAttention) {
         self.attentions.establish(attention);
+    }
+
+    /// Establishes a unit attention. Whether that is to be reported: it was not pending before, and is now.
+    pub fn establish_and_report(&mut self, attention: UnitAttention) -> bool {
+        let is_pending = |nexus: &Self| nexus.attentions.as_slice().contains(&attention);
+        let before = self.reports && is_pending(self);
+        self.establish(attention);
+        self.reports && !before && is_pending(self)
     }
 
     /// Clears a unit attention that was told in another way (REPORT LUNS, for REPORTED LUNS DATA HAS CHANGED).

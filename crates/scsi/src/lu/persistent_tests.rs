@@ -443,7 +443,7 @@ impl World {
                     }
                 }
                 ShardAction::Completed { key, .. } => self.leave((at, key)),
-                ShardAction::ToHome(_) | ShardAction::Granted(_) => {}
+                ShardAction::ToHome(_) | ShardAction::Granted(_) | ShardAction::Attention(..) => {}
             }
         }
     }

@@ -240,6 +240,8 @@ impl Rig {
                     actions.extend(self.deliver(out));
                     continue;
                 }
+                // No nexus of the rig has its unit attentions reported.
+                ShardAction::Attention(..) => continue,
                 ShardAction::Abort(key, _) => (key, Event::Abort),
                 ShardAction::Wake(key) => (key, Event::Wake),
                 ShardAction::Granted(key) => (key, Event::Granted),

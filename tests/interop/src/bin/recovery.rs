@@ -1,6 +1,7 @@
 //! Runs the recovery scenarios against any target and prints what came of each, as a table:
 //! `recovery ADDRESS:PORT TARGET [--skip ROWS] [LEVEL...] [ROW...]`, where a row is `"SmallRead Drop ToTarget"` or the beginning
-//! of some. Ends 3 before a row that is not to be had because the target takes no login any more; `--skip` goes on there.
+//! of some. `recovery ADDRESS:PORT TARGET --soak SESSIONS ROUNDS SEEDS [LEVEL...]` runs many sessions at once instead, with faults by each
+//! seed from 1 on, and ends at the first that loses something. Ends 3 before a row that is not to be had because the target takes no login any more; `--skip` goes on there.
 //! docs/internals/second-opinion.md has the outcomes of our target and of LIO.
 
 use std::io::Write;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use interop::proxy::{Direction, Fault, random};
 use interop::recovery::scenario::{Range, Script, faults_of, keys};
+use interop::recovery::soak::{Endured, Soak};
 use interop::recovery::{Heir, Who};
 
 /// What to run, and how far it is.
@@ -34,17 +36,25 @@ fn main() -> Result<ExitCode> {
         printed: 0,
     };
     let mut levels: Vec<u8> = Vec::new();
+    let mut soak: Option<(u8, usize, u64)> = None;
     while let Some(word) = words.next() {
         match word.parse() {
             Ok(level) => levels.push(level),
             Err(_) if word == "--skip" => {
                 run.skip = words.next().context("how many rows")?.parse()?;
             }
+            Err(_) if word == "--soak" => {
+                let mut number = || words.next().context("SESSIONS ROUNDS SEEDS");
+                soak = Some((number()?.parse()?, number()?.parse()?, number()?.parse()?));
+            }
             Err(_) => run.rows.push(word),
         }
     }
     if levels.is_empty() {
         levels = vec![1, 2];
+    }
+    if let Some(how) = soak {
+        return endure(&run, &levels, how);
     }
     for level in levels {
         let ways: &[(u16, Heir)] = match level {
@@ -54,6 +64,39 @@ fn main() -> Result<ExitCode> {
         for (connections, heir) in ways {
             if !run.sweep_all(level, *connections, *heir)? {
                 return Ok(ExitCode::from(3));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Soaks of each level, with one connection and with three.
+fn endure(
+    run: &Run,
+    levels: &[u8],
+    (sessions, rounds, seeds): (u8, usize, u64),
+) -> Result<ExitCode> {
+    let mut out = std::io::stdout();
+    for level in levels {
+        for connections in [1, 3] {
+            for seed in 1..=seeds {
+                let start = Instant::now();
+                let soak = Soak {
+                    portal: run.portal,
+                    target: run.target.clone(),
+                    level: *level,
+                    connections,
+                    sessions,
+                    rounds,
+                    seed,
+                };
+                let Endured { faults, repairs } = soak.run()?;
+                let seconds = start.elapsed().as_secs();
+                writeln!(
+                    out,
+                    "level {level}, {sessions} sessions of {connections}, seed {seed}: all, with {faults} faults in {seconds} s; {repairs:?}"
+                )?;
+                out.flush()?;
             }
         }
     }
@@ -70,6 +113,7 @@ impl Run {
             keys: keys(level, connections),
             connections,
             lun: 0,
+            first_lba: 256,
             patience: Duration::from_secs(15),
         };
         let way = match (connections, heir) {

@@ -3,6 +3,7 @@
 
 mod link;
 pub mod scenario;
+pub mod soak;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -87,6 +88,8 @@ pub struct Who {
     pub connections: u16,
     /// The unit that is read and written.
     pub lun: u8,
+    /// Where it is, from there on: 2,048 blocks.
+    pub first_lba: u64,
     /// An exchange that takes longer has hung.
     pub patience: Duration,
 }
@@ -175,6 +178,12 @@ impl Many {
         self.session.repairs()
     }
 
+    /// Where its part of the unit begins.
+    #[must_use]
+    pub const fn first_lba(&self) -> u64 {
+        self.who.first_lba
+    }
+
     /// A connection by number, whichever are there.
     #[must_use]
     pub fn cid(&self, number: usize) -> Cid {
@@ -231,12 +240,38 @@ impl Many {
         Ok(done)
     }
 
+    /// The end of a command; `None`: the target had no memory for it (TASK SET FULL), and it is to be sent again.
+    ///
+    /// # Errors
+    /// It does not come, or is another than GOOD.
+    pub fn wait_for_room(&mut self, itt: Itt) -> Result<Option<CommandDone>> {
+        const TASK_SET_FULL: u8 = 0x28;
+        self.until("a command's status", |many| {
+            many.done.contains_key(&itt) || many.lost.contains(&itt)
+        })?;
+        let is_full = |done: &CommandDone| (done.response, done.status) == (0, TASK_SET_FULL);
+        if self.done.get(&itt).is_some_and(is_full) {
+            self.done.remove(&itt);
+            return Ok(None);
+        }
+        self.wait(itt).map(Some)
+    }
+
     /// Pings, in the order of commands, and waits for the answer.
     ///
     /// # Errors
     /// None comes.
     pub fn ping(&mut self, cid: Cid) -> Result<()> {
         let itt = self.on(cid, |one| one.ping(b"ping", Delivery::Ordered))?;
+        self.wait_answered(itt)
+    }
+
+    /// Declares another length of the data segments that it takes, in bytes, and waits until that holds (RFC 7143 §13.12).
+    ///
+    /// # Errors
+    /// No answer comes.
+    pub fn declare_segments(&mut self, cid: Cid, bytes: u32) -> Result<()> {
+        let itt = self.on(cid, |one| one.declare_max_recv_data_segment_length(bytes))?;
         self.wait_answered(itt)
     }
 

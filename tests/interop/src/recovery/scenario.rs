@@ -31,6 +31,9 @@ pub enum Script {
     Manage,
     /// Eight reads and writes at once, over all connections.
     Queue,
+    /// A read of 64 KiB, while which the initiator declares other segments: what is missing is asked for by R-Data SNACK. Not one of
+    /// [`ALL`](Self::ALL).
+    Resegment,
 }
 
 impl Script {
@@ -267,7 +270,10 @@ impl Range {
         };
         let blocks = script.blocks(many.block_bytes);
         if script.reads() {
-            let itt = many.write(many.cid(0), LBA, filled(many, LBA, blocks, generation))?;
+            let itt = {
+                let (cid, lba) = (many.cid(0), many.first_lba());
+                many.write(cid, lba, filled(many, lba, blocks, generation))?
+            };
             many.wait(itt)?;
         }
         self.proxy.arm(plan);
@@ -279,8 +285,9 @@ impl Range {
         // What ends the connection has ended it by then.
         many.ping(many.cid(0))?;
         if script.writes() {
-            let itt = many.read(many.cid(0), LBA, blocks)?;
-            check(many, itt, LBA, generation)?;
+            let lba = many.first_lba();
+            let itt = many.read(many.cid(0), lba, blocks)?;
+            check(many, itt, lba, generation)?;
         }
         Ok(told)
     }
@@ -300,19 +307,22 @@ impl Range {
             let mut writes = Vec::new();
             for (slot, known) in (0..).zip(&mut written) {
                 let cid = many.cid(usize::try_from(random.below(8))?);
-                let lba = LBA + slot * 128u64;
+                let lba = many.first_lba() + slot * 128u64;
                 let blocks = 1 + usize::try_from(random.below(64))?;
                 if *known == 0 || random.below(2) == 0 {
                     number += 1;
                     *known = number;
                     let data = filled(many, lba, 128, number);
-                    writes.push(many.write(cid, lba, data)?);
+                    writes.push((many.write(cid, lba, data)?, cid, lba, number));
                 } else {
                     reads.push((many.read(cid, lba, blocks)?, lba, *known));
                 }
             }
-            for itt in writes {
-                many.wait(itt)?;
+            for (mut itt, cid, lba, number) in writes {
+                while many.wait_for_room(itt)?.is_none() {
+                    many.idle(ROOM)?;
+                    itt = many.write(cid, lba, filled(many, lba, 128, number))?;
+                }
             }
             for (itt, lba, known) in reads {
                 check(many, itt, lba, known)?;
@@ -324,7 +334,7 @@ impl Range {
 
 impl Script {
     const fn reads(self) -> bool {
-        matches!(self, Self::SmallRead | Self::LongRead)
+        matches!(self, Self::SmallRead | Self::LongRead | Self::Resegment)
     }
 
     const fn writes(self) -> bool {
@@ -333,7 +343,7 @@ impl Script {
 
     const fn blocks(self, block_bytes: usize) -> usize {
         match self {
-            Self::LongRead | Self::LongWrite => (64 << 10) / block_bytes,
+            Self::LongRead | Self::LongWrite | Self::Resegment => (64 << 10) / block_bytes,
             _ => 1,
         }
     }
@@ -344,13 +354,26 @@ fn play(script: Script, many: &mut Many, blocks: usize, generation: u64) -> Resu
     let cid = many.cid(usize::from(many.who.connections) - 1);
     match script {
         Script::SmallRead | Script::LongRead => {
-            let itt = many.read(cid, LBA, blocks)?;
-            check(many, itt, LBA, generation)
+            let lba = many.first_lba();
+            let itt = many.read(cid, lba, blocks)?;
+            check(many, itt, lba, generation)
         }
         Script::SmallWrite | Script::LongWrite => {
-            let data = filled(many, LBA, blocks, generation);
-            let itt = many.write(cid, LBA, data)?;
+            let lba = many.first_lba();
+            let data = filled(many, lba, blocks, generation);
+            let itt = many.write(cid, lba, data)?;
             many.wait(itt).map(drop)
+        }
+        Script::Resegment => {
+            let itt = many.read(cid, many.first_lba(), blocks)?;
+            // One length and the other in turn.
+            let bytes = if generation.is_multiple_of(2) {
+                4096
+            } else {
+                1024
+            };
+            many.declare_segments(cid, bytes)?;
+            check(many, itt, many.first_lba(), generation)
         }
         Script::Ping => many.ping(cid),
         Script::Text => many.send_targets(cid),
@@ -361,7 +384,7 @@ fn play(script: Script, many: &mut Many, blocks: usize, generation: u64) -> Resu
 
 fn queue(many: &mut Many, generation: u64) -> Result<()> {
     let places: Vec<(Cid, u64)> = (0..8usize)
-        .map(|number| (many.cid(number), LBA + 64 * number as u64))
+        .map(|number| (many.cid(number), many.first_lba() + 64 * number as u64))
         .collect();
     let mut writes = Vec::new();
     for (cid, lba) in &places {
@@ -403,4 +426,5 @@ fn filled(many: &Many, lba: u64, blocks: usize, generation: u64) -> Vec<u8> {
     data
 }
 
-const LBA: u64 = 256;
+/// How long a session waits before it sends again what there was no memory for.
+const ROOM: std::time::Duration = std::time::Duration::from_millis(20);

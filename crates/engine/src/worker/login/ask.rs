@@ -85,8 +85,11 @@ impl LoginLink {
         }
         let world = cx.shared.world.load();
         if identity.session_type == SessionType::Discovery {
+            // RFC 7143 §7.4.2.2, §13.9: where a target is named, its group there is known. It is told to whom the target would be.
+            let named = identity.target_name.as_ref();
+            let named = named.and_then(|_| admission(&world, identity, self.local).ok());
             return Ok(TargetOffer {
-                portal_group_tag: 0,
+                portal_group_tag: named.map(|admission| admission.group.tag),
                 target_alias: None,
                 joins: None,
                 params: offered(&SessionSettings::default()),
@@ -94,7 +97,7 @@ impl LoginLink {
         }
         let admission = admission(&world, identity, self.local)?;
         let offer = TargetOffer {
-            portal_group_tag: admission.group.tag,
+            portal_group_tag: Some(admission.group.tag),
             target_alias: admission.target.alias().map(str::to_owned),
             joins: None,
             params: offered(&admission.group.settings(admission.acl.as_deref())),

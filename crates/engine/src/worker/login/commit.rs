@@ -1,7 +1,11 @@
 //! The commit: what a login found must still stand, and its nexus must be its own.
 
+use std::time::Duration;
+
 use iscsi_proto::login::{CommitRequest, Established, LoginIdentity, SessionType};
+use iscsi_proto::session::RecoveryLimits;
 use iscsi_wire::Tsih;
+use model::RecoveryTimes;
 
 use super::redirect::Proof;
 use super::why::{Why, admission, nexus_key};
@@ -12,6 +16,16 @@ use crate::worker::cx::Cx;
 
 /// A discovery session takes one request at a time.
 const DISCOVERY_QUEUE_DEPTH: u16 = 4;
+
+/// A session's patience, as its protocol has it.
+fn patience(times: RecoveryTimes) -> RecoveryLimits {
+    let seconds = |seconds: u16| Duration::from_secs(seconds.into());
+    RecoveryLimits {
+        data_out_timeout: seconds(times.data_out),
+        status_timeout: seconds(times.status),
+        data_in_timeout: seconds(times.data_in),
+    }
+}
 
 impl LoginLink {
     /// The commit: what was found must still stand, and the nexus must be ours.
@@ -171,16 +185,16 @@ impl LoginLink {
         }
         let served = admission.served_by(self.named.as_ref());
         let admission = served.map_err(|refusal| Why::by(refusal.0))?;
+        let settings = admission.group.settings(admission.acl.as_deref());
         Ok(Place {
             group: world.groups.get(&admission.group.id).cloned(),
             admitted: Some(admitted),
             named: self.named.clone(),
             acl: admission.acl.as_ref().map(|acl| acl.id),
             generation: world.tree.generation,
-            queue_depth: admission
-                .group
-                .settings(admission.acl.as_deref())
-                .queue_depth,
+            queue_depth: settings.queue_depth,
+            reports: settings.report_unit_attentions,
+            recovery: patience(settings.recovery),
             relative_target_port: admission.group.relative_target_port(),
             luns: world.luns(&admission.group, admission.acl.as_deref()),
             local: self.local,
@@ -197,6 +211,8 @@ impl LoginLink {
             acl: None,
             generation: 0,
             queue_depth: DISCOVERY_QUEUE_DEPTH,
+            reports: false,
+            recovery: RecoveryLimits::default(),
             relative_target_port: 0,
             luns: Vec::new().into(),
             local: self.local,

@@ -138,9 +138,17 @@ impl Bench {
 
     fn answer(&mut self, event: LoginEvent) {
         match event {
-            LoginEvent::Resolve(_) => {
+            LoginEvent::Resolve(identity) => {
                 self.questions.push("resolve");
-                self.login.resolved(self.target.clone());
+                let offer = |offer: TargetOffer| match identity.target_name {
+                    Some(_) => offer,
+                    None => TargetOffer {
+                        portal_group_tag: None,
+                        target_alias: None,
+                        ..offer
+                    },
+                };
+                self.login.resolved(self.target.clone().map(offer));
             }
             LoginEvent::Policy(request) => {
                 self.questions.push("policy");
@@ -192,7 +200,7 @@ impl Bench {
 fn offer() -> TargetOffer {
     TargetOffer {
         joins: None,
-        portal_group_tag: 7,
+        portal_group_tag: Some(7),
         target_alias: Some("a disk".to_owned()),
         params: OfferedParams::default(),
     }

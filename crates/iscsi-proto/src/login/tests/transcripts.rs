@@ -81,7 +81,10 @@ fn open_iscsi_plain_login_is_answered_in_one_response() {
     assert_eq!(established.params, open_iscsi_params());
     assert_eq!(established.exp_cmd_sn, SerialNumber(0xffff_ffff));
     assert_eq!(established.stat_sn, SerialNumber(0xffff_ffff));
-    assert_eq!((established.tsih, established.portal_group_tag), (TSIH, 7));
+    assert_eq!(
+        (established.tsih, established.portal_group_tag),
+        (TSIH, Some(7))
+    );
     assert_eq!(established.authenticated_as, None);
     let identity = &established.identity;
     assert_eq!(identity.initiator_name.as_str(), INITIATOR);
@@ -95,6 +98,24 @@ fn open_iscsi_plain_login_is_answered_in_one_response() {
         (SessionType::Normal, Cid(3))
     );
     assert_eq!(bench.questions, ["resolve", "policy", "commit"]);
+}
+
+/// RFC 7143 §6.3.1, §13.9: in a discovery session too, where it names a target.
+#[test]
+fn discovery_that_names_a_target_is_told_its_group() {
+    let mut bench = Bench::open();
+    let initiator = format!("InitiatorName={INITIATOR}");
+    let target = format!("TargetName={TARGET}");
+    let pairs = [&initiator, &target, "SessionType=Discovery"];
+    let response = bench.send(request(OPERATIONAL, Some(FULL_FEATURE)), &pairs);
+    let told = response
+        .text()
+        .iter()
+        .any(|pair| pair == "TargetPortalGroupTag=7");
+    assert!(told, "{:?}", response.text());
+    let established = bench.established.expect("a session");
+    assert_eq!(established.portal_group_tag, Some(7));
+    assert_eq!(established.identity.session_type, SessionType::Discovery);
 }
 
 #[test]

@@ -66,7 +66,10 @@ impl LuShard {
                 if !scope.includes(nexus) {
                     continue;
                 }
-                nexus.establish(*attention);
+                if nexus.establish_and_report(*attention) {
+                    let report = ShardAction::Attention(nexus.id(), *attention);
+                    self.actions.push(report);
+                }
                 // SPC-5 "PREVENT ALLOW MEDIUM REMOVAL command": a logical unit reset ends the prevention.
                 if *attention == UnitAttention::BusDeviceReset {
                     nexus.prevents_medium_removal = false;
@@ -205,8 +208,10 @@ impl LuShard {
             if attention
                 && of_another
                 && let Some(nexus) = self.nexuses.get_mut(&task.nexus)
+                && nexus.establish_and_report(UnitAttention::CommandsCleared)
             {
-                nexus.establish(UnitAttention::CommandsCleared);
+                let report = ShardAction::Attention(task.nexus, UnitAttention::CommandsCleared);
+                self.actions.push(report);
             }
         }
     }

@@ -3,7 +3,9 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use iscsi_wire::{Crc32c, LogoutResponseCode, TaskManagementResponseCode, pad};
+use iscsi_wire::{
+    Crc32c, LogoutResponseCode, TaskManagementFunction as Function, TaskManagementResponseCode, pad,
+};
 
 use crate::session::fixture::C0;
 use crate::session::{
@@ -62,6 +64,8 @@ pub(super) struct Target {
     pub(super) events: Vec<Event>,
     /// Task management requests and logouts are answered by the test.
     pub(super) withhold: bool,
+    /// Functions that end several tasks do.
+    pub(super) ends_sets: bool,
     /// At most this much is gathered at once.
     pub(super) budget_bytes: usize,
     pub(super) targets: Vec<u8>,
@@ -80,6 +84,7 @@ impl Target {
             grant_bytes: u32::MAX,
             events: Vec::new(),
             withhold: false,
+            ends_sets: false,
             budget_bytes: usize::MAX,
             targets: b"TargetName=iqn.2026-01.org.example:disk\0TargetAddress=127.0.0.1:3260,1\0"
                 .to_vec(),
@@ -179,6 +184,12 @@ impl Target {
                 self.work.remove(&task).expect("released once");
             }
             Event::TaskManagement(tmf) if !self.withhold => {
+                let one = matches!(tmf.function, Function::AbortTask | Function::QueryTask);
+                if self.ends_sets && !one {
+                    let before = |task: &TaskId| self.session.came_before(*task, tmf.cmd_sn);
+                    let ended: Vec<TaskId> = self.open().into_iter().filter(before).collect();
+                    self.abort_all(ended);
+                }
                 let response = match tmf.referenced {
                     TmfReference::Task(task) => {
                         self.abort(task);

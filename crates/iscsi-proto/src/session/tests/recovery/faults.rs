@@ -111,6 +111,8 @@ enum Wish {
     Ping(u32),
     /// A command that hangs, and its abort.
     Abort,
+    /// A function that ends all that was asked for before it.
+    End(TaskManagementFunction),
 }
 
 /// A wish on its way.
@@ -138,6 +140,10 @@ impl Wish {
                 let lun = Lun64(0);
                 let initiator = &mut pair.initiator;
                 initiator.task_management(function, lun, Some(hangs), Delivery::Ordered)
+            }
+            Self::End(function) => {
+                let initiator = &mut pair.initiator;
+                initiator.task_management(function, Lun64(0), None, Delivery::Ordered)
             }
         };
         let (wish, done) = (self, false);
@@ -168,7 +174,7 @@ impl Sent {
                 assert!(disk[at..at + bytes as usize] == pattern(bytes), "{self:?}");
             }
             (Event::Ponged { data, .. }, Wish::Ping(bytes)) => assert_eq!(*data, pattern(bytes)),
-            (Event::TaskManaged { .. }, Wish::Abort) => {}
+            (Event::TaskManaged { .. }, Wish::Abort | Wish::End(_)) => {}
             (event, _) => panic!("{self:?}: {event:?}"),
         }
     }
@@ -181,6 +187,7 @@ fn run(
     to_initiator: impl Fn(usize) -> Option<Fault>,
 ) -> (usize, usize) {
     let mut pair = pair();
+    pair.target.ends_sets = true;
     let (mut there, mut back) = (Line::default(), Line::default());
     let mut sent: Vec<Sent> = wishes.iter().map(|wish| wish.send(&mut pair)).collect();
     for _ in 0..600 {
@@ -199,6 +206,10 @@ fn run(
             assert!(!broken, "{event:?}");
             let disk = &pair.target.disk;
             sent.iter_mut().for_each(|one| one.take(event, disk));
+            // What it has ended has no status, now or later.
+            let ended = |one: &Sent| one.done && matches!(one.wish, Wish::End(_));
+            let ended = sent.iter().rposition(ended).unwrap_or(0);
+            sent[..ended].iter_mut().for_each(|one| one.done = true);
         }
         for event in &pair.target.events {
             let ended = matches!(event, crate::session::Event::ConnectionDone { .. });
@@ -219,13 +230,31 @@ fn run(
 }
 
 /// A set of exchanges, each with the positions of its own.
-const EXCHANGES: [&[Wish]; 6] = [
+const EXCHANGES: [&[Wish]; 9] = [
     &[Wish::Read(700)],
     &[Wish::Read(10_000), Wish::Read(512)],
     &[Wish::ReadInWindows(9000)],
     &[Wish::Write(10_000, 8)],
     &[Wish::Write(500, 8), Wish::Ping(300), Wish::Write(3500, 9)],
     &[Wish::Abort, Wish::Ping(20), Wish::Read(100)],
+    &[
+        Wish::Write(10_000, 8),
+        Wish::ReadInWindows(5000),
+        Wish::End(TaskManagementFunction::LogicalUnitReset),
+        Wish::Ping(20),
+        Wish::Write(3500, 9),
+    ],
+    &[
+        Wish::Read(3000),
+        Wish::Write(9000, 8),
+        Wish::End(TaskManagementFunction::AbortTaskSet),
+        Wish::Read(100),
+    ],
+    &[
+        Wish::Write(9000, 8),
+        Wish::End(TaskManagementFunction::TargetWarmReset),
+        Wish::Write(500, 9),
+    ],
 ];
 
 #[test]
@@ -275,6 +304,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         4 => (1u32..12_000, 1u32..8).prop_map(|(bytes, place)| Wish::Write(bytes, place)),
         1 => (0u32..800).prop_map(Wish::Ping),
         1 => Just(Wish::Abort),
+        1 => Just(Wish::End(TaskManagementFunction::ClearTaskSet)),
     ]
 }
 

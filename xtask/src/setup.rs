@@ -34,6 +34,7 @@ const NEEDS_NOTHING: &[&str] = &[
     "hostile",
     "mcs",
     "recovery",
+    "soak",
 ];
 
 const NEEDS: &[Need] = &[

@@ -98,6 +98,13 @@ pub trait LocalStore {
         None
     }
 
+    /// Writes at once, where the store can without waiting for anything. `data` is the blocks' exactly; `durable` as in
+    /// [`StoreIo::Write`]. False: nothing has been written, and the write is to be submitted.
+    fn write_now(&mut self, lba: Lba, data: &[u8], durable: bool) -> bool {
+        let _ = (lba, data, durable);
+        false
+    }
+
     /// Ends this worker's part. Operations still in the driver must have completed before.
     fn detach(self: Box<Self>, driver: &mut dyn Driver);
 }

@@ -191,6 +191,56 @@ impl LuSnapshot {
         cdb.naca(self.device) && (cdb.opcode() != VARIABLE_LENGTH || self.has_long_commands())
     }
 
+    /// Whether no condition of the LU keeps a READ or WRITE back, whoever sends it. What is new in a snapshot has to be
+    /// thought of here.
+    pub(crate) fn is_plain(&self) -> bool {
+        let Self {
+            version: _,
+            device,
+            // What can be taken out is no disk.
+            tray: _,
+            caps,
+            identity: _,
+            mode: _,
+            mode_defaults: _,
+            mode_saved: _,
+            statistics: _,
+            timestamp_offset_ms: _,
+            identifying: _,
+            reserved,
+            persistent: _,
+            ptpl_capable: _,
+            sanitize,
+            target_ports: _,
+            condition,
+            contingent,
+            third_party_copy: _,
+            access_groups,
+        } = self;
+        let StoreCaps {
+            geometry: _,
+            read_only: _,
+            unmap: _,
+            unmap_zeroes: _,
+            write_zeroes: _,
+            unmap_granularity_blocks: _,
+            rotational: _,
+            physical_block_exponent: _,
+            optimal_granularity_blocks: _,
+            optimal_blocks: _,
+            volatile: _,
+            write_cache: _,
+            protection,
+        } = caps;
+        *device == DeviceType::Disk
+            && protection.is_none()
+            && *reserved == Reserved::No
+            && sanitize.is_none()
+            && *condition == LuCondition::Ready
+            && contingent.is_empty()
+            && access_groups.is_empty()
+    }
+
     /// Whether nothing may be written, through any LUN.
     #[must_use]
     pub fn write_protected(&self) -> bool {

@@ -120,7 +120,7 @@ impl SessionLink {
             self.poisoned = true;
         }
         while let Some(event) = self.proto.poll_event() {
-            self.event(event, &[], units, cx);
+            self.event(event, (&[], &[]), units, cx);
         }
         self.end_allegiance(c, cx);
     }

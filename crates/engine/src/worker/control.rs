@@ -10,8 +10,6 @@ use crate::slots::Key;
 pub(super) enum Control {
     /// A task management function of the session `link`.
     Tmf { link: Key, handle: TmfHandle },
-    /// A read is sent from the store's own memory: an I/O until the socket has taken it.
-    Pin,
     /// The session `link` may not use this unit any more, and the unit has let go of it.
     Unmap { link: Key, unit: UnitIndex },
     /// The session `link` ends, and one of its logical units has let go of it.

@@ -61,6 +61,8 @@ pub(super) struct Cx {
     /// What sessions have decided of their connections' links.
     pub(super) link_news: Vec<LinkNews>,
     pub(super) timers: Timers,
+    /// The last read that was sent from a store's own memory.
+    last_pin: u64,
     /// What tells the LU's home something without being a task.
     pub(super) controls: Slots<Control>,
     pub(super) transmit: Transmit,
@@ -132,6 +134,7 @@ impl Cx {
             ended: Vec::new(),
             link_news: Vec::new(),
             timers: Timers::default(),
+            last_pin: 0,
             controls: Slots::default(),
             transmit: Transmit::default(),
             out: Vec::new(),
@@ -165,6 +168,12 @@ impl Cx {
             return None;
         }
         self.slab.allocate(bytes)
+    }
+
+    /// A number for [`pin_key`].
+    pub(super) fn next_pin(&mut self) -> u64 {
+        self.last_pin = self.last_pin.wrapping_add(1);
+        self.last_pin
     }
 
     pub(super) fn list(&mut self) -> Box<SendList> {
@@ -241,20 +250,35 @@ pub(super) fn from_token(token: Token) -> (Kind, Key) {
     (kind, Key { index, generation })
 }
 
+/// Links of a worker that a task's name can tell apart.
+const LINK_MASK: u32 = 0x003f_ffff;
+
 /// The name of a task at its LU's shard: link, slot in the session's slab, and a serial number against reuse.
 pub(super) fn task_key(link: Key, task: TaskId, serial: u32) -> TaskKey {
-    let link = u64::from(link.index & 0x007f_ffff) << 40;
+    let link = u64::from(link.index & LINK_MASK) << 40;
     TaskKey(link | (u64::from(task.0 & 0xffff) << 24) | u64::from(serial & 0x00ff_ffff))
 }
 
 /// Link index and slot of a task's name.
 pub(super) fn from_task_key(key: TaskKey) -> (u32, TaskId) {
-    let link = u32::try_from((key.0 >> 40) & 0x007f_ffff).unwrap_or(u32::MAX);
+    let link = u32::try_from((key.0 >> 40) & u64::from(LINK_MASK)).unwrap_or(u32::MAX);
     let task = u32::try_from((key.0 >> 24) & 0xffff).unwrap_or(u32::MAX);
     (link, TaskId(task))
 }
 
 const CONTROL_BIT: u64 = 1 << 63;
+
+const PIN_BIT: u64 = 1 << 62;
+
+/// The name of a read that is sent from the store's own memory: an I/O until the socket has taken it, and nothing else any more.
+pub(super) fn pin_key(number: u64) -> TaskKey {
+    TaskKey(PIN_BIT | (number & (PIN_BIT - 1)))
+}
+
+/// Whether it is such a name.
+pub(super) fn is_pin_key(key: TaskKey) -> bool {
+    key.0 & (CONTROL_BIT | PIN_BIT) == PIN_BIT
+}
 
 /// The name of something that is not a task but asks the LU's home.
 pub(super) fn control_key(key: Key) -> TaskKey {
@@ -291,5 +315,18 @@ mod tests {
         assert_eq!(from_task_key(task), (77, TaskId(300)));
         assert_eq!(from_control_key(task), None);
         assert_eq!(from_control_key(control_key(key)), Some(key));
+        let far = Key {
+            index: LINK_MASK,
+            generation: 1,
+        };
+        for (name, is_pin) in [
+            (task_key(far, TaskId(u32::MAX), u32::MAX), false),
+            (control_key(key), false),
+            (pin_key(u64::MAX), true),
+            (pin_key(1), true),
+        ] {
+            assert_eq!(is_pin_key(name), is_pin);
+        }
+        assert_eq!(from_control_key(pin_key(7)), None);
     }
 }

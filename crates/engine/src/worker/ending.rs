@@ -230,9 +230,6 @@ impl SessionLink {
         }
         let mut pins = std::mem::take(&mut connection.pins);
         for (index, key) in pins.drain(..) {
-            if let Some(control) = super::cx::from_control_key(key) {
-                cx.controls.remove(control);
-            }
             if let Some(unit) = units.find(index)
                 && !unit.offline
             {
@@ -408,7 +405,7 @@ impl SessionLink {
             return;
         }
         match guard(|| self.proto.handle_timeout(now)) {
-            Ok(Some(event)) => self.event(event, &[], units, cx),
+            Ok(Some(event)) => self.event(event, (&[], &[]), units, cx),
             Ok(None) => {}
             Err(_) => return self.panicked(units, cx),
         }
@@ -486,6 +483,5 @@ pub(super) fn link_of(control: Control) -> Option<Key> {
         Control::Tmf { link, .. } | Control::Detach { link } | Control::Unmap { link, .. } => {
             Some(link)
         }
-        Control::Pin => None,
     }
 }

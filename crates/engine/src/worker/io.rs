@@ -7,8 +7,7 @@ use reactor::{Buffer, Memory};
 use scsi::lu::{Admit, IoKind};
 use scsi::{Io, MAP_BYTES, ReadInto, Step, TaskAttribute, WriteFrom};
 
-use super::control::Control;
-use super::cx::{Cx, Kind, Owner, StoreOp, control_key, from_token, token};
+use super::cx::{Cx, Kind, Owner, StoreOp, from_token, pin_key, token};
 use super::protection;
 use super::session::SessionLink;
 use super::step::{Event, Progress};
@@ -251,8 +250,7 @@ fn pin(
     let Some(pin) = unit.store.pin(lba, blocks) else {
         return false;
     };
-    let control = cx.controls.insert(Control::Pin);
-    let key = control_key(control);
+    let key = pin_key(cx.next_pin());
     let shard = &mut unit.shard;
     if shard.enter(key, nexus, TaskAttribute::Simple).is_ok() {
         let version = shard.version();
@@ -262,7 +260,6 @@ fn pin(
         }
         shard.leave(key);
     }
-    cx.controls.remove(control);
     false
 }
 

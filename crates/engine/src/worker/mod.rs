@@ -18,6 +18,7 @@ mod own;
 mod part;
 mod peer_log;
 mod place;
+mod plain;
 mod protection;
 mod receive;
 mod recovery;

@@ -99,8 +99,9 @@ impl SessionLink {
                 return self.panicked(units, cx);
             };
             let Some(event) = received.event else { break };
-            self.event(event, rest, units, cx);
-            rest = rest.get(received.consumed..).unwrap_or_default();
+            let behind = rest.get(received.consumed..).unwrap_or_default();
+            self.event(event, (rest, behind), units, cx);
+            rest = behind;
         }
         // Whatever was parsed may have left an answer: a ping, a Reject, an R2T.
         // An acknowledgement on one connection may let a response go on another.
@@ -111,9 +112,16 @@ impl SessionLink {
         self.arm_recovery(cx);
     }
 
-    pub(super) fn event(&mut self, event: Event, input: &[u8], units: &mut Units, cx: &mut Cx) {
+    /// `input` is what was handed to the protocol, and `behind` what of it stands behind the event.
+    pub(super) fn event(
+        &mut self,
+        event: Event,
+        (input, behind): (&[u8], &[u8]),
+        units: &mut Units,
+        cx: &mut Cx,
+    ) {
         match event {
-            Event::Command(command) => self.command(&command, units, cx),
+            Event::Command(command) => self.command(&command, behind, units, cx),
             Event::Deliver { task } => self.deliver(task, units, cx),
             Event::Payload {
                 task,
@@ -157,7 +165,7 @@ impl SessionLink {
         }
     }
 
-    fn command(&mut self, event: &CommandEvent, units: &mut Units, cx: &mut Cx) {
+    fn command(&mut self, event: &CommandEvent, behind: &[u8], units: &mut Units, cx: &mut Cx) {
         cx.counters.commands.add(1);
         count(&self.record.counters.commands, 1);
         self.watch_window(cx);
@@ -203,6 +211,9 @@ impl SessionLink {
             }
             self.attached.insert(entry.unit.0);
             self.make_known(&mut unit.shard);
+        }
+        if self.do_plain(event, (&command, entry), behind, units, cx) {
+            return;
         }
         self.serial = self.serial.wrapping_add(1);
         let key = task_key(self.key, event.task, self.serial);

@@ -4,7 +4,7 @@ use iscsi_proto::session::TaskId;
 use scsi::lu::{ActionResult, TaskKey};
 
 use super::control::Control;
-use super::cx::{News, Owner, from_control_key, from_task_key, from_token};
+use super::cx::{News, Owner, from_control_key, from_task_key, from_token, is_pin_key};
 use super::task::State;
 use super::{Link, Worker, ending, step};
 use crate::slots::Key;
@@ -62,6 +62,9 @@ impl Worker {
         if let Some(control) = from_control_key(key) {
             return self.control_news(control, news);
         }
+        if is_pin_key(key) {
+            return;
+        }
         let (index, _) = from_task_key(key);
         let Some(link_key) = self.links.key_at(index) else {
             return;
@@ -112,7 +115,6 @@ impl Worker {
             Control::Tmf { handle, .. } => link.home_answered(handle, units, cx),
             Control::Detach { .. } => link.detached(cx),
             Control::Unmap { unit, .. } => link.unmapped(unit, cx),
-            Control::Pin => {}
         }
     }
 

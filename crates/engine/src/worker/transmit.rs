@@ -23,7 +23,7 @@ impl SessionLink {
         }
         // What answers have made possible without input: the end after a logout.
         while let Some(event) = self.proto.poll_event() {
-            self.event(event, &[], units, cx);
+            self.event(event, (&[], &[]), units, cx);
         }
         for c in self.connections.places() {
             self.flush_connection(c, units, cx);
@@ -31,7 +31,7 @@ impl SessionLink {
         if self.proto.recovers() {
             // What has been sent may be what something waited for.
             while let Some(event) = self.proto.poll_event() {
-                self.event(event, &[], units, cx);
+                self.event(event, (&[], &[]), units, cx);
             }
             self.arm_recovery(cx);
         }

@@ -38,7 +38,7 @@ pub use message::{
     SanitizeRequest, ShardAction, ToHome, ToShard,
 };
 pub use nexus::NexusLu;
-pub use shard::{Admit, AdmitEnd, EnterError, LuShard};
+pub use shard::{Admit, AdmitEnd, EnterError, LuShard, Plain, PlainKind};
 pub use statistics::{
     LuStatistics, LuTotals, SelfTestCode, SelfTestResult, Traffic, TrafficTotals,
 };

@@ -89,12 +89,14 @@ impl TaskSet {
         self.last_sequence
     }
 
-    /// Adds a task, and gives it the next sequence number. False, and nothing changes, where `key` is in the set.
+    /// Adds a task, with what it has in the store already, and gives it the next sequence number. False, and nothing changes,
+    /// where `key` is in the set.
     pub(super) fn insert(
         &mut self,
         key: TaskKey,
         nexus: NexusId,
         attribute: TaskAttribute,
+        flight: Option<Flight>,
     ) -> bool {
         if self.tasks.len() == self.room {
             // Twice the room: a table that is at most half full clears its tombstones in place, without allocation.
@@ -109,7 +111,7 @@ impl TaskSet {
             nexus,
             sequence: self.last_sequence,
             attribute,
-            flight: None,
+            flight,
             held: false,
             aborted: false,
             order: None,
@@ -147,14 +149,14 @@ mod tests {
         let mut tasks = TaskSet::default();
         let nexus = NexusId(1);
         for key in 0..DEPTH {
-            assert!(tasks.insert(TaskKey(key), nexus, TaskAttribute::Simple));
+            assert!(tasks.insert(TaskKey(key), nexus, TaskAttribute::Simple, None));
         }
-        assert!(!tasks.insert(TaskKey(0), nexus, TaskAttribute::Simple));
+        assert!(!tasks.insert(TaskKey(0), nexus, TaskAttribute::Simple, None));
         let room = tasks.room;
         let table = tasks.tasks.capacity();
         for key in DEPTH..100_000 {
             assert!(tasks.remove(TaskKey(key - DEPTH)).is_some());
-            tasks.insert(TaskKey(key), nexus, TaskAttribute::Simple);
+            tasks.insert(TaskKey(key), nexus, TaskAttribute::Simple, None);
         }
         assert_eq!(tasks.len() as u64, DEPTH);
         assert_eq!(tasks.room, room);
@@ -166,7 +168,7 @@ mod tests {
     fn take_held_is_in_order_of_entry_and_leaves_out_the_aborted() {
         let mut tasks = TaskSet::default();
         for key in [9, 4, 7, 2] {
-            tasks.insert(TaskKey(key), NexusId(1), TaskAttribute::Simple);
+            tasks.insert(TaskKey(key), NexusId(1), TaskAttribute::Simple, None);
             tasks.get_mut(TaskKey(key)).unwrap().held = true;
         }
         tasks.get_mut(TaskKey(4)).unwrap().aborted = true;

@@ -13,7 +13,7 @@ const OTHER: u16 = 9;
 
 const ALL_STATES: u8 = 0x4f;
 
-fn group(id: u16, state: AccessState) -> AccessGroup {
+pub(crate) fn group(id: u16, state: AccessState) -> AccessGroup {
     AccessGroup {
         id,
         state,

@@ -19,6 +19,7 @@ mod mode;
 mod multimedia;
 mod or_write;
 mod persistent;
+mod plain;
 mod protection;
 mod random;
 mod reports;

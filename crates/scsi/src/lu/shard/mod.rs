@@ -9,6 +9,7 @@ mod contingent;
 mod copies;
 mod inbox;
 mod outbox;
+mod plain;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::snapshot::LuSnapshot;
 
 pub use contingent::AdmitEnd;
 use contingent::Marked;
+pub use plain::{Plain, PlainKind};
 
 /// One worker's share of a logical unit. Only that worker touches it.
 ///
@@ -257,7 +259,7 @@ impl LuShard {
         if attached.detaching.is_some() {
             return Err(EnterError::NotAttached);
         }
-        if !self.tasks.insert(key, nexus, attribute) {
+        if !self.tasks.insert(key, nexus, attribute, None) {
             return Err(EnterError::KeyInUse);
         }
         attached.tasks = attached.tasks.saturating_add(1);

@@ -120,15 +120,19 @@ impl Initiator {
         }
     }
 
-    /// RFC 7143 §11.17.1: too many immediate requests at a time, of which this is to be sent again later. Whether it is one.
+    /// RFC 7143 §11.17.1: too many immediate requests at a time, of which this is to be sent again: when one of the others is answered,
+    /// or at once where all of them have been. Whether it is one.
     pub(crate) fn hold_reassignment(&mut self, request: Itt) -> bool {
-        match self.pending.get_mut(&request) {
-            Some(Pending::Reassign { refused, .. }) => {
-                *refused = true;
-                true
-            }
-            _ => false,
+        let Some(Pending::Reassign { refused, .. }) = self.pending.get_mut(&request) else {
+            return false;
+        };
+        *refused = true;
+        let waits =
+            |request: &Pending| matches!(request, Pending::Reassign { refused, .. } if !*refused);
+        if !self.pending.values().any(waits) {
+            self.reassign_refused();
         }
+        true
     }
 
     /// One has been answered: there is room for another.

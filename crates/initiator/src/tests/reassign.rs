@@ -432,6 +432,19 @@ fn command_acknowledged_after_the_login_with_its_cid_is_reassigned_and_not_sent_
     assert_eq!((request.referenced_task_tag, request.exp_data_sn), (itt, 0));
 }
 
+fn reject_for_want_of_room(one: &mut Initiator, request: TaskManagementRequest) -> Vec<Event> {
+    let header = InitiatorPdu::TaskManagementRequest(request).emit().0;
+    let reject = iscsi_wire::Reject {
+        reason: iscsi_wire::RejectReason::ImmediateCommandReject,
+        data_segment_length: length(&header),
+        stat_sn: one.exp_stat_sn(),
+        exp_cmd_sn: one.numbers.exp_cmd_sn,
+        max_cmd_sn: one.numbers.max_cmd_sn,
+        ..iscsi_wire::Reject::default()
+    };
+    receive(one, TargetPdu::Reject(reject), &header)
+}
+
 /// RFC 7143 §11.17.1: an immediate command that is rejected for want of room may be tried again.
 #[test]
 fn reassignment_without_room_is_sent_again_once_another_is_answered() {
@@ -441,18 +454,7 @@ fn reassignment_without_room_is_sent_again_once_another_is_answered() {
     session.lose(OTHER);
     let (_, pdus) = log_out_lost(&mut session, LEAD, OTHER, LogoutResponseCode::Closed);
     let (first, rejected) = (reassignment(&pdus[..1]), reassignment(&pdus[1..]));
-    let events = session.on(LEAD, |one| {
-        let header = InitiatorPdu::TaskManagementRequest(rejected).emit().0;
-        let reject = iscsi_wire::Reject {
-            reason: iscsi_wire::RejectReason::ImmediateCommandReject,
-            data_segment_length: length(&header),
-            stat_sn: one.exp_stat_sn(),
-            exp_cmd_sn: one.numbers.exp_cmd_sn,
-            max_cmd_sn: one.numbers.max_cmd_sn,
-            ..iscsi_wire::Reject::default()
-        };
-        receive(one, TargetPdu::Reject(reject), &header)
-    });
+    let events = session.on(LEAD, |one| reject_for_want_of_room(one, rejected));
     assert!(matches!(events[..], [Event::Rejected { .. }]), "{events:?}");
     let complete = TaskManagementResponseCode::FunctionComplete;
     answer_reassignment(&mut session, LEAD, &first, complete);
@@ -460,6 +462,23 @@ fn reassignment_without_room_is_sent_again_once_another_is_answered() {
     assert_eq!(again.referenced_task_tag, second);
     answer_reassignment(&mut session, LEAD, &again, complete);
     rest_of_read(&mut session, LEAD, second);
+}
+
+/// Its rejection may come behind the answers to all others: nothing more would remind of it.
+#[test]
+fn reassignment_without_room_that_is_the_last_is_sent_again_at_once() {
+    let mut session = two("2");
+    let itt = half_read(&mut session, OTHER);
+    session.lose(OTHER);
+    let (_, pdus) = log_out_lost(&mut session, LEAD, OTHER, LogoutResponseCode::Closed);
+    let rejected = reassignment(&pdus);
+    let events = session.on(LEAD, |one| reject_for_want_of_room(one, rejected));
+    assert!(matches!(events[..], [Event::Rejected { .. }]), "{events:?}");
+    let again = reassignment(&session.on(LEAD, sent));
+    assert_eq!(again.referenced_task_tag, itt);
+    let complete = TaskManagementResponseCode::FunctionComplete;
+    answer_reassignment(&mut session, LEAD, &again, complete);
+    rest_of_read(&mut session, LEAD, itt);
 }
 
 /// It is immediate: no CmdSN tells that it is missing.

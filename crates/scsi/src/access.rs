@@ -24,6 +24,11 @@ pub enum AccessState {
 }
 
 impl AccessState {
+    /// Whether all commands are served.
+    pub(crate) fn is_active(self) -> bool {
+        matches!(self, Self::ActiveOptimized | Self::ActiveNonOptimized)
+    }
+
     /// The state of this ASYMMETRIC ACCESS STATE code, if it is one that can be here.
     #[must_use]
     pub fn of_code(code: u8) -> Option<Self> {

@@ -238,7 +238,7 @@ impl LuSnapshot {
             && sanitize.is_none()
             && *condition == LuCondition::Ready
             && contingent.is_empty()
-            && access_groups.is_empty()
+            && access_groups.iter().all(|one| one.state.is_active())
     }
 
     /// Whether nothing may be written, through any LUN.

@@ -405,7 +405,9 @@ impl SessionLink {
             return;
         }
         match guard(|| self.proto.handle_timeout(now)) {
-            Ok(Some(event)) => self.event(event, (&[], &[]), units, cx),
+            Ok(Some(event)) => {
+                self.event(event, (&[], &[]), units, cx);
+            }
             Ok(None) => {}
             Err(_) => return self.panicked(units, cx),
         }

@@ -1,11 +1,10 @@
 //! READ and WRITE that are over as soon as they have come: the logical unit is quiet ([`LuShard::plain`](scsi::lu::LuShard::plain)),
 //! and its store has memory of its own to send from, or to write to.
 //!
-//! What stands here comes to the same as the general way (`receive`, `step`, `io`), with less on the way: a write enters no
-//! task set, since nothing can come between its begin and its end; a read enters it once, as the I/O that it is until the
-//! socket has its data.
+//! What stands here comes to the same as the general way (`receive`, `step`, `io`), with less on the way. A write enters no
+//! task set, since nothing can come between its begin and its end, nor does a read whose data is copied; one that is sent from
+//! the store's own memory enters it once, as the I/O that it is until the socket has its data.
 
-use backstores::LocalStore;
 use iscsi_proto::session::{CommandEvent, Outcome};
 use reactor::Pin;
 use scsi::lu::{Plain, PlainKind};
@@ -13,59 +12,50 @@ use scsi::{Command, Status};
 
 use super::cx::{Cx, pin_key, task_key};
 use super::session::SessionLink;
-use super::task::{State, Task};
+use super::task::{ReadData, ReadWindow, State, Task};
 use super::unit::{Unit, Units};
 use crate::directory::count;
 use crate::panics::guard;
 use crate::shared::LunEntry;
 
 impl SessionLink {
-    /// Does a command that can be done here and now. `input` is what has been received behind its header. Returns whether it
-    /// was; if not, nothing has happened.
+    /// Does a command that can be done here and now. `behind` is what has been received behind its header. Returns how much of
+    /// that it took; `None`: nothing has happened.
     pub(super) fn do_plain(
         &mut self,
         event: &CommandEvent,
         (command, entry): (&Command, LunEntry),
-        input: &[u8],
+        behind: &[u8],
         units: &mut Units,
         cx: &mut Cx,
-    ) -> bool {
-        // What is sent has to be kept, or what comes is damaged perhaps: the general way knows how.
+    ) -> Option<usize> {
+        // A session that recovers keeps what it sends, and proves what it receives.
         if !event.deliver || self.proto.recovers() {
-            return false;
+            return None;
         }
-        let digest = self.connections.get(event.connection);
-        if digest.is_none_or(|one| one.data_digest) {
-            return false;
-        }
-        let nexus = self.nexus();
-        let Some(unit) = units.find(entry.unit) else {
-            return false;
-        };
-        let Some(plain) = unit.shard.plain(nexus, command, entry.write_protect) else {
-            return false;
-        };
+        let unit = units.find(entry.unit)?;
+        let plain = unit
+            .shard
+            .plain(self.nexus(), command, entry.write_protect)?;
         match plain.kind {
-            PlainKind::Read => {
-                if event.brings_data() {
-                    return false;
-                }
-                let Some(pin) = unit.store.pin(plain.lba, plain.blocks) else {
-                    return false;
-                };
-                self.read_plain(event, command, (plain, pin), unit, cx)
+            PlainKind::Read if !event.brings_data() => {
+                let read = self.read_plain(event, command, &plain, unit, cx);
+                read.then_some(0)
             }
-            PlainKind::Write { durable } => {
-                let whole = event.data_follows == plain.bytes && event.unsolicited_follows == 0;
-                let Some(data) = input.get(..plain.bytes as usize).filter(|_| whole) else {
-                    return false;
-                };
-                write_plain(&mut *unit.store, &plain, data, durable) && {
-                    unit.shard.count_plain(&plain);
-                    self.wrote_plain(event, &plain, cx);
-                    true
+            PlainKind::Write { durable }
+                if event.data_follows == plain.bytes && event.unsolicited_follows == 0 =>
+            {
+                let taken = self.proto.whole_immediate_data(event, behind)?;
+                let data = behind.get(..plain.bytes as usize)?;
+                let write = || unit.store.write_now(plain.lba, data, durable);
+                if !guard(write).unwrap_or(false) {
+                    return None;
                 }
+                unit.shard.count_plain(&plain);
+                self.wrote_plain(event, &plain, cx);
+                Some(taken)
             }
+            _ => None,
         }
     }
 
@@ -73,40 +63,71 @@ impl SessionLink {
         &mut self,
         event: &CommandEvent,
         command: &Command,
-        (plain, pin): (Plain, Pin),
+        plain: &Plain,
         unit: &mut Unit,
         cx: &mut Cx,
     ) -> bool {
-        let sending = pin_key(cx.next_pin());
-        let nexus = self.nexus();
-        if !unit.shard.enter_plain_read(sending, nexus, &plain) {
+        let Some(pin) = unit.store.pin(plain.lba, plain.blocks) else {
             return false;
-        }
-        unit.shard.count_plain(&plain);
+        };
+        let connection = self.connections.get(event.connection);
+        let digest = connection.is_none_or(|one| one.data_digest);
+        let Some(window) = (if digest {
+            self.copied(&pin, cx)
+        } else {
+            self.pinned(pin, plain, unit, cx)
+        }) else {
+            return false;
+        };
+        unit.shard.count_plain(plain);
         self.serial = self.serial.wrapping_add(1);
         let key = task_key(self.key, event.task, self.serial);
-        let (index, connection) = (unit.index, event.connection);
-        self.put_task(event.task, || Task {
-            connection,
-            state: State::Answered,
-            ..Task::new(key, index, false, *command)
-        });
+        self.held_bytes += window.held_bytes;
+        self.put_task(event.task, || Task::new(key, unit.index, false, *command));
         if let Some(task) = self.task(event.task) {
-            task.keep_pin(0, pin, sending);
+            task.connection = event.connection;
+            task.state = State::Answered;
+            task.held_bytes = window.held_bytes;
+            task.reads[0] = Some(window);
         }
         let bytes = u64::from(plain.bytes);
         cx.counters.read_bytes.add(bytes);
         count(&self.record.counters.read_bytes, bytes);
-        self.answer_plain(event, &plain, Some((0, plain.bytes)), cx);
+        self.answer_plain(event, plain, Some((0, plain.bytes)), cx);
         true
     }
 
-    /// The blocks are written. The data is still to pass by the protocol, which drops it.
+    /// A digest covers the very bytes that are sent: memory that others write is copied first.
+    fn copied(&self, pin: &Pin, cx: &Cx) -> Option<ReadWindow> {
+        let mut buffer = cx.lend(pin.len() as usize, self.held_bytes)?;
+        pin.copy_out(0, &mut buffer).ok()?;
+        Some(ReadWindow {
+            offset: 0,
+            bytes: pin.len(),
+            held_bytes: buffer.capacity(),
+            data: ReadData::Frozen(buffer.freeze()),
+            pin: None,
+        })
+    }
+
+    fn pinned(&self, pin: Pin, plain: &Plain, unit: &mut Unit, cx: &mut Cx) -> Option<ReadWindow> {
+        let sending = pin_key(cx.next_pin());
+        let entered = unit.shard.enter_plain_read(sending, self.nexus(), plain);
+        entered.then(|| ReadWindow {
+            offset: 0,
+            bytes: pin.len(),
+            held_bytes: 0,
+            data: ReadData::Pinned(pin),
+            pin: Some(sending),
+        })
+    }
+
+    /// The blocks are written.
     fn wrote_plain(&mut self, event: &CommandEvent, plain: &Plain, cx: &mut Cx) {
         let bytes = u64::from(plain.bytes);
         cx.counters.written_bytes.add(bytes);
         count(&self.record.counters.written_bytes, bytes);
-        self.proto.discard_data(event.task);
+        self.proto.take_immediate_data(event);
         self.note_progress(event.connection, cx.now);
         self.answer_plain(event, plain, None, cx);
     }
@@ -130,9 +151,4 @@ impl SessionLink {
         }
         self.mark_dirty(cx);
     }
-}
-
-/// Whether the blocks have been written.
-fn write_plain(store: &mut dyn LocalStore, plain: &Plain, data: &[u8], durable: bool) -> bool {
-    guard(|| store.write_now(plain.lba, data, durable)).unwrap_or(false)
 }

@@ -16,6 +16,7 @@ use super::task::{Placing, State, Task, WindowMemory};
 use super::unit::Units;
 use crate::directory::count;
 use crate::panics::guard;
+use crate::shared::LunEntry;
 
 impl SessionLink {
     /// Memory of a task for the rest of a large payload, if that is what comes next.
@@ -100,8 +101,8 @@ impl SessionLink {
             };
             let Some(event) = received.event else { break };
             let behind = rest.get(received.consumed..).unwrap_or_default();
-            self.event(event, (rest, behind), units, cx);
-            rest = behind;
+            let taken = self.event(event, (rest, behind), units, cx);
+            rest = behind.get(taken..).unwrap_or_default();
         }
         // Whatever was parsed may have left an answer: a ping, a Reject, an R2T.
         // An acknowledgement on one connection may let a response go on another.
@@ -112,16 +113,17 @@ impl SessionLink {
         self.arm_recovery(cx);
     }
 
-    /// `input` is what was handed to the protocol, and `behind` what of it stands behind the event.
+    /// `input` is what was handed to the protocol, and `behind` what of it stands behind the event. Returns how many bytes of that
+    /// have been taken.
     pub(super) fn event(
         &mut self,
         event: Event,
         (input, behind): (&[u8], &[u8]),
         units: &mut Units,
         cx: &mut Cx,
-    ) {
+    ) -> usize {
         match event {
-            Event::Command(command) => self.command(&command, behind, units, cx),
+            Event::Command(command) => return self.command(&command, behind, units, cx),
             Event::Deliver { task } => self.deliver(task, units, cx),
             Event::Payload {
                 task,
@@ -151,6 +153,7 @@ impl SessionLink {
                 self.end_connection(c, EndReason::Protocol(reason), flush, units, cx);
             }
         }
+        0
     }
 
     /// Whether what comes on a connection still has a meaning.
@@ -165,7 +168,13 @@ impl SessionLink {
         }
     }
 
-    fn command(&mut self, event: &CommandEvent, behind: &[u8], units: &mut Units, cx: &mut Cx) {
+    fn command(
+        &mut self,
+        event: &CommandEvent,
+        behind: &[u8],
+        units: &mut Units,
+        cx: &mut Cx,
+    ) -> usize {
         cx.counters.commands.add(1);
         count(&self.record.counters.commands, 1);
         self.watch_window(cx);
@@ -176,45 +185,74 @@ impl SessionLink {
             data_out_bytes: if event.write { bytes } else { 0 },
             data_in_bytes: if event.read { bytes } else { 0 },
         };
+        let Some(entry) = self.reach_unit(event, &command, units, cx) else {
+            return 0;
+        };
+        if let Some(taken) = self.do_plain(event, (&command, entry), behind, units, cx) {
+            return taken;
+        }
+        self.place_command(event, (command, entry), units, cx);
+        0
+    }
+
+    /// The logical unit of a command, which the session uses from now on; `None` where the command has been answered, because there is
+    /// none or it takes no commands now.
+    fn reach_unit(
+        &mut self,
+        event: &CommandEvent,
+        command: &Command,
+        units: &mut Units,
+        cx: &mut Cx,
+    ) -> Option<LunEntry> {
         let entry = Lun::decode(event.lun.0).and_then(|lun| self.entry(lun));
         let attached = entry.and_then(|e| units.ensure(e.unit, cx).map(|unit| (e, unit)));
         let Some((entry, unit)) = attached else {
-            return self.missing_unit(event, &command, cx);
+            self.missing_unit(event, command, cx);
+            return None;
         };
-        if self.leaving.contains_key(&entry.unit.0) {
+        let leaving = self.leaving.contains_key(&entry.unit.0);
+        let refused = if leaving {
             // It was taken away and given back, and its last commands of before are still under way.
-            if event.brings_data() {
-                self.proto.discard_data(event.task);
-            }
-            unit.shard.note_status(NexusId(self.id.0), Status::Busy);
-            return self.answer(event.task, &Done::status(Status::Busy), None, cx);
-        }
-        if self.depth.holds_back(entry.unit) {
-            if event.brings_data() {
-                self.proto.discard_data(event.task);
-            }
+            Some(Status::Busy)
+        } else if self.depth.holds_back(entry.unit) {
             cx.counters.task_set_full.add(1);
-            unit.shard
-                .note_status(NexusId(self.id.0), Status::TaskSetFull);
-            return self.answer(event.task, &Done::status(Status::TaskSetFull), None, cx);
-        }
-        if unit.offline {
+            Some(Status::TaskSetFull)
+        } else {
+            None
+        };
+        if refused.is_some() || unit.offline {
             if event.brings_data() {
                 self.proto.discard_data(event.task);
             }
-            let done = internal_failure();
-            return self.answer(event.task, &done, None, cx);
+            let done = match refused {
+                Some(status) => {
+                    unit.shard.note_status(NexusId(self.id.0), status);
+                    Done::status(status)
+                }
+                None => internal_failure(),
+            };
+            self.answer(event.task, &done, None, cx);
+            return None;
         }
         if !self.attached.contains(&entry.unit.0) {
             if unit.backstore != entry.backstore {
-                return self.missing_unit(event, &command, cx);
+                self.missing_unit(event, command, cx);
+                return None;
             }
             self.attached.insert(entry.unit.0);
             self.make_known(&mut unit.shard);
         }
-        if self.do_plain(event, (&command, entry), behind, units, cx) {
-            return;
-        }
+        Some(entry)
+    }
+
+    /// Gives a command its place, and begins it where its turn has come.
+    fn place_command(
+        &mut self,
+        event: &CommandEvent,
+        (command, entry): (Command, LunEntry),
+        units: &mut Units,
+        cx: &mut Cx,
+    ) {
         self.serial = self.serial.wrapping_add(1);
         let key = task_key(self.key, event.task, self.serial);
         let connection = event.connection;

@@ -238,6 +238,29 @@ impl Receive {
         };
     }
 
+    /// How many bytes the data segment that has begun takes at the beginning of `input`, with padding and digest: where it stands there
+    /// whole, and its digest matches.
+    pub(crate) fn whole_segment(&self, input: &[u8]) -> Option<usize> {
+        let data = self.segment.missing;
+        if self.stage != Stage::Payload || data != self.segment.bhs.data_segment_length() {
+            return None;
+        }
+        let padded = data as usize + pad(data as usize);
+        let (covered, rest) = input.split_at_checked(padded)?;
+        let Some(mut crc) = self.crc.0 else {
+            return Some(padded);
+        };
+        let (digest, _) = rest.split_first_chunk::<DIGEST_BYTES>()?;
+        crc.update(covered);
+        (*digest == crc.wire_bytes()).then_some(padded + DIGEST_BYTES)
+    }
+
+    /// Goes behind the data segment that has begun, as if its bytes had passed by.
+    pub(crate) fn pass_segment(&mut self) {
+        self.segment = Segment::NONE;
+        self.next_pdu();
+    }
+
     /// Counts payload as received, wherever it went.
     pub(crate) fn take_payload(&mut self, bytes: &[u8]) {
         self.crc.update(bytes);
@@ -422,6 +445,34 @@ mod tests {
             receive.take_header(&bytes[20..], true),
             (32, HeaderStep::DigestMismatch(damaged))
         );
+    }
+
+    #[test]
+    fn whole_segment_is_told_where_all_of_it_is_there_and_undamaged() {
+        for (digest, bytes) in [(false, 8), (true, 12)] {
+            let mut sent = b"hello\0\0\0".to_vec();
+            sent.extend(crc32c(b"hello\0\0\0").to_le_bytes());
+            sent.extend(b"more");
+            let mut receive = Receive::new();
+            receive.begin_segment(&header(0, 5), Purpose::Ignore, 0, digest);
+            assert_eq!(receive.whole_segment(&sent), Some(bytes));
+            assert_eq!(receive.whole_segment(&sent[..bytes]), Some(bytes));
+            for cut in 0..bytes {
+                assert_eq!(receive.whole_segment(&sent[..cut]), None, "{digest} {cut}");
+            }
+            for at in 0..bytes {
+                let mut damaged = sent.clone();
+                damaged[at] ^= 1;
+                let wanted = (!digest).then_some(bytes);
+                assert_eq!(receive.whole_segment(&damaged), wanted, "{digest} {at}");
+            }
+            receive.pass_segment();
+            assert_eq!(receive, Receive::new());
+            // One that has come in part is not told.
+            receive.begin_segment(&header(0, 5), Purpose::Ignore, 0, digest);
+            receive.take_payload(b"he");
+            assert_eq!(receive.whole_segment(&sent), None);
+        }
     }
 
     #[test]

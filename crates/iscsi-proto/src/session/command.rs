@@ -193,6 +193,30 @@ impl Session {
         self.decide(task, Decision::Discarded);
     }
 
+    /// How many bytes of `input`, which follows the command's event in the stream, are the command's immediate data with padding and
+    /// digest: where all of it is there, and undamaged. Nothing changes.
+    #[must_use]
+    pub fn whole_immediate_data(&self, command: &CommandEvent, input: &[u8]) -> Option<usize> {
+        let connection = self.connection(command.connection)?;
+        let of_command = connection.receive.segment.purpose == Purpose::Immediate(command.task);
+        of_command
+            .then(|| connection.receive.whole_segment(input))
+            .flatten()
+    }
+
+    /// Takes a command's immediate data as received: the engine has it from where
+    /// [`whole_immediate_data`](Self::whole_immediate_data) said, just now, and hands in what stands behind it next. Instead of
+    /// `accept_data`; not in a session that [recovers](Self::recovers).
+    pub fn take_immediate_data(&mut self, command: &CommandEvent) {
+        self.discard_data(command.task);
+        if let Some(task) = self.tasks.get_mut(command.task) {
+            task.received = Ranges::from_start(command.data_follows);
+        }
+        if let Some(connection) = self.connection_mut(command.connection) {
+            connection.receive.pass_segment();
+        }
+    }
+
     fn decide(&mut self, task: TaskId, decision: Decision) {
         if let Some(task) = self.tasks.get_mut(task)
             && task.decision == Decision::Pending

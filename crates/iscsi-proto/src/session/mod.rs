@@ -6,7 +6,7 @@
 //! *Input.* Ask [`Session::receive_plan`] before each receive. Bytes that landed in place go to
 //! [`Session::handle_placed`]; then all bytes from staging, also none, to [`Session::handle_received`], again and again
 //! with what it has not consumed, until it returns no event. An [`Event::Command`] that [brings
-//! data](CommandEvent::brings_data) is answered with [`Session::accept_data`] or [`Session::discard_data`] before the
+//! data](CommandEvent::brings_data) is answered with [`Session::accept_data`], [`Session::discard_data`] or [`Session::take_immediate_data`] before the
 //! next call; a command with neither answer is taken to be discarded.
 //!
 //! *Answers.* The engine answers events when it likes, in any order. After answers, [`Session::poll_event`] tells what

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use block::Lba;
 use proptest::prelude::*;
 use scsi::lu::{NexusId, Plain, PlainKind, TaskKey, UnitAttention};
-use scsi::{Cdb, Command, LuCondition, LuSnapshot, Reserved, Status, Step, TaskAttribute};
+use scsi::{
+    AccessState, Cdb, Command, LuCondition, LuSnapshot, Reserved, Status, Step, TaskAttribute,
+};
 
 use crate::rig::{Data, ONE, Rig, TWO, caps, cdb10, cdb12, cdb16, compare_and_write, snapshot};
 
@@ -160,10 +162,15 @@ fn plain_with_anything_out_of_the_ordinary_is_none() {
     assert_eq!(changed(|lu| lu.caps.read_only = true), (true, false));
     let swp = changed(|lu| lu.mode.software_write_protect = true);
     assert_eq!(swp, (true, false));
-    let grouped = changed(|lu| {
-        lu.access_groups = Arc::new([crate::access::group(7, scsi::AccessState::ActiveOptimized)]);
-    });
-    assert_eq!(grouped, none);
+    let grouped = |state: AccessState| {
+        let mut snapshot = snapshot(caps(512, 64));
+        snapshot.access_groups = Arc::new([crate::access::group(7, state)]);
+        both(&Rig::with_snapshot(snapshot))
+    };
+    assert_eq!(grouped(AccessState::ActiveOptimized), (true, true));
+    assert_eq!(grouped(AccessState::ActiveNonOptimized), (true, true));
+    assert_eq!(grouped(AccessState::Standby), none);
+    assert_eq!(grouped(AccessState::Unavailable), none);
 
     let mut rig = Rig::new();
     rig.view_protected = true;

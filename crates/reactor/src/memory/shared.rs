@@ -41,8 +41,11 @@ impl Segment {
         let len = len
             .checked_next_multiple_of(rustix::param::page_size())
             .ok_or(io::ErrorKind::InvalidInput)?;
+        let mapping = Mapping::anonymous(len)?;
+        // Blocks are read and written all over it: each would be a miss in the TLB.
+        mapping.prefer_huge_pages();
         Ok(Self {
-            mapping: Mapping::anonymous(len)?,
+            mapping,
             written: Written::new(len)?,
             next: OnceLock::new(),
         })
@@ -80,7 +83,7 @@ impl From<OutOfRange> for io::Error {
 }
 
 impl SharedMemory {
-    /// Reserves `len_bytes`; pages come when written.
+    /// Reserves `len_bytes`; pages come when written, huge ones where the system gives them.
     ///
     /// # Errors
     /// What `mmap` answers; `InvalidInput` for a length that is zero or does not fit the address space.

@@ -5,7 +5,8 @@
 //! cargo xtask ci [PART...]    what CI runs: every part, or the named ones
 //! cargo xtask tidy            the rules of the house alone
 //! cargo xtask conformance     writes docs/conformance.md anew
-//! cargo xtask bench [...]     instructions per command, against their budget; `--record` writes it anew
+//! cargo xtask bench [...]     instructions per command, against their budget; `--record` writes it anew;
+//!                             with `--floor`, operations beside the least that loopback TCP costs
 //! cargo xtask setup           only installs what the black-box tests need
 //! ```
 //!

@@ -222,11 +222,28 @@ const CANNOT_RUN: i32 = 77;
 
 /// `cargo xtask bench`: counts instructions per command.
 pub(crate) fn run_bench(arguments: &[String]) -> Result<()> {
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "--floor"
+    {
+        return compare_with_floor(rest);
+    }
     let report = bench(arguments)?;
     match report.left_out.first() {
         Some(line) => bail!("{line}"),
         None => Ok(()),
     }
+}
+
+/// The release binary beside the floor of loopback TCP, both built for speed.
+fn compare_with_floor(arguments: &[String]) -> Result<()> {
+    let binary = release_binary()?;
+    let mut command = cargo();
+    command
+        .args(["run", "--quiet", "--locked", "--release"])
+        .args(["--package", "interop", "--bin", "floor", "--"])
+        .args(arguments)
+        .env("QUINTAIN_BIN", binary);
+    run(&mut command)
 }
 
 fn bench(arguments: &[String]) -> Result<Report> {

@@ -10,6 +10,7 @@
 //! the binary (else the one beside the test's own build), and `QUINTAIN_QEMU_IMG`, a `qemu-img` that speaks iscsi://.
 
 pub mod client;
+pub mod floor;
 pub mod instructions;
 pub mod load;
 pub mod pattern;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use block::Lba;
+use block::{Lba, ProtectionType};
 use proptest::prelude::*;
 use scsi::lu::{NexusId, Plain, PlainKind, TaskKey, UnitAttention};
 use scsi::{
@@ -159,6 +159,9 @@ fn plain_with_anything_out_of_the_ordinary_is_none() {
     assert_eq!(changed(|lu| lu.condition = LuCondition::Failed), none);
     assert_eq!(changed(|lu| lu.reserved = Reserved::For(ONE)), none);
     assert_eq!(changed(|lu| lu.reserved = Reserved::Lost), none);
+    assert_eq!(changed(|lu| lu.device = scsi::DeviceType::Multimedia), none);
+    let protected = changed(|lu| lu.caps.protection = Some(ProtectionType::Type1));
+    assert_eq!(protected, none);
     assert_eq!(changed(|lu| lu.caps.read_only = true), (true, false));
     let swp = changed(|lu| lu.mode.software_write_protect = true);
     assert_eq!(swp, (true, false));

@@ -17,6 +17,7 @@ use iscsi_wire::IscsiName;
 
 pub use self::alua::AccessGroup;
 pub(crate) use self::index::Indexes;
+pub(crate) use self::views::is_cdrom;
 pub use self::views::{
     Backing, ChapCredential, Credentials, Digests, RecoveryTimes, Requirement, SessionSettings,
     Source,

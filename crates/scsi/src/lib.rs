@@ -1,7 +1,7 @@
 //! The SCSI device server, sans-I/O: SAM-5, SPC-5, SBC-4. CDB in, [`Step`]s out.
 //!
 //! It knows nothing of iSCSI, sockets, files or memory: payload is named by offset and length, and bytes are seen only
-//! as slices for one call. Pinned revisions: SAM-5 r21, SPC-5 r22, SBC-4 r22, SPC-2 r20 (RESERVE and RELEASE).
+//! as slices for one call. Pinned revisions: SAM-5 r21, SPC-5 r22, SBC-4 r22, SPC-2 r20 (RESERVE and RELEASE), MMC-6 r02g (CD and DVD).
 //!
 //! A command's way: [`Lun::decode`] finds the logical unit ([`begin_missing`] answers when there is none), the command
 //! [enters](lu::LuShard::enter) the task set, [`begin`] checks it and returns a [`Step`], [`resume`] takes each answer

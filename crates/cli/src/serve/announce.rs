@@ -82,6 +82,10 @@ fn json_lun(lun: usize, disk: &Disk, unit: &UnitReport) -> Value {
     match disk {
         Disk::Path(path) => value["path"] = absolute(path).into(),
         Disk::Ram { .. } => value["ram"] = true.into(),
+        Disk::Cdrom(path) => {
+            value["path"] = absolute(path).into();
+            value["cdrom"] = true.into();
+        }
     }
     value
 }
@@ -132,6 +136,7 @@ fn disk_line(lun: usize, disk: &Disk, unit: &UnitReport) -> String {
     let what = match disk {
         Disk::Path(path) => path.display().to_string(),
         Disk::Ram { .. } => "memory".to_owned(),
+        Disk::Cdrom(path) => format!("the disc {}", path.display()),
     };
     format!(
         "  LUN {lun}: {what}, {} in blocks of {}, serial {}, naa.{}",

@@ -10,11 +10,11 @@ use clap::builder::PossibleValuesParser;
 
 /// Serve files, block devices and memory as the disks of one iSCSI target, until Ctrl-C.
 ///
-/// Each DISK is a LUN: the first is LUN 0, the next LUN 1. RAM disks follow. It needs no root, nothing is configured before,
+/// Each DISK is a LUN: the first is LUN 0, the next LUN 1. RAM disks follow, then discs. It needs no root, nothing is configured before,
 /// and nothing is left behind but the disk.
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[command(group = ArgGroup::new("what to serve").required(true).multiple(true).args(["disks", "ram"]))]
+#[command(group = ArgGroup::new("what to serve").required(true).multiple(true).args(["disks", "ram", "cdrom"]))]
 pub(crate) struct Args {
     /// Disk images and block devices, in the order of their LUNs
     #[arg(value_name = "DISK")]
@@ -27,6 +27,10 @@ pub(crate) struct Args {
     /// A RAM disk of this size as a further LUN; its contents end with the program. May be given several times
     #[arg(long, value_name = "SIZE")]
     pub(crate) ram: Vec<String>,
+
+    /// An ISO image, shown as the disc of a CD or DVD drive, as a further LUN. May be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cdrom: Vec<PathBuf>,
 
     /// Where to listen; IPv6 as `[::1]:3260`, port 0 for a free one. May be given several times
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3260")]
@@ -91,6 +95,7 @@ const EXAMPLES: &str = "\
 Examples:
   quintain serve disk.img --size 10GiB         a new disk, for initiators on this machine
   quintain serve --ram 1GiB                    a disk in memory
+  quintain serve disk.img --cdrom install.iso  a disk, and what to install on it from
   quintain serve disk.img --listen 0.0.0.0:3260 --chap alice --chap-secret-file alice.secret
 
 QUINTAIN_LOG=info in the environment logs more (error, warn, info, debug).";

@@ -51,13 +51,14 @@ pub(crate) struct Plan {
 pub(crate) enum Disk {
     Path(PathBuf),
     Ram { bytes: u64 },
+    Cdrom(PathBuf),
 }
 
 impl Disk {
     /// What the operator knows it by.
     pub(crate) fn label(&self, lun: usize) -> String {
         match self {
-            Self::Path(path) => path.display().to_string(),
+            Self::Path(path) | Self::Cdrom(path) => path.display().to_string(),
             Self::Ram { .. } => format!("RAM disk at LUN {lun}"),
         }
     }
@@ -95,10 +96,14 @@ impl Plan {
             let bytes = parse_size(text).context("--ram")?;
             disks.push(Disk::Ram { bytes });
         }
+        disks.extend(args.cdrom.iter().cloned().map(Disk::Cdrom));
         let target = target_name(
             args.name.as_deref(),
             host,
-            args.disks.first().map(PathBuf::as_path),
+            args.disks
+                .first()
+                .or_else(|| args.cdrom.first())
+                .map(PathBuf::as_path),
         )?;
         let initiators = initiators(&args.initiator)?;
         let mut notes = Vec::new();

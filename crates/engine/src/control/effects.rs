@@ -11,6 +11,7 @@ use scsi::TargetPort;
 use scsi::lu::{HomeAction, LuChange};
 
 use super::access::{self, access_change, access_groups_of};
+use super::drives::{tray_change, tray_of};
 use super::stores::{Acquired, backstore};
 use super::{SessionEffect, TouchedSession};
 use crate::directory::Record;
@@ -58,6 +59,15 @@ pub(super) fn enter_units(world: &mut World, acquired: &Acquired) {
     }
 }
 
+/// Enters discs that were put into drives.
+pub(super) fn enter_discs(world: &mut World, acquired: &Acquired) {
+    for disc in &acquired.discs {
+        if let Some((index, seed)) = &disc.place {
+            world.units.insert(*index, Arc::clone(seed));
+        }
+    }
+}
+
 /// Takes units that went out of the world, and gives those that changed a seed that says so: a home that is made later begins
 /// with it.
 pub(super) fn update_seeds(world: &mut World, plan: &Plan) {
@@ -79,6 +89,7 @@ pub(super) fn update_seeds(world: &mut World, plan: &Plan) {
             snapshot.identity = Arc::new(lu_identity(store, seed.store.identity()));
             snapshot.caps.geometry = seed.store.caps().geometry;
             snapshot.third_party_copy = store.third_party_copy();
+            snapshot.tray = tray_of(store);
             snapshot.access_groups = access_groups_of(store).into();
             let seed = UnitSeed {
                 snapshot: Arc::new(snapshot),
@@ -180,6 +191,9 @@ pub(super) fn changes_of_units(
         let changed = touched.map(model::Touched::changed).unwrap_or_default();
         if let Some(store) = world.tree.backstore_by_id(id) {
             change.access = access_change(plan, store);
+            if let Some(action) = touched.and_then(|touched| tray_change(store, touched, seed)) {
+                tell(id, action);
+            }
             if changed.contains("read_only") {
                 change.read_only = Some(store.read_only());
                 // The unit refuses writes from then on; the store has to take them before the unit does.

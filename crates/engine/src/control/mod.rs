@@ -9,6 +9,7 @@
 //! Changes are serialised by one mutex, which no worker ever takes; a release goes on outside it.
 
 mod access;
+mod drives;
 mod effects;
 mod listeners;
 mod open;
@@ -332,6 +333,7 @@ impl ControlPlane {
             .retain(|_, group| group.registry.is_used());
         effects::enter_groups(&mut world, plan, &mut control.lingering);
         effects::enter_units(&mut world, acquired);
+        effects::enter_discs(&mut world, acquired);
         effects::update_seeds(&mut world, plan);
         world
     }

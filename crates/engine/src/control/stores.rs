@@ -11,6 +11,7 @@ use model::{Backing, Backstore, Node, ObjectId, ObjectPath, Plan, Raw, Touched};
 use scsi::{LuCondition, LuSnapshot};
 
 use super::access::access_groups_of;
+use super::drives::{device_of, tray_of};
 use super::effects::ports_of;
 use super::open::{open_all, within};
 use super::{ApplyError, Missing, Remnant};
@@ -59,6 +60,16 @@ struct Going {
 pub(super) struct Acquired {
     pub(super) fresh: Vec<Fresh>,
     pub(super) resized: Vec<(ObjectId, Geometry)>,
+    pub(super) discs: Vec<Disc>,
+}
+
+/// Another disc for a drive that there is.
+pub(super) struct Disc {
+    pub(super) id: ObjectId,
+    file: Option<PathBuf>,
+    store: Arc<dyn backstores::Backstore>,
+    /// Given when it is entered.
+    pub(super) place: Option<(UnitIndex, Arc<UnitSeed>)>,
 }
 
 /// A store that was opened, or that stands in for one that could not be.
@@ -155,6 +166,7 @@ impl Stores {
             acquired.fresh.push(fresh);
         }
         acquired.resized = self.resize(plan)?;
+        acquired.discs = self.open_discs(plan)?;
         Ok(acquired)
     }
 
@@ -204,6 +216,47 @@ impl Stores {
         Ok(())
     }
 
+    /// Opens the discs that the plan puts into drives. A drive that is degraded finds its disc when it is tried again.
+    fn open_discs(&self, plan: &Plan) -> Result<Vec<Disc>, ApplyError> {
+        let mut discs = Vec::new();
+        for touched in plan.touched.iter().filter(|t| has_other_disc(t)) {
+            let Some(store) = backstore(touched.after.as_ref()) else {
+                continue;
+            };
+            if self.units.get(&store.id).is_none_or(|unit| unit.degraded) {
+                continue;
+            }
+            let opened = match open_all(&[Arc::clone(&store)], self.workers, Create::Never).pop() {
+                Some(Ok(opened)) => opened,
+                Some(Err(problem)) => return Err(refused(&touched.path, problem)),
+                None => continue,
+            };
+            discs.push(Disc {
+                id: store.id,
+                file: file_of(&store),
+                store: opened.store,
+                place: None,
+            });
+        }
+        Ok(discs)
+    }
+
+    /// Another disc stands behind the unit of a drive. The drive itself, with its names, stays.
+    fn enter_disc(&mut self, disc: &mut Disc) {
+        let Some(unit) = self.units.get_mut(&disc.id) else {
+            return;
+        };
+        let mut snapshot = LuSnapshot::clone(&unit.seed.snapshot);
+        snapshot.caps = disc.store.caps();
+        unit.file.clone_from(&disc.file);
+        unit.seed = Arc::new(UnitSeed {
+            store: Arc::clone(&disc.store),
+            snapshot: Arc::new(snapshot),
+            ..UnitSeed::clone(&unit.seed)
+        });
+        disc.place = Some((unit.index, Arc::clone(&unit.seed)));
+    }
+
     fn resize(&self, plan: &Plan) -> Result<Vec<(ObjectId, Geometry)>, ApplyError> {
         let mut resized = Vec::new();
         for touched in plan.touched.iter().filter(|t| grows(t)) {
@@ -232,6 +285,9 @@ impl Stores {
         tree: &model::Tree,
         reservations: Option<&Reservations>,
     ) {
+        for disc in &mut acquired.discs {
+            self.enter_disc(disc);
+        }
         for fresh in &mut acquired.fresh {
             let index = self.free.pop().unwrap_or_else(|| {
                 self.next += 1;
@@ -249,6 +305,7 @@ impl Stores {
                 snapshot.mode = change.apply(snapshot.mode);
                 snapshot.mode_defaults = change.apply(snapshot.mode_defaults);
                 snapshot.third_party_copy = store.third_party_copy();
+                (snapshot.device, snapshot.tray) = (device_of(store), tray_of(store));
                 snapshot.access_groups = access_groups_of(store).into();
             }
             if fresh.problem.is_some() {
@@ -406,6 +463,11 @@ fn stand_in(store: &Backstore) -> Result<OpenedUnit, StoreProblem> {
     let opened =
         backstores::open_missing(&store.name, geometry, &hints).map_err(StoreProblem::Open)?;
     Ok(unit(store, &opened))
+}
+
+/// Whether the drive stays, and its disc does not.
+pub(super) fn has_other_disc(touched: &Touched) -> bool {
+    !touched.is_other_object() && touched.changed().contains("path")
 }
 
 fn grows(touched: &Touched) -> bool {

@@ -254,6 +254,7 @@ impl Units {
         // WCE is the store's to obey: it is told before any command runs under the new snapshot.
         if let ToShard::Publish(publication) = &message {
             unit.sync_write_cache(&publication.snapshot);
+            unit.sync_medium(&publication.snapshot, cx);
         }
         if !unit.offline && guard(|| unit.shard.handle(message, &mut actions)).is_err() {
             unit.go_offline(cx);
@@ -297,6 +298,22 @@ impl Unit {
             unit = self.index.0,
             "a logical unit panicked; it is offline until it is reset"
         );
+    }
+
+    /// Another disc has been put into a drive: its store stands behind the unit from now on. No I/O is under way, on any worker.
+    fn sync_medium(&mut self, snapshot: &scsi::LuSnapshot, cx: &mut Cx) {
+        if snapshot.tray.media() == self.shard.snapshot().tray.media() {
+            return;
+        }
+        let world = cx.shared.world.load();
+        let Some(seed) = world.units.get(&self.index) else {
+            return;
+        };
+        if !Arc::ptr_eq(&seed.store, &self.backing) {
+            let store = Arc::clone(&seed.store).attach(&mut *cx.driver);
+            std::mem::replace(&mut self.store, store).detach(&mut *cx.driver);
+            self.backing = Arc::clone(&seed.store);
+        }
     }
 
     fn sync_write_cache(&self, snapshot: &scsi::LuSnapshot) {

@@ -259,12 +259,28 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         "Quintain",
     ),
     row(
+        "device_type",
+        Kind::Choice(&["disk", "cdrom"]),
+        Text("disk"),
+        Takes::Creation,
+        "what initiators take it for; a cdrom shows a file or device, read-only, in blocks of 2048 bytes, as the disc of a CD or DVD drive",
+        "SPC-5 Standard INQUIRY data (PERIPHERAL DEVICE TYPE)",
+    ),
+    row(
         "direct",
         Kind::Bool,
         Bool(false),
         Takes::Creation,
         "go past the page cache (O_DIRECT)",
         "Quintain",
+    ),
+    row(
+        "ejected",
+        Kind::Bool,
+        Bool(false),
+        Takes::Live,
+        "the disc of a cdrom is out of its drive; false, or another path, puts one in, and initiators are told that it is another",
+        "MMC-6 Removable Medium feature",
     ),
     stored_bool(
         "exclusive",
@@ -285,7 +301,7 @@ pub(super) static BACKSTORE: &[Attribute] = &[
         Kind::Text { max_bytes: 4095 },
         Unset,
         Takes::Creation,
-        "the file or device",
+        "the file or device; that of a cdrom, its disc, may be changed at any time",
         "Quintain; LIO fd_dev_name, udev_path",
     )
     .file("udev_path"),

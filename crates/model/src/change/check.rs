@@ -8,8 +8,8 @@ use super::plan::{Mistake, Work};
 use crate::attributes::{secret_of, text_of};
 use crate::error::{ConfigCode, ConfigError};
 use crate::path::ObjectPath;
-use crate::tree::{Backstore, Node, PortalGroup, Target, Tree};
-use crate::value::Attributes;
+use crate::tree::{Backstore, BackstoreType, Node, PortalGroup, Target, Tree};
+use crate::value::{Attributes, Value};
 
 /// Every mistake that shows only when all changes are done.
 pub(super) fn check(work: &Work<'_>, base: &Tree, warnings: &mut Vec<String>) -> Vec<Mistake> {
@@ -100,8 +100,9 @@ fn check_backstore(
     base: &Tree,
     found: &mut Vec<ConfigError>,
 ) {
+    check_cdrom(path, store, found);
     let block = u64::from(store.block_size_bytes());
-    if !matches!(block, 512 | 4096) {
+    if !store.is_cdrom() && !matches!(block, 512 | 4096) {
         found.push(ConfigError::new(
             path,
             ConfigCode::OutOfRange,
@@ -138,6 +139,32 @@ fn check_backstore(
             ConfigCode::BadValue,
             "naa is not 16 hexadecimal digits",
             "leave it out, and one is found",
+        ));
+    }
+}
+
+/// A disc is what stands in a file or on a device.
+fn check_cdrom(path: &ObjectPath, store: &Backstore, found: &mut Vec<ConfigError>) {
+    let has_disc = matches!(store.kind, BackstoreType::File | BackstoreType::Block);
+    if store.is_cdrom() && !has_disc {
+        found.push(conflict(
+            path,
+            "a cdrom shows a file or a device",
+            "create it as one of these",
+        ));
+    }
+    if store.is_cdrom() && has_disc && store.attributes.contains_key("size") {
+        found.push(conflict(
+            path,
+            "the size of a disc is that of its file",
+            "leave size out",
+        ));
+    }
+    if !store.is_cdrom() && store.attributes.get("ejected") == Some(&Value::Bool(true)) {
+        found.push(conflict(
+            path,
+            "only the disc of a cdrom can be ejected",
+            "leave ejected out",
         ));
     }
 }

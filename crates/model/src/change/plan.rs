@@ -10,7 +10,7 @@ use super::{Change, Given};
 use crate::attributes::{Attribute, Takes, nearest, secret_of, text_of};
 use crate::error::{ConfigCode, ConfigError};
 use crate::path::ObjectPath;
-use crate::tree::{BackstoreType, Node, ObjectId, Tree};
+use crate::tree::{BackstoreType, Node, ObjectId, Tree, is_cdrom};
 use crate::value::{Attributes, Raw, Value};
 
 /// What a list of changes makes of a tree. Nothing has been done yet.
@@ -115,6 +115,11 @@ impl Tree {
         }
         work.finish()
     }
+}
+
+/// The disc of a drive can be changed, as no disk's place can.
+fn is_disc(row: &Attribute, of: &Attributes) -> bool {
+    row.name == "path" && is_cdrom(of)
 }
 
 /// A plan in the making.
@@ -291,7 +296,7 @@ impl Work<'_> {
                 Some(raw) => match row.parse(raw) {
                     Ok(value) => {
                         let same = now.get(row.name) == Some(&value);
-                        if !fresh && !same && row.takes == Takes::Creation {
+                        if !fresh && !same && row.takes == Takes::Creation && !is_disc(row, now) {
                             self.fixed(path, row);
                         } else {
                             attributes.insert(row.name, value);

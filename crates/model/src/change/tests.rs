@@ -462,3 +462,21 @@ fn secret_that_stands_at_several_names_is_warned_of_once_when_it_is_set() {
     let other = plan(&both, &[format!("set {T} alias=y")]).expect("legal");
     assert_eq!(other.warnings, Vec::<String>::new());
 }
+
+#[test]
+fn cdrom_has_the_blocks_of_a_disc_and_takes_another_disc() {
+    let tree = tree_of(&["create /backstores/file/cd path=/a.iso device_type=cdrom"]);
+    let store = tree.resolve("cd").unwrap();
+    assert_eq!(store.block_size_bytes(), 2048);
+    assert!(store.is_cdrom() && store.read_only() && !store.write_cache() && !store.thin());
+    assert_eq!(store.inquiry_text("product"), "VIRTUAL-CDROM");
+    let other = plan(&tree, &["set /backstores/file/cd path=/b.iso ejected=true"]);
+    assert!(other.unwrap().tree.resolve("cd").unwrap().is_ejected());
+    for line in [
+        "create /backstores/file/c path=/c.iso device_type=cdrom size=1MiB",
+        "create /backstores/ram/c size=1MiB device_type=cdrom",
+        "create /backstores/ram/c size=1MiB ejected=true",
+    ] {
+        assert_eq!(code_of(line), ConfigCode::Conflict);
+    }
+}

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use iscsi_wire::IscsiName;
 
-use super::{DEFAULT_ALIAS, DEFAULT_GROUP, KEPT};
+use super::{CDROM, CDROM_DEVICE, DEFAULT_ALIAS, DEFAULT_GROUP, KEPT};
 use crate::attributes::{Attribute, Column, LIO_CREDENTIALS, ObjectKind, Takes};
 use crate::document::{Content, Entry, Item, parse_json};
 use crate::error::ConfigCode;
@@ -48,6 +48,7 @@ const STORAGE_OBJECT: &[&str] = &[
     "wwn",
     "readonly",
     "exclusive",
+    "ejected",
     "nullio",
     "attributes",
     "alua_tpgs",
@@ -147,8 +148,8 @@ impl Reader {
         let key = (plugin_name.to_owned(), name.clone());
         let nullio = item.get("nullio").is_some_and(is_true);
         let kind = match plugin_name {
-            "fileio" => BackstoreType::File,
-            "block" => BackstoreType::Block,
+            "fileio" | CDROM => BackstoreType::File,
+            "block" | CDROM_DEVICE => BackstoreType::Block,
             "ramdisk" if nullio => BackstoreType::Null,
             "ramdisk" => BackstoreType::Ram,
             _ => {
@@ -163,12 +164,17 @@ impl Reader {
         self.stores.insert(key, Some(format!("{kind}/{name}")));
         let mut draft = Draft::new(ObjectPath::Backstore(kind, name.clone()), item.at);
         draft.set("defaults", "lio", item.at);
+        let is_cdrom = [CDROM, CDROM_DEVICE].contains(&plugin_name);
+        if is_cdrom {
+            draft.set("device_type", "cdrom", item.at);
+        }
         for (key, row) in [
             ("dev", "path"),
             ("wwn", "serial"),
             ("readonly", "read_only"),
             ("aio", "aio"),
             ("exclusive", "exclusive"),
+            ("ejected", "ejected"),
         ] {
             if let Some(entry) = entry(item, key) {
                 self.set(&mut draft, row, entry);

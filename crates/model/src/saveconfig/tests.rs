@@ -439,3 +439,25 @@ fn mapped_luns_of_a_file_end_showing_every_lun_only_where_they_differ() {
         .acl(&target, 1, &name("iqn.2026-11.org.example:h3"));
     assert!(!group.shows_every_lun(acl.expect("it was made")));
 }
+
+#[test]
+fn cdrom_is_written_under_a_plugin_of_its_own_and_read_again() {
+    let before = crate::testing::tree_of(&[
+        "create /backstores/file/cd path=/a.iso device_type=cdrom ejected=true",
+        "create /backstores/block/dvd path=/dev/sr9 device_type=cdrom",
+        "create /targets/iqn.2026-11.org.example:t",
+        "create /targets/iqn.2026-11.org.example:t/tpgs/1",
+        "create /targets/iqn.2026-11.org.example:t/tpgs/1/luns/0 backstore=file/cd",
+    ]);
+    let desired = read(&write(&before, true));
+    assert_eq!(desired.warnings, [] as [&str; 0]);
+    let after = tree_of(&desired);
+    for name in ["file/cd", "block/dvd"] {
+        let (was, is) = (before.resolve(name).unwrap(), after.resolve(name).unwrap());
+        assert!(is.is_cdrom());
+        assert_eq!(is.is_ejected(), was.is_ejected());
+        assert_eq!(is.backing(), was.backing());
+    }
+    let (_, group) = after.groups().next().unwrap();
+    assert_eq!(group.luns.len(), 1);
+}

@@ -59,9 +59,12 @@ impl Writer<'_> {
         let value = |name: &str| effective(ObjectKind::Backstore, of, name, store.column());
         let flag = |name: &str| value(name).and_then(|v| v.as_bool()).unwrap_or(false);
         let mut one = object([
-            ("plugin", json!(plugin(store.kind))),
+            ("plugin", json!(plugin(store))),
             ("name", json!(self.name_of(store))),
         ]);
+        if store.is_ejected() {
+            one.insert("ejected".into(), json!(true));
+        }
         if let Some(serial) = store.serial() {
             one.insert("wwn".into(), json!(serial));
         }
@@ -160,8 +163,8 @@ impl Writer<'_> {
 
     fn lun(&self, lun: &Lun) -> Json {
         let store = self.tree.backstore_by_id(lun.backstore);
-        let object_path = store
-            .map(|store| format!("/backstores/{}/{}", plugin(store.kind), self.name_of(store)));
+        let object_path =
+            store.map(|store| format!("/backstores/{}/{}", plugin(store), self.name_of(store)));
         let group = text_of(&lun.attributes, "alua_group").unwrap_or(DEFAULT_GROUP);
         let mut one = object([
             ("index", json!(lun.number.0)),

@@ -64,9 +64,24 @@ impl Backstore {
         u64::try_from(size).ok()
     }
 
-    /// 512 or 4096.
+    /// A CD or DVD drive, and not a disk.
+    #[must_use]
+    pub fn is_cdrom(&self) -> bool {
+        is_cdrom(&self.attributes)
+    }
+
+    /// The disc of a drive is out.
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.is_cdrom() && self.flag("ejected")
+    }
+
+    /// 512 or 4096; of a disc 2048.
     #[must_use]
     pub fn block_size_bytes(&self) -> u32 {
+        if self.is_cdrom() {
+            return CDROM_BLOCK_BYTES;
+        }
         let size = effective_integer(
             ObjectKind::Backstore,
             &self.attributes,
@@ -85,19 +100,19 @@ impl Backstore {
     /// Whether an acknowledged write may still be in a volatile cache (WCE).
     #[must_use]
     pub fn write_cache(&self) -> bool {
-        self.flag("write_cache")
+        !self.is_cdrom() && self.flag("write_cache")
     }
 
     /// Whether nothing may be written.
     #[must_use]
     pub fn read_only(&self) -> bool {
-        self.flag("read_only")
+        self.is_cdrom() || self.flag("read_only")
     }
 
     /// UNMAP and WRITE SAME release space where the store can.
     #[must_use]
     pub fn thin(&self) -> bool {
-        self.flag("thin")
+        !self.is_cdrom() && self.flag("thin")
     }
 
     /// The type of protection information that is kept beside the blocks.
@@ -133,7 +148,7 @@ impl Backstore {
     /// Third-party copies are offered.
     #[must_use]
     pub fn third_party_copy(&self) -> bool {
-        self.flag("attrib.emulate_3pc")
+        !self.is_cdrom() && self.flag("attrib.emulate_3pc")
     }
 
     /// The unit serial number, where it is known.
@@ -148,6 +163,9 @@ impl Backstore {
         if name == "product" && !self.attributes.contains_key("product") {
             if self.flag("attrib.emulate_model_alias") {
                 return printable(&self.name, MODEL_ALIAS_MAX_BYTES);
+            }
+            if self.is_cdrom() {
+                return CDROM_PRODUCT.to_owned();
             }
             if self.column() == Column::Lio {
                 return self.kind.lio_product().to_owned();
@@ -167,6 +185,17 @@ impl Backstore {
     fn flag(&self, name: &str) -> bool {
         effective_bool(ObjectKind::Backstore, &self.attributes, name, self.column())
     }
+}
+
+/// MMC-6 "Logical block": of a disc.
+const CDROM_BLOCK_BYTES: u32 = 2048;
+
+/// The product identification of a drive.
+const CDROM_PRODUCT: &str = "VIRTUAL-CDROM";
+
+/// Whether these are the attributes of a drive.
+pub(crate) fn is_cdrom(attributes: &Attributes) -> bool {
+    text_of(attributes, "device_type") == Some("cdrom")
 }
 
 impl BackstoreType {

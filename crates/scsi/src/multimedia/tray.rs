@@ -21,6 +21,7 @@ pub struct Tray {
     /// Those that prevent the removal of the medium.
     prevented_by: Vec<NexusId>,
     changes: u32,
+    media: u32,
 }
 
 /// What is done to a tray.
@@ -74,6 +75,12 @@ impl Tray {
         self.changes
     }
 
+    /// Grows by one with each medium that the operator puts in; wraps. Another store may stand behind each.
+    #[must_use]
+    pub fn media(&self) -> u32 {
+        self.media
+    }
+
     /// Whether it is as it is for the sake of this nexus.
     pub(crate) fn concerns(&self, nexus: NexusId) -> bool {
         self.opened_by == Some(nexus) || self.prevented_by.contains(&nexus)
@@ -109,6 +116,7 @@ impl Tray {
             (TrayAction::Insert(_), _) => {
                 self.is_empty = false;
                 self.opened_by = None;
+                self.media = self.media.wrapping_add(1);
                 // It is another medium, also where one was in.
                 return self.has_come();
             }

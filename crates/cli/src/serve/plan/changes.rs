@@ -111,15 +111,22 @@ impl Wanted<'_> {
         disk: &Disk,
     ) -> Result<(BackstoreType, Vec<(&'static str, Raw)>)> {
         let block_size: i64 = self.args.block_size.parse().context("--block-size")?;
-        let mut attributes = vec![
-            ("block_size", Raw::from(block_size)),
-            ("read_only", Raw::from(self.args.read_only)),
-        ];
+        let mut attributes = match disk {
+            Disk::Cdrom(_) => vec![("device_type", Raw::from("cdrom"))],
+            Disk::Path(_) | Disk::Ram { .. } => vec![
+                ("block_size", Raw::from(block_size)),
+                ("read_only", Raw::from(self.args.read_only)),
+            ],
+        };
         let (kind, size_bytes) = match disk {
             Disk::Ram { bytes } => (BackstoreType::Ram, Some(*bytes)),
             Disk::Path(path) => {
                 attributes.push(("path", Raw::from(model::text_of_path(path))));
                 self.kind_and_size(path)?
+            }
+            Disk::Cdrom(path) => {
+                attributes.push(("path", Raw::from(model::text_of_path(path))));
+                (self.kind_and_size(path)?.0, None)
             }
         };
         if let Some(bytes) = size_bytes {

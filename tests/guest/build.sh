@@ -27,6 +27,7 @@ want() { command -v "$1" >/dev/null || missing+=("$2"); }
 want mmdebstrap mmdebstrap
 want depmod kmod
 want mke2fs e2fsprogs
+want genisoimage genisoimage
 if [ ${#missing[@]} -gt 0 ]; then
   say "apt-get install ${missing[*]}"
   refresh

@@ -2,6 +2,7 @@
 # Runs in the guest: what a Linux host does with an iSCSI disk, through the kernel initiator (iscsid, iscsi_tcp, sd).
 # From the environment (run.sh sets all of it):
 #   PORTAL TARGET LUN                   a disk that asks for no authentication; its data is lost
+#   CDROM_LUN                           a drive of the same target, whose disc has the file that disc.sum sums; empty: none
 #   CHAP_PORTAL CHAP_TARGET CHAP_LUN    a disk that asks for CHAP; its data is lost
 #   CHAP_USER CHAP_SECRET               the initiator's credentials
 #   MUTUAL_USER MUTUAL_SECRET           the target's own, for mutual CHAP; empty: not tried
@@ -200,6 +201,98 @@ scsi_commands() {
   logout "$TARGET" "$PORTAL" >/dev/null
 }
 
+status_is() { # NAME STATUS COMMAND...: sg3-utils' own exit statuses
+  local name=$1 wanted=$2 status=0 output
+  shift 2
+  output=$("$@" 2>&1) || status=$?
+  if [ $status = "$wanted" ]; then ok "$name"; else not_ok "$name" "status $status: $(tail -n 3 <<<"$output" | tr '\n' ' ')"; fi
+}
+prints() { # NAME TEXT COMMAND...: the command must end 0 and print the text
+  local name=$1 text=$2 output
+  shift 2
+  if output=$("$@" 2>&1) && grep -q -- "$text" <<<"$output"; then ok "$name"; else
+    not_ok "$name" "wanted '$text': $(tail -n 3 <<<"$output" | tr '\n' ' ')"
+  fi
+}
+
+# What the rest of sg3-utils reads and does. Wipes the disk's first blocks.
+more_scsi_commands() {
+  local device key=0x1234
+  check sg3-login login "$TARGET" "$PORTAL" || return
+  device=$(disk "$TARGET" "$PORTAL" "$LUN") || { not_ok sg3-disk-appears; return; }
+  check sg3-vpd-all sg_vpd -a "$device"
+  prints sg3-inquiry-is-a-disk 'PDT=0' sg_inq -d "$device"
+  check sg3-logs-all sg_logs -a "$device"
+  check sg3-modes-all-pages sg_modes -a -a "$device"
+  prints sg3-opcodes-with-masks 'Compare and write' sg_opcodes --mask "$device"
+  prints sg3-opcode-of-one '28' sg_opcodes --opcode=0x28 "$device"
+  # Persistent reservations: register, reserve, see it, release, and be gone.
+  check sg3-persist-register sg_persist --out --register --param-sark=$key "$device"
+  prints sg3-persist-keys "$key" sg_persist --in --read-keys "$device"
+  check sg3-persist-reserve sg_persist --out --reserve --param-rk=$key --prout-type=5 "$device"
+  prints sg3-persist-reservation 'Write Exclusive, registrants only' sg_persist --in --read-reservation "$device"
+  check sg3-persist-full-status sg_persist --in --read-full-status "$device"
+  check sg3-persist-capabilities sg_persist --in --report-capabilities "$device"
+  check sg3-persist-release sg_persist --out --release --param-rk=$key --prout-type=5 "$device"
+  check sg3-persist-clear sg_persist --out --clear --param-rk=$key "$device"
+  # Provisioning.
+  check sg3-write-blocks dd if=/dev/urandom of="$device" bs=1M count=1 oflag=direct status=none
+  prints sg3-lba-status-is-mapped 'mapped' sg_get_lba_status --lba=0 "$device"
+  check sg3-unmap sg_unmap --lba=1024 --num=1024 --force "$device"
+  prints sg3-lba-status-is-deallocated 'deallocated' sg_get_lba_status --lba=1024 "$device"
+  prints sg3-capacity-is-thin 'lbpme=1' sg_readcap -l "$device"
+  check sg3-write-same-10 sg_write_same --10 --lba=2048 --num=16 --xferlen=512 --in=/dev/zero "$device"
+  check sg3-write-same-ndob sg_write_same --16 --ndob --lba=2048 --num=16 "$device"
+  # A copy by the disk itself, and the same bytes at the other end.
+  check sg3-xcopy sg_xcopy if="$device" of="$device" skip=0 seek=4096 count=512 bs=512 verbose=0
+  dd if="$device" of=/root/from bs=512 count=512 iflag=direct status=none
+  dd if="$device" of=/root/to bs=512 count=512 skip=4096 iflag=direct status=none
+  check sg3-xcopy-compares cmp /root/from /root/to
+  check sg3-copy-operating-parameters sg_copy_results --params "$device"
+  # Access states, of one group that has one for ever.
+  prints sg3-target-port-groups 'active/optimized' sg_rtpg -d "$device"
+  prints sg3-target-port-groups-extended 'target port group' sg_rtpg -e -d "$device"
+  check sg3-verify-data sg_verify --count=64 --lba=0 "$device"
+  check sg3-read-buffer-descriptor sg_read_buffer --mode=0xb --length=4 "$device"
+  check sg3-self-test sg_senddiag --test "$device"
+  check sg3-report-timestamp sg_timestamp "$device"
+  status_is sg3-read-beyond-the-end-is-refused 22 sg_verify --16 --lba=0x7fffffffffff --count=1 "$device"
+  check sg3-format-fast sg_format --format --ffmt=1 --quick --early "$device"
+  check sg3-format sg_format --format --quick --early "$device"
+  check sg3-ready-after-format sg_turs "$device"
+  logout "$TARGET" "$PORTAL" >/dev/null
+}
+
+on_disc() { (cd "$1" && sha256sum --quiet -c /run-share/disc.sum); }
+
+# A CD as the kernel's sr has it.
+cdrom() {
+  local device
+  modprobe -a sr_mod isofs
+  check cdrom-login login "$TARGET" "$PORTAL" || return
+  device=$(disk "$TARGET" "$PORTAL" "$CDROM_LUN") || { not_ok cdrom-appears; return; }
+  case $device in /dev/sr*) ok cdrom-is-of-sr ;; *) not_ok cdrom-is-of-sr "$device" ;; esac
+  check cdrom-mount mount -t iso9660 -o ro "$device" /mnt || return
+  check cdrom-file-verifies on_disc /mnt
+  # sr has locked the door.
+  status_is cdrom-eject-while-mounted-is-refused 5 sg_start --eject "$device"
+  check cdrom-umount umount /mnt
+  prints cdrom-configuration 'CD-ROM' sg_get_config "$device"
+  check cdrom-modes sg_modes -a "$device"
+  check cdrom-vpd sg_vpd -a "$device"
+  # udev keeps it locked, too.
+  check cdrom-allow-removal sg_prevent --allow "$device"
+  check cdrom-eject sg_start --eject "$device"
+  status_is cdrom-is-not-ready-when-ejected 2 sg_turs "$device"
+  check cdrom-load sg_start --load "$device"
+  sg_turs "$device" >/dev/null 2>&1 # takes the unit attention of the medium
+  check cdrom-is-ready-when-loaded sg_turs "$device"
+  check cdrom-mount-again mount -t iso9660 -o ro "$device" /mnt && check cdrom-file-verifies-again on_disc /mnt
+  umount /mnt
+  check_fails cdrom-cannot-be-written . dd if=/dev/zero of="$device" bs=2048 count=1 oflag=direct
+  logout "$TARGET" "$PORTAL" >/dev/null
+}
+
 # The target's process is killed and started again under a file system that is being written: fsync'd files must be there.
 kill9() {
   local device writer
@@ -233,6 +326,8 @@ digests
 solicited_only
 [ -z "${CHAP_TARGET:-}" ] || chap
 scsi_commands
+[ -n "${PEER:-}" ] || more_scsi_commands
+[ -z "${CDROM_LUN:-}" ] || cdrom
 [ -z "${ORDERS:-}" ] || kill9
 check kernel-log-has-no-errors kernel_is_content
 echo "$passed passed, $failed failed"

@@ -50,9 +50,16 @@ make_namespace() {
 
 inside() { exec ip netns exec "$namespace" "$@"; }
 
+make_disc() { # and the sum of what is on it
+  mkdir -p "$run/disc"
+  head -c 5000000 /dev/urandom >"$run/disc/data"
+  genisoimage -quiet -R -V QUINTAIN -o "$run/disc.iso" "$run/disc"
+  (cd "$run/disc" && sha256sum data) >"$run/share/disc.sum"
+}
+
 start_plain() {
   : >"$run/plain.json"
-  inside "$quintain" serve "$run/disk.img" --size 512MiB --listen "$host:3260" --name "$disk" \
+  inside "$quintain" serve "$run/disk.img" --size 512MiB --cdrom "$run/disc.iso" --listen "$host:3260" --name "$disk" \
     --driver "$driver" --json </dev/null >"$run/plain.json" 2>>"$run/plain.log" 9>&- &
   plain=$!
   await_line "$run/plain.json" "$plain" "$run/plain.log"
@@ -105,11 +112,11 @@ start_peer() {
 }
 
 write_command() {
-  local lun=0 chap_portal=$host:3261 orders=/run-share algorithms='MD5 SHA1 SHA256 SHA3-256'
-  [ -z "$peer" ] || { lun=1 chap_portal=$host:3260 orders='' algorithms=MD5; }
+  local lun=0 cdrom_lun=1 chap_portal=$host:3261 orders=/run-share algorithms='MD5 SHA1 SHA256 SHA3-256'
+  [ -z "$peer" ] || { lun=1 cdrom_lun='' chap_portal=$host:3260 orders='' algorithms=MD5; }
   cp "$here/checks.sh" "$run/share/checks.sh"
   cat >"$run/share/command" <<END
-export PORTAL=$host:3260 TARGET=$disk LUN=$lun PEER=$peer ORDERS=$orders
+export PORTAL=$host:3260 TARGET=$disk LUN=$lun CDROM_LUN=$cdrom_lun PEER=$peer ORDERS=$orders
 export CHAP_PORTAL=$chap_portal CHAP_TARGET=$secured CHAP_LUN=$lun CHAP_ALGORITHMS='$algorithms'
 export CHAP_USER=$chap_user CHAP_SECRET=$chap_secret MUTUAL_USER=$mutual_user MUTUAL_SECRET=$mutual_secret
 exec bash /run-share/checks.sh
@@ -180,7 +187,7 @@ main() {
   run=$(mktemp -d "$cache/run/XXXXXX")
   mkdir "$run/share"
   make_namespace
-  if [ -n "$peer" ]; then start_peer; else start_plain; start_protected; fi
+  if [ -n "$peer" ]; then start_peer; else make_disc; start_plain; start_protected; fi
   write_command
   start_guest
   watch_guest

@@ -110,7 +110,8 @@ const ARROWS: &[Arrow] = &[
     },
     Arrow {
         from: "interop",
-        to: &["initiator", "iscsi-wire"],
+        // The floor of loopback TCP logs initiators in.
+        to: &["auth", "initiator", "iscsi-proto", "iscsi-wire"],
     },
     Arrow {
         from: "xtask",

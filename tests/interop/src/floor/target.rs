@@ -95,7 +95,7 @@ fn log_in(
             filled -= taken;
             match login.poll_event() {
                 Some(LoginEvent::Resolve(_)) => login.resolved(Ok(TargetOffer {
-                    portal_group_tag: 1,
+                    portal_group_tag: Some(1),
                     target_alias: None,
                     joins: None,
                     params: OfferedParams::default(),

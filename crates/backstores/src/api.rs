@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use block::{Geometry, IoError, IoOpKind, Lba, StoreCaps};
+use block::{Geometry, IoError, IoOpKind, Lba, StoreCaps, Usage};
 use reactor::{Driver, Memory, Op, OpResult, Pin, Token};
 
 use crate::change::{ReadOnlyError, ResizeError};
@@ -51,6 +51,11 @@ pub trait Backstore: Send + Sync {
     /// # Errors
     /// Where the store was opened for reading only, it cannot be made writable.
     fn set_read_only(&self, on: bool) -> Result<(), ReadOnlyError>;
+
+    /// What the store takes up, where that is less than all and can be known. May wait for the disk: not for a worker.
+    fn usage(&self) -> Option<Usage> {
+        None
+    }
 
     /// The operator knows that a flush failed, or that the store shrank, and wants it back.
     fn reset(&self);

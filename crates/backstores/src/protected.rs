@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use block::{Geometry, ProtectionType, StoreCaps};
+use block::{Geometry, ProtectionType, StoreCaps, Usage};
 use reactor::{Driver, OpResult, Token};
 
 use crate::api::{Backstore, IoDone, IoPort, IoRequest, LocalStore, Opened, StoreIo};
@@ -106,6 +106,10 @@ impl Backstore for ProtectedStore {
     fn set_read_only(&self, on: bool) -> Result<(), ReadOnlyError> {
         self.data.set_read_only(on)?;
         self.tuples.set_read_only(on)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.data.usage()
     }
 
     fn reset(&self) {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use block::{BlockCount, Geometry, IoError, IoErrorKind, Lba, MapRun, StoreCaps};
+use block::{BlockCount, Geometry, IoError, IoErrorKind, Lba, MapRun, StoreCaps, Usage};
 use reactor::{Driver, LocalShared, Memory, OpResult, OutOfRange, Pin, SharedMemory, Token};
 
 use crate::api::{Backstore, IoDone, IoPort, IoRequest, LocalStore, Opened, StoreIo};
@@ -118,6 +118,21 @@ impl Backstore for RamStore {
     fn set_read_only(&self, on: bool) -> Result<(), ReadOnlyError> {
         self.read_only.set(on);
         Ok(())
+    }
+
+    /// Pages that were written and not given back.
+    fn usage(&self) -> Option<Usage> {
+        let (mut at, mut used_bytes) = (0, 0);
+        while let Ok((written, bytes)) = self.memory.run(at)
+            && bytes > 0
+        {
+            used_bytes += if written { bytes } else { 0 };
+            at += bytes;
+        }
+        Some(Usage {
+            used_bytes,
+            available_bytes: None,
+        })
     }
 
     fn reset(&self) {}

@@ -12,9 +12,11 @@ mod caps;
 mod error;
 mod map;
 mod protection;
+mod usage;
 
 pub use address::{BlockCount, Geometry, GeometryError, Lba, SUPPORTED_BLOCK_SIZES_BYTES};
 pub use caps::StoreCaps;
 pub use error::{IoError, IoErrorKind, IoOpKind};
 pub use map::MapRun;
 pub use protection::{ProtectionType, TUPLE_BYTES};
+pub use usage::Usage;

@@ -42,6 +42,8 @@ pub struct EngineConfig {
     /// Directory of the caller's alone for persistent reservations that are to outlast the process (APTPL); made if it is not
     /// there. `None`: none do, and initiators are told so.
     pub reservations: Option<PathBuf>,
+    /// How often it is looked how much thin disks use.
+    pub usage_interval: Duration,
 }
 
 impl Default for EngineConfig {
@@ -61,6 +63,7 @@ impl Default for EngineConfig {
             helpers: None,
             observer: None,
             reservations: None,
+            usage_interval: Duration::from_secs(10),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::directory::SessionInfo;
 use crate::drain::{Drain, Leaving, Left};
 use crate::reservations::Reservations;
 use crate::shared::{Message, SessionId, Shared, WorkerId, World};
+use crate::usage::Looks;
 use crate::worker::Worker;
 
 /// A running engine. Dropping it without [`Engine::drain`] leaves its workers running.
@@ -31,6 +32,7 @@ pub struct Engine {
     threads: Vec<JoinHandle<()>>,
     driver: DriverReport,
     units: Vec<UnitReport>,
+    looks: Looks,
 }
 
 /// A backstore as it was opened, for whoever tells the operator.
@@ -130,8 +132,10 @@ impl Engine {
         let mut shared = Shared::new(config, world, fixed, mailboxes, counters);
         shared.reservations = reservations;
         let shared = Arc::new(shared);
+        let looks = Looks::start(&shared, shared.config.usage_interval);
         let threads = start_workers(pending, &shared)?;
         Ok(Self {
+            looks: looks.map_err(StartError::Thread)?,
             control: ControlPlane::new(Arc::clone(&shared), count),
             shared,
             threads,
@@ -165,7 +169,9 @@ impl Engine {
         within: Duration,
         save: &mut dyn FnMut(&Plan) -> Result<(), String>,
     ) -> Result<Release, ApplyError> {
-        self.control.apply(plan, missing, within, save)
+        let applied = self.control.apply(plan, missing, within, save);
+        self.looks.look();
+        applied
     }
 
     /// Tries once more to open a backstore that is degraded; with its report, where its LUNs are ready now.
@@ -173,7 +179,9 @@ impl Engine {
     /// # Errors
     /// Why it cannot be opened.
     pub fn reopen(&self, backstore: ObjectId) -> Result<Option<UnitReport>, ApplyError> {
-        self.control.reopen(backstore)
+        let reopened = self.control.reopen(backstore);
+        self.looks.look();
+        reopened
     }
 
     /// Backstores whose device is not there.

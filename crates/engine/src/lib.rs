@@ -21,6 +21,7 @@ mod reservations;
 mod shared;
 mod slots;
 mod timers;
+mod usage;
 mod worker;
 
 pub use backstores::{OpenError, OpenProblem, ResizeError};

@@ -63,7 +63,7 @@ pub use command_table::command_name;
 pub use copy::{Part, PartAsk, PartStep, PartWork, Place, TokenKey};
 pub use device::DeviceType;
 pub use identifying::{Identifying, InformationType};
-pub use limits::ECHO_BUFFER_BYTES;
+pub use limits::{ECHO_BUFFER_BYTES, THRESHOLD_SET_BYTES};
 pub use lun::{Lun, LunList, MAX_LUN, Reached};
 pub use missing::begin_missing;
 pub use multimedia::{MULTIMEDIA_BLOCK_BYTES, Tray, TrayAction};

@@ -20,6 +20,16 @@ pub(crate) const MAX_UNMAP_BLOCKS: u32 = 1 << 20;
 /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT.
 pub(crate) const MAX_UNMAP_DESCRIPTORS: u16 = 256;
 
+/// SBC-4 "Logical Block Provisioning VPD page", THRESHOLD EXPONENT: the blocks of a threshold set, as an exponent of 2. A set has
+/// 1 MiB.
+pub(crate) fn threshold_exponent(geometry: Geometry) -> u8 {
+    let blocks = THRESHOLD_SET_BYTES / u64::from(geometry.block_size_bytes.max(1));
+    u8::try_from(blocks.max(1).ilog2()).unwrap_or(0)
+}
+
+/// What thresholds count in, in bytes.
+pub const THRESHOLD_SET_BYTES: u64 = 1 << 20;
+
 /// Capacity of the echo buffer that each nexus has of each logical unit, in bytes: allocated when it is written to.
 pub const ECHO_BUFFER_BYTES: u16 = 256;
 

@@ -44,7 +44,7 @@ const LOG: &str = "
 ## Log pages
 
 Cumulative values since the start, or since LOG SELECT set them back; they are not saved, and there are no thresholds. A time interval
-is a microsecond.
+is a microsecond. A thin disk has Logical Block Provisioning when it is known what it uses.
 
 | Page | Code |
 |---|---|

@@ -40,6 +40,8 @@ pub struct LuSnapshot {
     pub statistics: Arc<LuStatistics>,
     /// What SET TIMESTAMP said, as milliseconds to add to the time of day; `None`: nothing yet.
     pub timestamp_offset_ms: Option<i64>,
+    /// The threshold of the Logical Block Provisioning mode page has been reached, and everybody told.
+    pub threshold_reached: bool,
     /// What initiators have written on it.
     pub identifying: Arc<Identifying>,
     /// By what the LU is kept from some of its nexuses: what each command looks at.
@@ -86,6 +88,7 @@ impl LuSnapshot {
             statistics: Arc::default(),
             timestamp_offset_ms: None,
             identifying: Arc::default(),
+            threshold_reached: false,
             reserved: Reserved::No,
             persistent: Arc::default(),
             ptpl_capable: false,
@@ -206,6 +209,7 @@ impl LuSnapshot {
             mode_saved: _,
             statistics: _,
             timestamp_offset_ms: _,
+            threshold_reached: _,
             identifying: _,
             reserved,
             persistent: _,
@@ -372,4 +376,8 @@ pub struct ModeValues {
     pub task_aborted_status: bool,
     /// UA_INTLCK_CTRL of the Control mode page.
     pub interlock: Interlock,
+    /// ENABLED of the threshold in the Logical Block Provisioning mode page.
+    pub threshold_enabled: bool,
+    /// THRESHOLD COUNT: when so many threshold sets are in use, whoever uses the LU is told.
+    pub threshold_count: u32,
 }

@@ -1,6 +1,6 @@
 //! What a file or device can do, found out when it is opened.
 
-use block::StoreCaps;
+use block::{StoreCaps, Usage};
 use reactor::StoreFile;
 use rustix::fs::FallocateFlags;
 
@@ -28,6 +28,17 @@ pub(super) fn file_caps(file: &StoreFile, caps: StoreCaps, unmap: bool) -> Store
         // A part of a page costs the kernel a read of the rest.
         4096,
     )
+}
+
+/// What a regular file takes up of its file system, and what is left there.
+pub(super) fn usage(file: &StoreFile) -> Option<Usage> {
+    // `st_blocks` counts in units of 512 bytes, whatever the file system's blocks are.
+    let taken = u64::try_from(rustix::fs::fstat(file).ok()?.st_blocks).ok()?;
+    let system = rustix::fs::fstatvfs(file).ok();
+    Some(Usage {
+        used_bytes: taken.saturating_mul(512),
+        available_bytes: system.map(|one| one.f_bavail.saturating_mul(one.f_frsize)),
+    })
 }
 
 /// The capabilities of a block device, from what `/sys` tells of it.

@@ -21,7 +21,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use block::{Geometry, StoreCaps};
+use block::{Geometry, StoreCaps, Usage};
 use reactor::{Driver, StoreFile};
 use rustix::fs::{AtFlags, StatxFlags};
 
@@ -146,6 +146,14 @@ impl Backstore for FileStore {
         }
         self.state.read_only.set(on);
         Ok(())
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        caps::usage(
+            self.files
+                .first()
+                .filter(|_| self.caps.unmap && !self.is_block_device)?,
+        )
     }
 
     fn reset(&self) {

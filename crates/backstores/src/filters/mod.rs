@@ -71,6 +71,10 @@ macro_rules! hand_on {
             self.inner.set_read_only(on)
         }
 
+        fn usage(&self) -> Option<block::Usage> {
+            self.inner.usage()
+        }
+
         fn reset(&self) {
             self.inner.reset();
         }

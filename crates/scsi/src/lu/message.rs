@@ -47,6 +47,8 @@ pub enum HomeAction {
     },
     /// SPC-5 "SET TARGET PORT GROUPS command": these target port groups enter these states. Other nexuses are told.
     SetAccessStates(Vec<(u16, AccessState)>),
+    /// Somebody has looked how many threshold sets are in use: where a threshold is reached, every nexus is told.
+    Used(u64),
     /// SBC-4 "SANITIZE command". Done when the operation has begun or, where the command asks for that, has ended.
     Sanitize(Box<SanitizeRequest>),
     /// SBC-4 "SANITIZE command", EXIT FAILURE MODE: a sanitize operation that failed is of no consequence any more.
@@ -142,6 +144,10 @@ pub struct ModeChange {
     pub task_aborted_status: Option<bool>,
     /// [`ModeValues::interlock`].
     pub interlock: Option<Interlock>,
+    /// [`ModeValues::threshold_enabled`].
+    pub threshold_enabled: Option<bool>,
+    /// [`ModeValues::threshold_count`].
+    pub threshold_count: Option<u32>,
     /// All values are saved, as they are then.
     pub save: bool,
 }
@@ -160,6 +166,8 @@ impl ModeChange {
             queue_error: self.queue_error.unwrap_or(to.queue_error),
             task_aborted_status: self.task_aborted_status.unwrap_or(to.task_aborted_status),
             interlock: self.interlock.unwrap_or(to.interlock),
+            threshold_enabled: self.threshold_enabled.unwrap_or(to.threshold_enabled),
+            threshold_count: self.threshold_count.unwrap_or(to.threshold_count),
         }
     }
 }

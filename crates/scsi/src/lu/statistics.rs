@@ -4,11 +4,11 @@
 //! a shard comes and when somebody wants to know, not by a command.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use block::Lba;
+use block::{Lba, Usage};
 
 use crate::sense::Sense;
 
@@ -77,6 +77,8 @@ pub struct LuStatistics {
     state: Mutex<State>,
     /// Of a sanitize operation that is under way.
     sanitize_progress: AtomicU16,
+    /// Somebody wants to be told how much is used.
+    has_threshold: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +90,7 @@ struct State {
     base: LuTotals,
     /// The last self-tests, the most recent first.
     self_tests: VecDeque<SelfTestResult>,
+    usage: Option<Usage>,
 }
 
 /// One shard's counters: one writer, so a load and a store do.
@@ -134,6 +137,27 @@ impl LuStatistics {
     #[must_use]
     pub fn self_tests(&self) -> Vec<SelfTestResult> {
         self.state().self_tests.iter().copied().collect()
+    }
+
+    /// How much of its store the LU uses, as it was looked at last; `None`: it cannot be known, or has not been looked at.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.state().usage
+    }
+
+    /// Notes how much of its store the LU uses.
+    pub fn note_usage(&self, usage: Usage) {
+        self.state().usage = Some(usage);
+    }
+
+    /// Whether a threshold is enabled: then the home is to be told ([`HomeAction::Used`](super::HomeAction::Used)).
+    #[must_use]
+    pub fn has_threshold(&self) -> bool {
+        self.has_threshold.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_threshold(&self, enabled: bool) {
+        self.has_threshold.store(enabled, Ordering::Relaxed);
     }
 
     /// How much of a sanitize operation is done, in parts of 65,536.

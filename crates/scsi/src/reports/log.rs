@@ -1,10 +1,14 @@
 //! LOG SENSE: the log pages, as a table. SPC-5 r22 "LOG SENSE command", "Log parameters".
 //!
-//! Nothing is saved (DS is 1). There are no thresholds.
+//! Nothing is saved (DS is 1). There are no thresholds of log parameters.
+
+use block::Usage;
 
 use super::{Asked, Reported};
+use crate::limits::THRESHOLD_SET_BYTES;
 use crate::lu::{LuTotals, SELF_TESTS, SelfTestResult, TrafficTotals};
 use crate::sense::Sense;
+use crate::snapshot::LuSnapshot;
 
 /// A log page.
 #[derive(Debug)]
@@ -28,6 +32,9 @@ struct Figures {
     totals: LuTotals,
     block_bytes: u64,
     self_tests: Vec<SelfTestResult>,
+    usage: Option<Usage>,
+    /// Since the start, in minutes.
+    minutes: u32,
 }
 
 /// SPC-5 "Log parameter structure".
@@ -75,7 +82,10 @@ pub(crate) static PAGES: &[LogPageRow] = &[
     parameters(0x02, "Write Error Counters", |figures| errors(&figures.totals.write)),
     parameters(0x03, "Read Error Counters", |figures| errors(&figures.totals.read)),
     parameters(0x05, "Verify Error Counters", |figures| errors(&figures.totals.verify)),
+    parameters(0x0c, "Logical Block Provisioning", provisioning),
+    parameters(0x0d, "Temperature", |_| temperature()),
     parameters(0x10, "Self-Test Results", self_tests),
+    parameters(0x15, "Background Scan", background_scan),
     parameters(0x19, "General Statistics and Performance", performance),
     parameters(0x2f, "Informational Exceptions", |_| exceptions()),
 ];
@@ -86,7 +96,8 @@ pub(crate) fn log_sense(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
     let (code, subpage) = (cdb.byte::<2>() & 0x3f, cdb.byte::<3>());
     let pointer = cdb.be16::<5>();
     let pages = asked.lu.device.tables().log_pages;
-    let mut of_code = pages.iter().filter(|row| row.code == code).peekable();
+    let is_there = |row: &&LogPageRow| row.code == code && row.is_there(asked.lu);
+    let mut of_code = pages.iter().filter(is_there).peekable();
     if of_code.peek().is_none() {
         return Err(Sense::cdb_bit(2, 5).into());
     }
@@ -98,7 +109,7 @@ pub(crate) fn log_sense(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
             if pointer > 0 {
                 return Err(Sense::cdb_byte(5).into());
             }
-            page_list(pages, subpages)
+            page_list(asked.lu, subpages)
         }
         Body::Parameters(make) => {
             let statistics = &asked.lu.statistics;
@@ -113,6 +124,8 @@ pub(crate) fn log_sense(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
                 totals,
                 block_bytes: u64::from(asked.lu.geometry().block_size_bytes.max(1)),
                 self_tests,
+                usage: statistics.usage(),
+                minutes: u32::try_from(asked.view.now.as_secs() / 60).unwrap_or(u32::MAX),
             });
             // SPC-5 "PARAMETER POINTER field": from there on; beyond the last there is nothing to begin with.
             parameters.retain(|one| one.code >= pointer);
@@ -132,9 +145,10 @@ pub(crate) fn log_sense(asked: &Asked<'_>, out: &mut Vec<u8>) -> Reported {
     Ok(reply.done())
 }
 
-fn page_list(pages: &[LogPageRow], subpages: bool) -> Vec<u8> {
+fn page_list(lu: &LuSnapshot, subpages: bool) -> Vec<u8> {
     let mut list = Vec::new();
-    for row in pages {
+    let pages = lu.device.tables().log_pages.iter();
+    for row in pages.filter(|row| row.is_there(lu)) {
         if subpages {
             list.extend([row.code, row.subpage]);
         } else if row.subpage == 0 {
@@ -142,6 +156,13 @@ fn page_list(pages: &[LogPageRow], subpages: bool) -> Vec<u8> {
         }
     }
     list
+}
+
+impl LogPageRow {
+    /// Whether the logical unit has it: a thin one tells what it uses, once that is known.
+    fn is_there(&self, lu: &LuSnapshot) -> bool {
+        self.code != 0x0c || (lu.caps.unmap && lu.statistics.usage().is_some())
+    }
 }
 
 fn emit(parameters: &[Parameter]) -> Vec<u8> {
@@ -236,6 +257,53 @@ fn self_tests(figures: &Figures) -> Vec<Parameter> {
         .collect()
 }
 
+/// SBC-4 "Logical Block Provisioning log page": what is left and what is used, in threshold sets.
+fn provisioning(figures: &Figures) -> Vec<Parameter> {
+    // SCOPE: what is left is others' too, what is used is the unit's own.
+    const OWN: u8 = 0x01;
+    const SHARED: u8 = 0x02;
+    let Some(usage) = figures.usage else {
+        return Vec::new();
+    };
+    let parameter = |code, bytes: u64, scope| {
+        let sets = u32::try_from(bytes / THRESHOLD_SET_BYTES).unwrap_or(u32::MAX);
+        let [a, b, c, d] = sets.to_be_bytes();
+        Parameter {
+            code,
+            control: BINARY,
+            value: vec![a, b, c, d, scope, 0, 0, 0],
+        }
+    };
+    let available = usage.available_bytes;
+    let available = available.map(|bytes| parameter(0x0001, bytes, SHARED));
+    // A set of which a part is used is used.
+    let used = usage.used_bytes.next_multiple_of(THRESHOLD_SET_BYTES);
+    let used = parameter(0x0002, used, OWN);
+    available.into_iter().chain([used]).collect()
+}
+
+/// SPC-5 "Temperature log page": FFh, none is measured, and there is none to compare with.
+fn temperature() -> Vec<Parameter> {
+    let parameter = |code| Parameter {
+        code,
+        control: BINARY,
+        value: vec![0, 0xff],
+    };
+    vec![parameter(0x0000), parameter(0x0001)]
+}
+
+/// SBC-4 "Background Scan log page": the status, which is that no scan is active; none is ever made.
+fn background_scan(figures: &Figures) -> Vec<Parameter> {
+    let mut value = vec![0; 12];
+    // ACCUMULATED POWER ON MINUTES.
+    value[..4].copy_from_slice(&figures.minutes.to_be_bytes());
+    vec![Parameter {
+        code: 0x0000,
+        control: BINARY,
+        value,
+    }]
+}
+
 /// SPC-5 "Informational Exceptions log page": no exception; FFh: no temperature is measured.
 fn exceptions() -> Vec<Parameter> {
     vec![Parameter {
@@ -261,6 +329,11 @@ mod tests {
                     totals: LuTotals::default(),
                     block_bytes: 512,
                     self_tests: Vec::new(),
+                    usage: Some(Usage {
+                        used_bytes: 1,
+                        available_bytes: Some(1),
+                    }),
+                    minutes: 0,
                 });
                 assert!(
                     made.is_sorted_by(|one, two| one.code < two.code),

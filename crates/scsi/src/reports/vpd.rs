@@ -322,6 +322,8 @@ fn block_device_characteristics(lu: &LuSnapshot) -> [u8; 60] {
 fn logical_block_provisioning(lu: &LuSnapshot) -> [u8; 4] {
     let mut body = [0; 4];
     if lu.caps.unmap {
+        // THRESHOLD EXPONENT.
+        body[0] = limits::threshold_exponent(lu.geometry());
         // LBPU, LBPWS, LBPWS10, and LBPRZ where blocks given back read as zeros.
         body[1] = 0xe0 | u8::from(lu.caps.unmap_zeroes) << 2;
         // PROVISIONING TYPE: thin.

@@ -1,6 +1,8 @@
 //! LOG SENSE and LOG SELECT: the counters are those of what was done.
 
-use block::{IoError, IoErrorKind, IoOpKind};
+use std::time::Duration;
+
+use block::{IoError, IoErrorKind, IoOpKind, Usage};
 use scsi::lu::UnitAttention;
 use scsi::{Sense, Status};
 
@@ -30,13 +32,15 @@ fn error_counters(bytes: u64, uncorrected: u64) -> Vec<u8> {
 fn log_sense_lists_its_pages_and_each_is_there() {
     let mut rig = Rig::new();
     let list = page(&mut rig, 0x00);
-    assert_eq!(list, [0x00, 0x02, 0x03, 0x05, 0x10, 0x19, 0x2f]);
+    let wanted = [0x00, 0x02, 0x03, 0x05, 0x0d, 0x10, 0x15, 0x19, 0x2f];
+    assert_eq!(list, wanted);
     for code in &list[1..] {
         assert!(!page(&mut rig, *code).is_empty());
     }
     let run = rig.run(&sense(0x00, 0xff, 0), Data::In(256));
-    let pairs = [0, 0, 0, 0xff, 2, 0, 3, 0, 5, 0, 0x10, 0, 0x19, 0, 0x2f, 0];
-    assert_eq!(run.data_in, [&[0xc0, 0xff, 0, 16][..], &pairs].concat());
+    let pages = [2, 3, 5, 0x0d, 0x10, 0x15, 0x19, 0x2f].map(|code| [code, 0]);
+    let pairs = [&[0, 0, 0, 0xff][..], pages.as_flattened()].concat();
+    assert_eq!(run.data_in, [&[0xc0, 0xff, 0, 20][..], &pairs].concat());
 }
 
 #[test]
@@ -87,7 +91,7 @@ fn log_sense_of_what_is_not_there_is_invalid_field() {
     let mut rig = Rig::new();
     for (cdb, wanted) in [
         (sense(0x01, 0, 0), Sense::cdb_bit(2, 5)),
-        (sense(0x0d, 0, 0), Sense::cdb_bit(2, 5)),
+        (sense(0x0e, 0, 0), Sense::cdb_bit(2, 5)),
         (sense(0x02, 1, 0), Sense::cdb_byte(3)),
         (sense(0x02, 0xff, 0), Sense::cdb_byte(3)),
         (sense(0x02, 0, 7), Sense::cdb_byte(5)),
@@ -191,4 +195,38 @@ fn self_test_in_the_background_or_with_more_is_refused() {
         .refused(Sense::cdb_bit(1, 2));
     rig.run(&[0x1d, 0xb0, 0, 0, 4, 0], Data::Out(&[0; 4]))
         .refused(Sense::cdb_byte(3));
+}
+
+#[test]
+fn provisioning_page_is_there_once_it_is_known_what_a_thin_unit_uses() {
+    let mut rig = Rig::new();
+    rig.run(&sense(0x0c, 0, 0), Data::In(256))
+        .refused(Sense::cdb_bit(2, 5));
+    let usage = Usage {
+        used_bytes: (5 << 20) + 1,
+        available_bytes: Some(7 << 20),
+    };
+    rig.home.snapshot().statistics.note_usage(usage);
+    let parameter = |code, sets, scope| [0, code, 0x23, 8, 0, 0, 0, sets, scope, 0, 0, 0];
+    let wanted = [parameter(1, 7, 2), parameter(2, 6, 1)].concat();
+    assert_eq!(page(&mut rig, 0x0c), wanted);
+    assert!(page(&mut rig, 0x00).contains(&0x0c));
+    // A set has 1 MiB.
+    let b2 = rig.run(&[0x12, 1, 0xb2, 0, 64, 0], Data::In(64)).data_in;
+    assert_eq!(512 << b2[4], 1 << 20);
+    let mut thick = crate::rig::caps(512, 64);
+    thick.unmap = false;
+    let mut rig = Rig::with(thick);
+    rig.home.snapshot().statistics.note_usage(usage);
+    assert!(!page(&mut rig, 0x00).contains(&0x0c));
+}
+
+#[test]
+fn temperature_is_not_measured_and_no_background_scan_is_made() {
+    let mut rig = Rig::new();
+    let wanted = [0, 0, 0x23, 2, 0, 0xff, 0, 1, 0x23, 2, 0, 0xff];
+    assert_eq!(page(&mut rig, 0x0d), wanted);
+    rig.pass(Duration::from_secs(121));
+    let status = [0, 0, 0x23, 12, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(page(&mut rig, 0x15), status);
 }

@@ -39,6 +39,15 @@ fn power() -> Vec<u8> {
     page
 }
 
+/// Logical Block Provisioning, with the byte of ENABLED and a THRESHOLD COUNT.
+fn provisioning(enabled: u8, count: u32) -> Vec<u8> {
+    let mut page = vec![0; 24];
+    page[..4].copy_from_slice(&[0x5c, 0x02, 0, 0x14]);
+    page[16..18].copy_from_slice(&[enabled | 0x01, 0x02]);
+    page[20..].copy_from_slice(&count.to_be_bytes());
+    page
+}
+
 /// A list for MODE SELECT(6) without block descriptors.
 fn list6(pages: &[&[u8]]) -> Vec<u8> {
     [&[0; 4][..], &pages.concat()].concat()
@@ -50,11 +59,15 @@ fn mode_sense6_of_all_pages_is_golden() {
     for subpage in [0, 0xff] {
         let run = rig.run(&sense6(0, 0x3f, subpage), Data::In(255));
         run.good(&[]);
-        let extension = if subpage == 0 { vec![] } else { extension() };
-        let length = 123 + extension.len();
+        let (extension, provisioning) = match subpage {
+            0 => (vec![], vec![]),
+            _ => (extension(), provisioning(0, 0)),
+        };
+        let length = 123 + extension.len() + provisioning.len();
         let header = [length as u8, 0, 0x10, 8, 0, 0, 0, 64, 0, 0, 2, 0];
         let pages = [&RECOVERY[..], &RECONNECT, &CACHING, &CONTROL, &extension];
-        let wanted = [&header[..], &pages.concat(), &power(), &EXCEPTIONS].concat();
+        let last = [&power()[..], &EXCEPTIONS, &provisioning].concat();
+        let wanted = [&header[..], &pages.concat(), &last].concat();
         assert_eq!(run.data_in, wanted);
         assert_eq!(run.data_in.len(), length + 1);
         assert_eq!(run.done.transfer_bytes, length as u64 + 1);
@@ -219,6 +232,61 @@ fn mode_select_that_cannot_be_saved_changes_nothing_and_without_a_place_sp_is_re
     let sent_back = list6(&[&[&[0x88], &caching[1..]].concat()]);
     let run = forgetful.run(&select6(&sent_back), Data::Out(&sent_back));
     assert_eq!(run.done.status, Status::Good);
+}
+
+#[test]
+fn threshold_that_is_reached_is_told_to_everybody_once_and_again_after_it_was_left() {
+    let mut rig = keeping();
+    rig.act(HomeAction::Used(9));
+    rig.run(&[0; 6], Data::None).good(&[]);
+    let list = list6(&[&provisioning(0x80, 0x0102)]);
+    rig.run(&save6(&list), Data::Out(&list));
+    rig.run_as(TWO, &[0; 6], Data::None)
+        .check(Sense::unit_attention(0x2a, 0x01));
+    assert!(rig.home.snapshot().statistics.has_threshold());
+    for (sets, is_told) in [
+        (0x0101, false),
+        (0x0102, true),
+        (0x0103, false),
+        (0x0100, false),
+        (0xffff, true),
+    ] {
+        rig.act(HomeAction::Used(sets));
+        for nexus in [ONE, TWO] {
+            let run = rig.run_as(nexus, &[0; 6], Data::None);
+            let told = Sense::unit_attention(0x38, 0x07);
+            assert_eq!(run.done.sense, is_told.then_some(told), "{sets}");
+        }
+    }
+    let sensed = rig.run(&sense6(0x08, 0xc0 | 0x1c, 0x02), Data::In(255));
+    let mut wanted = provisioning(0x80, 0x0102);
+    wanted[0] |= 0x80;
+    assert_eq!(sensed.data_in[4..], wanted);
+    let saved = rig.saves[0].clone().unwrap();
+    let again = (**keeping().home.snapshot()).clone();
+    let again = again.with_saved_settings(&saved).unwrap();
+    assert_eq!(
+        (again.mode.threshold_enabled, again.mode.threshold_count),
+        (true, 0x0102)
+    );
+}
+
+#[test]
+fn threshold_page_with_a_fault_is_refused_and_a_thick_unit_has_none() {
+    let mut other_resource = provisioning(0x80, 1);
+    other_resource[17] = 0x01;
+    let list = list6(&[&other_resource]);
+    Rig::new()
+        .run(&select6(&list), Data::Out(&list))
+        .check(Sense::parameter_bit(21, 1));
+    let mut thick = caps(512, 64);
+    thick.unmap = false;
+    let mut rig = Rig::with(thick);
+    rig.run(&sense6(0x08, 0x1c, 0x02), Data::In(255))
+        .refused(Sense::cdb_byte(3));
+    let list = list6(&[&provisioning(0x80, 1)]);
+    rig.run(&select6(&list), Data::Out(&list))
+        .check(Sense::parameter_byte(5));
 }
 
 #[test]

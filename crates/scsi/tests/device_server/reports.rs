@@ -193,7 +193,7 @@ fn vpd_b1_and_b2_follow_the_store() {
     );
     assert_eq!(
         inquiry(&mut Rig::with(caps), 0xb2),
-        [0, 0xb2, 0, 4, 0, 0xe4, 2, 0]
+        [0, 0xb2, 0, 4, 11, 0xe4, 2, 0]
     );
     caps.unmap_zeroes = false;
     caps.rotational = true;
@@ -203,7 +203,7 @@ fn vpd_b1_and_b2_follow_the_store() {
     );
     assert_eq!(
         inquiry(&mut Rig::with(caps), 0xb2),
-        [0, 0xb2, 0, 4, 0, 0xe0, 2, 0]
+        [0, 0xb2, 0, 4, 11, 0xe0, 2, 0]
     );
     caps.unmap = false;
     assert_eq!(

@@ -66,6 +66,8 @@ impl LuHome {
     /// The home of a logical unit that nobody uses yet.
     #[must_use]
     pub fn new(snapshot: Arc<LuSnapshot>) -> Self {
+        let threshold = snapshot.mode.threshold_enabled;
+        snapshot.statistics.note_threshold(threshold);
         Self {
             own: OwnWork::of(&snapshot),
             snapshot,
@@ -398,6 +400,7 @@ impl LuHome {
             snapshot.version = self.snapshot.version + 1;
             self.snapshot = Arc::new(snapshot);
             self.look_at_own_work(&mut running.request);
+            self.note_threshold();
         }
         let publication = Publication {
             id: running.id,
@@ -407,6 +410,12 @@ impl LuHome {
         self.tell_all(&ToShard::Publish(publication), out);
         running.phase = Phase::Publishing(self.members.clone());
         Next::Again
+    }
+
+    /// Whoever looks how much is used knows whether that is to be told here.
+    fn note_threshold(&self) {
+        let enabled = self.snapshot.mode.threshold_enabled;
+        self.snapshot.statistics.note_threshold(enabled);
     }
 
     fn lift(&self, running: &mut Running, out: &mut Vec<Outgoing>) {

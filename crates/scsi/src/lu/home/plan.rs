@@ -71,7 +71,8 @@ pub(super) fn plan(now: &LuSnapshot, request: &Request) -> Plan {
             contingent::plan_abort(now, request)
         }
         HomeAction::Fault { ends, .. } => contingent::plan_fault(now, request, *ends),
-        HomeAction::Establish(_) => Plan::Publish,
+        // Where it changes nothing, nothing is published.
+        HomeAction::Establish(_) | HomeAction::Used(_) => Plan::Publish,
         action if kept::is_kept(action) => kept::plan(now, action),
         // SPC-2 "RELEASE(6) command": of a nexus without the reservation it is no error and changes nothing.
         HomeAction::Release if !is_holder => done,
@@ -284,6 +285,10 @@ pub(super) fn change(now: &LuSnapshot, request: &Request) -> Change {
             attentions.extend(told.map(|told| (told, AttentionScope::All)));
         }
         HomeAction::Establish(attention) => attentions.push((*attention, AttentionScope::All)),
+        HomeAction::Used(sets) => {
+            let told = note_used(&mut next, *sets);
+            attentions.extend(told.map(|told| (told, AttentionScope::All)));
+        }
         HomeAction::Range { .. }
         | HomeAction::Ordered
         | HomeAction::ClearTaskSet
@@ -343,6 +348,13 @@ fn change_tray(lu: &mut LuSnapshot, request: &Request) -> Option<UnitAttention> 
         }
         _ => None,
     }
+}
+
+/// SBC-4 "Logical block provisioning thresholds": told once, when the threshold is reached, and again when it has been left.
+fn note_used(lu: &mut LuSnapshot, sets: u64) -> Option<UnitAttention> {
+    let reached = lu.mode.threshold_enabled && sets >= u64::from(lu.mode.threshold_count);
+    let before = std::mem::replace(&mut lu.threshold_reached, reached);
+    (reached && !before).then_some(UnitAttention::SoftThresholdReached)
 }
 
 /// An action sets values of the mode pages. What whoever did not ask for it is told.

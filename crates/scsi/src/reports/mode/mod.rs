@@ -77,11 +77,13 @@ fn sense_pages(control: u8, code: u8, subpage: u8, lu: &LuSnapshot) -> Result<Ve
     }
     let of_code = |row: &&PageRow| code == ALL_PAGES || code == row.code;
     let rows = lu.device.tables().mode_pages;
-    if !rows.iter().any(|row| of_code(&row)) {
+    if !rows.iter().any(|row| of_code(&row) && row.is_there(lu)) {
         return Err(Sense::cdb_bit(2, 5).into());
     }
-    let wanted =
-        |row: &&PageRow| of_code(row) && (subpage == ALL_SUBPAGES || subpage == row.subpage);
+    let wanted = |row: &&PageRow| {
+        let named = subpage == ALL_SUBPAGES || subpage == row.subpage;
+        of_code(row) && named && row.is_there(lu)
+    };
     let make = |row: &PageRow| {
         let page = match control {
             0b01 => row.changeable(),

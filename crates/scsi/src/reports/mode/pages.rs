@@ -42,6 +42,9 @@ enum Field {
     QueueError,
     TaskAbortedStatus,
     Interlock,
+    ThresholdEnabled,
+    /// One byte of the number, from its first.
+    ThresholdCount(u8),
 }
 
 const fn flag(name: &'static str, byte: usize, bit: u8, field: Field) -> FieldRow {
@@ -83,6 +86,27 @@ pub(crate) const fn plain_page(
         bytes,
         fixed,
         fields: &[],
+    }
+}
+
+/// Every value of a byte.
+static ANY: [u8; 256] = {
+    let mut all = [0; 256];
+    let mut at = 0u8;
+    while at < u8::MAX {
+        at += 1;
+        all[at as usize] = at;
+    }
+    all
+};
+
+const fn count_byte(at: u8) -> FieldRow {
+    FieldRow {
+        name: "THRESHOLD COUNT",
+        byte: 20 + at as usize,
+        shift: 0,
+        values: &ANY,
+        field: Field::ThresholdCount(at),
     }
 }
 
@@ -169,6 +193,26 @@ pub(crate) static PAGES: &[PageRow] = &[
         fixed: &[],
         fields: &[],
     },
+    // A thin disk's: of one threshold, for what it uses, which every nexus is told of (SITUA 0).
+    PageRow {
+        name: "Logical Block Provisioning",
+        code: 0x1c,
+        subpage: 0x02,
+        bytes: 24,
+        fixed: &[
+            // THRESHOLD TYPE soft, THRESHOLD ARMING 001b: as more is used.
+            (16, 0x01),
+            // THRESHOLD RESOURCE: used LBA mapping.
+            (17, 0x02),
+        ],
+        fields: &[
+            flag("ENABLED", 16, 7, Field::ThresholdEnabled),
+            count_byte(0),
+            count_byte(1),
+            count_byte(2),
+            count_byte(3),
+        ],
+    },
 ];
 
 /// Bytes of a field as it is saved: page code, subpage code, byte and lowest bit, the value, and what it would be otherwise.
@@ -251,6 +295,11 @@ impl Page {
 }
 
 impl PageRow {
+    /// Whether the logical unit has it.
+    pub(super) fn is_there(&self, lu: &LuSnapshot) -> bool {
+        (self.code, self.subpage) != (0x1c, 0x02) || lu.caps.unmap
+    }
+
     /// Bytes of the header: page code, and PAGE LENGTH behind the subpage code if there is one.
     pub(super) fn header_bytes(&self) -> usize {
         if self.subpage == 0 { 2 } else { 4 }
@@ -344,6 +393,11 @@ impl Field {
                 Interlock::Kept => 0b10,
                 Interlock::KeptAndEstablished => 0b11,
             },
+            Self::ThresholdEnabled => values.threshold_enabled.into(),
+            Self::ThresholdCount(at) => {
+                let bytes = values.threshold_count.to_be_bytes();
+                bytes.get(usize::from(at)).copied().unwrap_or(0)
+            }
         }
     }
 
@@ -354,6 +408,16 @@ impl Field {
             Self::SoftwareWriteProtect => &mut change.software_write_protect,
             Self::TaskSetPerNexus => &mut change.task_set_per_nexus,
             Self::TaskAbortedStatus => &mut change.task_aborted_status,
+            Self::ThresholdEnabled => &mut change.threshold_enabled,
+            Self::ThresholdCount(at) => {
+                // All bytes of a page are set, one after the other.
+                let mut bytes = change.threshold_count.unwrap_or(0).to_be_bytes();
+                if let Some(byte) = bytes.get_mut(usize::from(at)) {
+                    *byte = value;
+                }
+                change.threshold_count = Some(u32::from_be_bytes(bytes));
+                return;
+            }
             Self::QueueError => {
                 change.queue_error = Some(match value {
                     0b01 => QueueError::AbortsAll,

@@ -69,7 +69,8 @@ impl ModeSelectList<'_> {
         // PS is reserved in MODE SELECT, and comes back from those who send what MODE SENSE told them.
         let (code, has_subpage) = (first & 0x3f, first & 0x40 != 0);
         let pages = lu.device.tables().mode_pages;
-        let mut of_code = pages.iter().filter(|row| row.code == code).peekable();
+        let is_there = |row: &&super::PageRow| row.code == code && row.is_there(lu);
+        let mut of_code = pages.iter().filter(is_there).peekable();
         if of_code.peek().is_none() {
             return Err(Sense::parameter_bit(byte(at), 5).into());
         }

@@ -499,10 +499,6 @@ impl Row {
             Handler::Unmap => lu.caps.unmap,
             // SBC-4 "SANITIZE command": erased blocks are unmapped.
             Handler::Sanitize(SanitizeAction::BlockErase) => lu.may_sanitize() && lu.caps.unmap,
-            // What is overwritten has no protection information of its own.
-            Handler::Sanitize(SanitizeAction::Overwrite) => {
-                lu.may_sanitize() && lu.caps.protection.is_none()
-            }
             Handler::Sanitize(_) => lu.may_sanitize(),
             Handler::ReportIdentifying | Handler::SetIdentifying => lu.can_save(),
             Handler::Copy(_) | Handler::ReceiveCopy(_) => lu.copies_for_others(),

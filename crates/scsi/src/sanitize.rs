@@ -116,8 +116,15 @@ impl SanitizeWork {
             // A store whose blocks read as anything when they are given back is zeroed first.
             SanitizeMethod::BlockErase if lu.caps.unmap_zeroes => 1,
             SanitizeMethod::BlockErase => 2,
-            SanitizeMethod::Overwrite { passes, .. } => (*passes).max(1),
+            SanitizeMethod::Overwrite { passes, .. } => (*passes).max(1) + self.erasing_passes(lu),
         }
+    }
+
+    /// SBC-4 "SANITIZE command", OVERWRITE: protection information becomes FFh in all its bytes, as that of blocks that are given
+    /// back does. That comes first.
+    fn erasing_passes(&self, lu: &LuSnapshot) -> u8 {
+        let overwrites = matches!(self.order.method, SanitizeMethod::Overwrite { .. });
+        u8::from(overwrites && lu.caps.protection.is_some())
     }
 
     /// The next I/O; `None`: all is done.
@@ -133,11 +140,16 @@ impl SanitizeWork {
         let left = geometry.capacity_blocks.saturating_sub(self.at);
         let piece = |bytes: u32| left.min(u64::from(bytes / geometry.block_size_bytes.max(1)));
         let lba = Lba(self.at);
+        let erased = self.erasing_passes(lu);
+        let gives_back = match &self.order.method {
+            SanitizeMethod::BlockErase => self.pass == 1,
+            SanitizeMethod::Overwrite { .. } => self.pass < erased,
+        };
+        if gives_back {
+            let blocks = piece(ZERO_PIECE_BYTES);
+            return without_pattern(Io::Unmap { lba, blocks });
+        }
         match &self.order.method {
-            SanitizeMethod::BlockErase if self.pass == 1 => without_pattern(Io::Unmap {
-                lba,
-                blocks: piece(ZERO_PIECE_BYTES),
-            }),
             SanitizeMethod::BlockErase => {
                 let cheap = lu.caps.write_zeroes || lu.caps.unmap_zeroes;
                 without_pattern(Io::WriteZeroes {
@@ -152,7 +164,7 @@ impl SanitizeWork {
             }
             SanitizeMethod::Overwrite { .. } => {
                 let block_bytes = geometry.block_size_bytes;
-                let block = self.block_of_pass(block_bytes);
+                let block = self.block_of_pass(self.pass - erased, block_bytes);
                 Some(OwnIo {
                     io: Io::Write {
                         lba,
@@ -194,7 +206,7 @@ impl SanitizeWork {
 
     /// SBC-4 "SANITIZE command", OVERWRITE: the pattern begins anew with each block. Where each pass inverts, the last one
     /// writes it as it is.
-    fn block_of_pass(&mut self, block_bytes: u32) -> Arc<[u8]> {
+    fn block_of_pass(&mut self, pass: u8, block_bytes: u32) -> Arc<[u8]> {
         if let Some(block) = &self.block {
             return Arc::clone(block);
         }
@@ -206,7 +218,7 @@ impl SanitizeWork {
             pattern,
         } = &self.order.method
         {
-            let inverted = *invert && passes.saturating_sub(self.pass).is_multiple_of(2);
+            let inverted = *invert && passes.saturating_sub(pass).is_multiple_of(2);
             let flip = if inverted { 0xff } else { 0x00 };
             let repeated = pattern.iter().cycle().take(bytes);
             block.extend(repeated.map(|byte| byte ^ flip));
@@ -239,9 +251,8 @@ mod tests {
             let mut work = SanitizeWork::new(Arc::new(order));
             let written: Vec<u8> = (0..passes)
                 .map(|pass| {
-                    work.pass = pass;
                     work.block = None;
-                    work.block_of_pass(512)[0]
+                    work.block_of_pass(pass, 512)[0]
                 })
                 .collect();
             assert_eq!(written, wanted, "{passes}");

@@ -107,6 +107,21 @@ fn overwrite_of_several_passes_inverts_between_them_and_flushes_each() {
 }
 
 #[test]
+fn overwrite_of_a_unit_with_protection_information_gives_that_back_first() {
+    let mut protected = keeping();
+    protected.caps.protection = Some(block::ProtectionType::Type1);
+    let mut rig = Rig::with_snapshot(protected);
+    let live = begin(&mut rig, OVERWRITE, &[0x82, 0, 0, 1, 0x0f]);
+    let write = "write 0+64 pattern 512";
+    assert_eq!(
+        rig.work_own(),
+        ["unmap 0+64", "flush", write, "flush", write, "flush"]
+    );
+    assert_eq!(end(&mut rig, live).done.status, Status::Good);
+    assert!(rig.store.iter().all(|byte| *byte == 0x0f));
+}
+
+#[test]
 fn block_erase_gives_all_blocks_back_and_those_that_are_undefined_then_are_zeroed_first() {
     let mut rig = rig();
     let live = begin(&mut rig, BLOCK_ERASE, &[]);

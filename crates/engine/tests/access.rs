@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::{
-    Client, HOST, asc, create, on_each_driver, path, ram, ready, set, settle, tpg, transact,
+    Client, HOST, apply_within, asc, create, on_each_driver, path, ram, ready, set, settle, tpg,
+    transact,
 };
 
 fn set_states(client: &mut Client, states: &[(u8, u16)]) -> (u8, Vec<u8>) {
@@ -63,6 +66,47 @@ fn alua_state_that_the_operator_or_an_initiator_sets_is_obeyed_and_told() {
             transact(engine, &[set(far(), &[("alua_support_offline", "0")])]);
             let (status, sense) = set_states(&mut one, &[(0x0e, 7)]);
             assert_eq!((status, asc(&sense)), (2, (0x26, 0)));
+        },
+    );
+}
+
+#[test]
+fn alua_state_that_takes_time_is_transitioning_meanwhile() {
+    on_each_driver(
+        2,
+        || vec![ram(16 << 20)],
+        |portal, engine| {
+            let far = || path("/backstores/ram/disk0/alua/far");
+            let group = [("tg_pt_gp_id", "7"), ("trans_delay_msecs", "300")];
+            transact(
+                engine,
+                &[
+                    create(far(), &group),
+                    set(tpg("/luns/0"), &[("alua_group", "far")]),
+                ],
+            );
+            let mut one = Client::login_as(portal, &format!("{HOST}-one"));
+            let mut two = Client::login_as(portal, &format!("{HOST}-two"));
+            settle(&mut one, 0);
+            settle(&mut two, 0);
+            let in_transition = Some((2, (0x04, 0x0a)));
+            let change = apply_within(
+                engine,
+                &[set(far(), &[("alua_access_state", "1")])],
+                Duration::from_secs(30),
+            );
+            let mut seen = Vec::new();
+            while !change.left().is_nothing() {
+                seen.push(ready(&mut one, 0));
+            }
+            assert!(seen.contains(&in_transition), "{seen:?}");
+            for client in [&mut one, &mut two] {
+                while ready(client, 0).is_some() {}
+            }
+            // An initiator waits for what it has asked for, and the others find it on its way.
+            assert_eq!(set_states(&mut one, &[(0x00, 7)]).0, 0);
+            assert_eq!(ready(&mut two, 0), Some((6, (0x2a, 0x06))));
+            assert_eq!(ready(&mut two, 0), None);
         },
     );
 }

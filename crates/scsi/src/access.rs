@@ -1,7 +1,9 @@
 //! Asymmetric access: the target port groups of a logical unit, and what each lets through.
 //!
 //! SPC-5 r22 "Asymmetric logical unit access", "REPORT TARGET PORT GROUPS command", "SET TARGET PORT GROUPS command". A state is entered
-//! at once: there is no transitioning.
+//! at once, or by way of the transitioning state where its group takes time for it.
+
+use std::time::Duration;
 
 use crate::opcodes::Rules;
 use crate::sense::Sense;
@@ -21,6 +23,8 @@ pub enum AccessState {
     Unavailable = 0x3,
     /// Offline, as unavailable.
     Offline = 0xe,
+    /// On the way from one of the others to another. Nobody can ask for it.
+    Transitioning = 0xf,
 }
 
 impl AccessState {
@@ -29,7 +33,7 @@ impl AccessState {
         matches!(self, Self::ActiveOptimized | Self::ActiveNonOptimized)
     }
 
-    /// The state of this ASYMMETRIC ACCESS STATE code, if it is one that can be here.
+    /// The state of this ASYMMETRIC ACCESS STATE code, if it is one that can be asked for.
     #[must_use]
     pub fn of_code(code: u8) -> Option<Self> {
         [
@@ -43,7 +47,7 @@ impl AccessState {
         .find(|state| *state as u8 == code)
     }
 
-    /// Its bit among the support bits of REPORT TARGET PORT GROUPS (AO_SUP, AN_SUP, S_SUP, U_SUP, O_SUP).
+    /// Its bit among the support bits of REPORT TARGET PORT GROUPS (AO_SUP, AN_SUP, S_SUP, U_SUP, O_SUP, T_SUP).
     #[must_use]
     pub fn support_bit(self) -> u8 {
         match self {
@@ -52,6 +56,7 @@ impl AccessState {
             Self::Standby => 0x04,
             Self::Unavailable => 0x08,
             Self::Offline => 0x40,
+            Self::Transitioning => 0x80,
         }
     }
 
@@ -64,6 +69,10 @@ impl AccessState {
                 (!rules.while_unavailable).then_some(Sense::TARGET_PORT_UNAVAILABLE)
             }
             Self::Offline => (!rules.while_unavailable).then_some(Sense::LOGICAL_UNIT_OFFLINE),
+            // SPC-5 "Transitions between target port asymmetric access states".
+            Self::Transitioning => {
+                (!rules.while_unavailable).then_some(Sense::TARGET_PORT_IN_TRANSITION)
+            }
         }
     }
 }
@@ -100,6 +109,8 @@ pub struct AccessGroup {
     pub explicit: bool,
     /// IMPLICIT TRANSITION TIME, in seconds; 0: not told.
     pub implicit_transition_seconds: u8,
+    /// How long a change of its state takes; zero: nothing.
+    pub transition: Duration,
 }
 
 /// What the operator changes of the target port groups.

@@ -1,6 +1,7 @@
 //! The ALUA groups of backstores, as logical units have them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use iscsi_wire::IscsiName;
 use model::{ObjectId, ObjectPath, Plan, Tree};
@@ -41,10 +42,15 @@ pub(super) fn access_groups_of(store: &model::Backstore) -> Vec<AccessGroup> {
             .supported
             .iter()
             .filter_map(|code| state(*code))
-            .fold(0, |bits, state| bits | state.support_bit()),
+            .fold(0, |bits, state| bits | state.support_bit())
+            | match one.transitioning {
+                true => AccessState::Transitioning.support_bit(),
+                false => 0,
+            },
         implicit: one.implicit,
         explicit: one.explicit,
         implicit_transition_seconds: one.implicit_transition_seconds,
+        transition: Duration::from_millis(one.transition_ms.into()),
     };
     store.access_groups().into_iter().map(group).collect()
 }

@@ -130,6 +130,7 @@ impl Worker {
                 self.message(message);
             }
             self.timers();
+            self.units.end_transitions(&mut self.cx);
             self.go_on_yielded();
             if self.units.have_own_work() && self.drain.is_none() {
                 self.units.drive_own_work(&mut self.cx);
@@ -173,6 +174,7 @@ impl Worker {
         let deferred = self.cx.deferred.iter().map(|(at, ..)| *at).min();
         let next = [
             self.cx.timers.next(),
+            self.units.next_transition(),
             deferred,
             self.drain.filter(|at| *at > self.cx.now),
         ];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backstores::{Backstore, LocalStore};
 use model::ObjectId;
@@ -49,6 +50,8 @@ pub(super) struct Units {
     /// Distinguishes a shard from an earlier one of the same unit.
     epoch: u64,
     outgoing: Vec<(ShardId, ToShard)>,
+    /// When the transition of a home here is over.
+    transitions: Vec<(Duration, HomeName, FenceId)>,
     /// Units to be let go of, when their last command has left.
     retiring: Vec<(UnitIndex, Vec<Hold>)>,
     pub(super) own: OwnWork,
@@ -127,6 +130,23 @@ impl Units {
         });
     }
 
+    /// When the next transition of a home here is over.
+    pub(super) fn next_transition(&self) -> Option<Duration> {
+        self.transitions.iter().map(|(at, ..)| *at).min()
+    }
+
+    /// Ends the transitions whose time is over.
+    pub(super) fn end_transitions(&mut self, cx: &mut Cx) {
+        while let Some(due) = self.transitions.iter().position(|(at, ..)| *at <= cx.now) {
+            let (_, name, id) = self.transitions.swap_remove(due);
+            self.at_home(name.unit, cx, |home, out| {
+                if home.epoch == name.epoch {
+                    home.home.transitioned(id, out);
+                }
+            });
+        }
+    }
+
     /// Asks the home of a unit, which is here, for a change that no initiator asked for.
     pub(super) fn change(&mut self, index: UnitIndex, action: HomeAction, hold: Hold, cx: &mut Cx) {
         self.at_home(index, cx, |home, out| {
@@ -143,6 +163,7 @@ impl Units {
         work: impl FnOnce(&mut Home, &mut Vec<(ShardId, ToShard)>),
     ) {
         let mut outgoing = std::mem::take(&mut self.outgoing);
+        let mut begun = Vec::new();
         if let Some(home) = self.home(index, cx)
             && !home.offline
         {
@@ -159,11 +180,19 @@ impl Units {
                     home.changes.remove(&id);
                 }
                 home.save(index, cx);
+                let name = HomeName {
+                    unit: index,
+                    epoch: home.epoch,
+                };
+                let over = |lasts: Duration| cx.now.saturating_add(lasts);
+                let transitions = home.home.take_transitions();
+                begun.extend(transitions.map(|one| (over(one.lasts), name, one.id)));
             }
             if home.home.own_io_is_due() && !home.offline {
                 self.own.note(index);
             }
         }
+        self.transitions.append(&mut begun);
         for (shard, message) in outgoing.drain(..) {
             cx.send(
                 WorkerId(shard.0),

@@ -93,13 +93,12 @@ pub(super) static ALUA_GROUP: &[Attribute] = &[
         "the state standby may be",
         SUPPORT,
     ),
-    stored_bool(
+    live_bool(
         "alua_support_transitioning",
         true,
-        "the state transitioning may be",
+        "the state transitioning is told to be there, where a transition takes time",
         SUPPORT,
-    )
-    .file("alua_support_transitioning"),
+    ),
     live_bool(
         "alua_support_unavailable",
         true,
@@ -140,11 +139,11 @@ pub(super) static ALUA_GROUP: &[Attribute] = &[
         "the target port group, unique in the backstore",
         "SPC-5 Target port groups; LIO tg_pt_gp_id",
     ),
-    alua(
+    live(
         "trans_delay_msecs",
         30_000,
         0,
-        "how long a transition takes, in milliseconds",
-        "LIO trans_delay_msecs",
+        "how long a change of the state takes, in milliseconds; initiators find the group transitioning meanwhile",
+        "SPC-5 Transitions between target port asymmetric access states; LIO trans_delay_msecs",
     ),
 ];

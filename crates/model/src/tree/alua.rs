@@ -25,6 +25,10 @@ pub struct AccessGroup {
     pub supported: Vec<u8>,
     /// The longest implicit transition that initiators are told of, in seconds; 0: not told.
     pub implicit_transition_seconds: u8,
+    /// How long a change of the state takes, in milliseconds.
+    pub transition_ms: u32,
+    /// The state transitioning is told among those it can be in.
+    pub transitioning: bool,
 }
 
 /// Which attribute allows which state.
@@ -87,6 +91,8 @@ impl Backstore {
             preferred: flag("preferred"),
             supported,
             implicit_transition_seconds: byte("implicit_trans_secs"),
+            transition_ms: u32::try_from(number("trans_delay_msecs")).unwrap_or(0),
+            transitioning: flag("alua_support_transitioning") && number("trans_delay_msecs") > 0,
         }
     }
 }

@@ -31,7 +31,7 @@ mod tasks;
 
 pub use attention::{UnitAttention, UnitAttentions};
 pub use fence::{Fence, FenceScope, Holds, IoKind, Meant, Telling};
-pub use home::{LuHome, Save, SaveKind};
+pub use home::{LuHome, Save, SaveKind, Transition};
 pub use ids::{FenceId, NexusId, ShardId, TaskKey, Ticket};
 pub use message::{
     Abortion, ActionResult, AttentionScope, HomeAction, LuChange, ModeChange, Publication,

@@ -1,5 +1,7 @@
 //! REPORT TARGET PORT GROUPS. SPC-5 r22 "REPORT TARGET PORT GROUPS command".
 
+use std::time::Duration;
+
 use super::{Asked, Reported};
 use crate::access::{AccessChangedBy, AccessGroup, AccessState};
 use crate::sense::Sense;
@@ -16,6 +18,7 @@ const PLAIN: AccessGroup = AccessGroup {
     implicit: true,
     explicit: false,
     implicit_transition_seconds: 0,
+    transition: Duration::ZERO,
 };
 
 /// REPORT TARGET PORT GROUPS, with either header.

@@ -1,6 +1,7 @@
 //! Asymmetric access: what each state of a target port lets through, REPORT and SET TARGET PORT GROUPS.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use scsi::lu::{HomeAction, LuChange, UnitAttention};
 use scsi::{AccessChange, AccessChangedBy, AccessGroup, AccessState, LuSnapshot, Sense, Status};
@@ -23,6 +24,7 @@ pub(crate) fn group(id: u16, state: AccessState) -> AccessGroup {
         implicit: true,
         explicit: true,
         implicit_transition_seconds: 0,
+        transition: Duration::ZERO,
     }
 }
 
@@ -232,4 +234,75 @@ fn write_that_is_under_way_when_its_port_goes_standby_is_refused() {
     set(&mut rig, &[(0x02, GROUP)]);
     let step = rig.take_on(&mut live, step).unwrap();
     rig.finish(live, step).check(Sense::TARGET_PORT_IN_STANDBY);
+}
+
+/// Changes of the group's state take a second.
+fn slow(state: AccessState) -> Rig {
+    let slow = AccessGroup {
+        transition: Duration::from_secs(1),
+        supported: ALL_STATES | AccessState::Transitioning.support_bit(),
+        ..group(GROUP, state)
+    };
+    let other = group(OTHER, AccessState::ActiveOptimized);
+    Rig::with_snapshot(lu(vec![slow, other]))
+}
+
+#[test]
+fn state_that_the_operator_changes_is_transitioning_until_its_time_is_over() {
+    let mut rig = slow(AccessState::ActiveOptimized);
+    let mut groups = rig.home.snapshot().access_groups.to_vec();
+    groups[0].state = AccessState::Standby;
+    let access = AccessChange {
+        groups,
+        states_set: vec![GROUP],
+    };
+    let change = LuChange {
+        access: Some(access),
+        ..LuChange::default()
+    };
+    rig.act(HomeAction::Configure(Box::new(change)));
+    let in_transition = Sense::TARGET_PORT_IN_TRANSITION;
+    for nexus in [ONE, TWO] {
+        rig.run_as(nexus, &[0; 6], Data::None)
+            .refused(in_transition);
+    }
+    assert_eq!(report(&mut rig)[4..6], [0x0f, 0xcf]);
+    assert_eq!(rig.end_transitions(), [Duration::from_secs(1)]);
+    for nexus in [ONE, TWO] {
+        rig.run_as(nexus, &[0; 6], Data::None)
+            .check(Sense::unit_attention(0x2a, 0x06));
+        rig.run_as(nexus, &[0; 6], Data::None)
+            .refused(Sense::TARGET_PORT_IN_STANDBY);
+    }
+    assert_eq!(report(&mut rig)[4..10], [0x02, 0xcf, 0, 7, 0, 0x02]);
+    assert!(rig.home.is_quiet());
+}
+
+#[test]
+fn set_target_port_groups_ends_when_the_transition_does_and_what_began_ends_without_its_initiator()
+{
+    let cdb = [0xa4, 0x0a, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0];
+    let list = [0, 0, 0, 0, 0x01, 0, 0, GROUP as u8];
+    let begin = |rig: &mut Rig| {
+        let (mut live, step) = rig.start(ONE, &cdb, Data::Out(&list));
+        let step = rig.take_on(&mut live, step).unwrap();
+        assert!(rig.take_on(&mut live, step).is_none());
+        live
+    };
+    let mut rig = slow(AccessState::Standby);
+    let mut live = begin(&mut rig);
+    rig.run_as(TWO, &[0; 6], Data::None)
+        .refused(Sense::TARGET_PORT_IN_TRANSITION);
+    rig.end_transitions();
+    let step = rig.wait(&mut live).unwrap();
+    assert_eq!(rig.finish(live, step).done.status, Status::Good);
+    assert_eq!(report(&mut rig)[4], 0x01);
+
+    let mut rig = slow(AccessState::Standby);
+    let live = begin(&mut rig);
+    rig.shard.leave(live.task.key());
+    rig.settle();
+    assert_eq!(rig.end_transitions().len(), 1);
+    assert_eq!(report(&mut rig)[4], 0x01);
+    assert!(rig.home.is_quiet());
 }

@@ -268,6 +268,18 @@ impl Rig {
         }
     }
 
+    /// The time of transitions is over. How long they were to take.
+    pub(crate) fn end_transitions(&mut self) -> Vec<Duration> {
+        let mut out = Vec::new();
+        let begun: Vec<_> = self.home.take_transitions().collect();
+        for transition in &begun {
+            self.home.transitioned(transition.id, &mut out);
+        }
+        let actions = self.deliver(out);
+        self.carry_out(actions.into());
+        begun.into_iter().map(|one| one.lasts).collect()
+    }
+
     /// Makes durable what was held.
     pub(crate) fn save_held(&mut self) {
         let mut out = Vec::new();

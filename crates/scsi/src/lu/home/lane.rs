@@ -1,6 +1,7 @@
 //! What waits at a home, and what is under way.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::super::fence::Fence;
 use super::super::message::HomeAction;
@@ -38,8 +39,10 @@ pub(super) struct Running {
     pub(super) fence: Option<Fence>,
     /// What a PERSISTENT RESERVE OUT comes to: nothing else changes what it was made from.
     pub(super) outcome: Option<Outcome>,
-    /// It is saved already, and has to happen.
-    pub(super) saved: bool,
+    /// What comes before it has happened, and it has to happen too.
+    pub(super) has_to_happen: bool,
+    /// How long the transition takes that comes before it, until that has begun.
+    pub(super) transition: Option<Duration>,
     pub(super) phase: Phase,
 }
 
@@ -51,6 +54,8 @@ pub(super) enum Phase {
     Saved(bool),
     /// These shards have not acknowledged the fence.
     Fencing(Vec<ShardId>),
+    /// The transition is under way.
+    Transitioning,
     /// The requester has what it asked for, until it gives it back.
     Granted,
     /// These shards have not acknowledged the publication.
@@ -99,7 +104,7 @@ impl Phase {
         match self {
             Self::Fencing(_) => ack == Ack::Fence,
             Self::Publishing(_) => ack == Ack::Publication,
-            Self::Saving | Self::Saved(_) | Self::Granted => false,
+            Self::Saving | Self::Saved(_) | Self::Transitioning | Self::Granted => false,
         }
     }
 

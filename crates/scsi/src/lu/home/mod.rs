@@ -23,6 +23,7 @@ mod lane;
 mod own;
 mod plan;
 mod save;
+mod transition;
 
 use std::mem;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use self::lane::{Ack, Lane, LaneKind, Phase, Request, Requester, Running};
 use self::own::{OWN, OwnWork};
 use self::plan::Plan;
 pub use self::save::{Save, SaveKind};
+pub use self::transition::Transition;
 use super::fence::{Fence, FenceScope};
 use super::message::{ActionResult, HomeAction, Outgoing, Publication, ToHome, ToShard};
 use super::{FenceId, ShardId};
@@ -50,6 +52,7 @@ pub struct LuHome {
     completed: Vec<(u64, ActionResult)>,
     saves: Vec<Save>,
     own: Option<OwnWork>,
+    transitions: Vec<Transition>,
 }
 
 /// What follows for the lane.
@@ -79,6 +82,7 @@ impl LuHome {
             order: Lane::default(),
             completed: Vec::new(),
             saves: Vec::new(),
+            transitions: Vec::new(),
         }
     }
 
@@ -291,9 +295,13 @@ impl LuHome {
             id,
             fence: None,
             outcome,
-            saved: false,
+            has_to_happen: false,
+            transition: None,
             phase: Phase::Saving,
         };
+        if self.begin_transition(&mut running, out) {
+            return Some(running);
+        }
         match save {
             Some((kind, content)) => self.saves.push(Save { id, kind, content }),
             None => self.raise(&mut running, scope, out),
@@ -326,17 +334,19 @@ impl LuHome {
 
     fn go_on(&mut self, running: &mut Running, out: &mut Vec<Outgoing>) -> Next {
         match &running.phase {
-            Phase::Fencing(_) | Phase::Granted if running.request.is_moot() && !running.saved => {
+            Phase::Fencing(_) | Phase::Granted
+                if running.request.is_moot() && !running.has_to_happen =>
+            {
                 self.lift(running, out);
                 Next::Over
             }
-            Phase::Saving => Next::Wait,
+            Phase::Saving | Phase::Transitioning => Next::Wait,
             Phase::Saved(true) => {
                 let scope = match &running.outcome {
                     Some(outcome) => plan::fence_of(&self.snapshot, &running.request, outcome),
                     None => kept::fence_of(&running.request.action),
                 };
-                running.saved = true;
+                running.has_to_happen = true;
                 self.raise(running, scope, out);
                 Next::Again
             }
@@ -345,7 +355,7 @@ impl LuHome {
             {
                 // What is remembered says that it is under way: so it has not ended well, and is begun anew after a restart.
                 running.request.action = HomeAction::SanitizeEnded { failed: true };
-                running.saved = true;
+                running.has_to_happen = true;
                 self.raise(running, None, out);
                 Next::Again
             }
@@ -359,6 +369,9 @@ impl LuHome {
             }
             Phase::Fencing(waiting) if waiting.is_empty() => self.act(running, out),
             Phase::Publishing(waiting) if waiting.is_empty() => {
+                if self.wait_for_transition(running) {
+                    return Next::Wait;
+                }
                 self.lift(running, out);
                 let result = match running.request.action {
                     HomeAction::SanitizeEnded { failed: true } => {
@@ -382,8 +395,10 @@ impl LuHome {
             running.phase = Phase::Granted;
             return Next::Wait;
         }
-        // The other lanes may have published since the action was planned.
-        if let Some(refusal) = plan::refusal(&self.snapshot, &running.request) {
+        // The other lanes may have published since the action was planned. A transition that has begun has to end.
+        if let Some(refusal) = plan::refusal(&self.snapshot, &running.request)
+            && !transition::has_begun(running)
+        {
             self.lift(running, out);
             self.answer(running.request.by, ActionResult::Refused(refusal), out);
             return Next::Over;
@@ -396,6 +411,12 @@ impl LuHome {
             running.phase = Phase::Publishing(Vec::new());
             return Next::Again;
         }
+        self.publish(running, change, out);
+        Next::Again
+    }
+
+    /// Has every shard hear of a change.
+    fn publish(&mut self, running: &mut Running, change: plan::Change, out: &mut Vec<Outgoing>) {
         if let Some(mut snapshot) = change.snapshot {
             snapshot.version = self.snapshot.version + 1;
             self.snapshot = Arc::new(snapshot);
@@ -409,7 +430,6 @@ impl LuHome {
         };
         self.tell_all(&ToShard::Publish(publication), out);
         running.phase = Phase::Publishing(self.members.clone());
-        Next::Again
     }
 
     /// Whoever looks how much is used knows whether that is to be told here.

@@ -35,6 +35,7 @@ const NEEDS_NOTHING: &[&str] = &[
     "mcs",
     "recovery",
     "soak",
+    "protection",
 ];
 
 const NEEDS: &[Need] = &[

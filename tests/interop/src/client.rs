@@ -198,6 +198,17 @@ impl Client {
         self.wait(itt).map(drop)
     }
 
+    /// Any command, to its end, with whatever status.
+    ///
+    /// # Errors
+    /// A breach of the protocol, or the connection's end.
+    pub fn command(&mut self, cdb: &[u8], data_out: Vec<u8>, data_in: u32) -> Result<CommandDone> {
+        let itt = self.initiator.command(self.lun, cdb, data_out, data_in);
+        let done = self.next_ended()?;
+        ensure!(done.itt == itt, "another command ended");
+        Ok(done)
+    }
+
     /// The next command that ends, whichever it is; one that ends with another status than GOOD is an error.
     ///
     /// # Errors

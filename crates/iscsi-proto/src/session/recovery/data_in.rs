@@ -322,7 +322,7 @@ impl Session {
         let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
-        let (sent, kept_from) = (task.sent, task.kept_from());
+        let (all_sent, kept_from) = (task.sent == task.available, task.kept_from());
         let Some(recovery) = &mut task.recovery else {
             return;
         };
@@ -331,7 +331,8 @@ impl Session {
         if kept_from >= through {
             data.wanted = None;
             self.tell_acknowledged(id, through);
-        } else if sent >= through && (unheard || !data.is_asked()) && !recovery.is_asked_again() {
+        } else if all_sent && (unheard || !data.is_asked()) && !recovery.is_asked_again() {
+            // Of what was still to be sent, a PDU would have asked for it, where it was time for that.
             // RFC 7143 §7.8: what is not kept is not sent again, and the SNACK for it is rejected.
             recovery.data_in.wanted = None;
             self.give_up_data(id, through);

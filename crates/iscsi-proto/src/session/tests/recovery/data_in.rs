@@ -357,6 +357,30 @@ fn room_that_the_engine_wants_is_given_up_where_none_was_asked_for_and_a_snack_t
     assert!(target.events.contains(&Event::DataFault { task, fault }));
 }
 
+/// A window that ends between two of them: what is sent next asks, and nothing is lost that a SNACK could still ask for.
+#[test]
+fn room_that_the_engine_wants_is_not_given_up_before_what_is_at_hand_was_sent() {
+    let (mut target, task, sent) = hanging(3072);
+    ask(&mut target, data_ack(&sent[3].0, 4));
+    target.session.data_in(task, 3072, 3072);
+    target.session.want_room(task, 3072);
+    target.poll();
+    let through = |target: &Target| {
+        let told = target.events.iter().filter_map(|event| match event {
+            Event::Acknowledged { through, .. } => Some(*through),
+            _ => None,
+        });
+        told.max()
+    };
+    assert_eq!(through(&target), Some(2048));
+    let more = data_in(&unwire(&target.send()));
+    target.poll();
+    assert_eq!(through(&target), Some(2048));
+    assert_eq!(data_in(&ask(&mut target, data_snack(1, 5, 1))), &sent[5..]);
+    ask(&mut target, data_ack(&more[1].0, 8));
+    assert!(through(&target) >= Some(3072));
+}
+
 #[test]
 fn data_that_is_not_acknowledged_in_time_is_given_up_and_none_is_waited_for_any_more() {
     let (mut target, task, _) = hanging(4096);

@@ -131,6 +131,16 @@ impl Incoming {
         (self.wants_rest, self.rest_asked) = (true, Some(now));
     }
 
+    /// What is missing is not asked for anew before the status has come, or a time from now on.
+    pub(crate) const fn wait_from(&mut self, now: Duration) {
+        self.rest_asked = Some(now);
+    }
+
+    /// Whether nothing has been asked for this long.
+    pub(crate) fn is_overdue(&self, now: Duration, patience: Duration) -> bool {
+        self.rest_asked.is_none_or(|at| now >= at + patience)
+    }
+
     /// Forgets what came and was not acknowledged, from this number on.
     pub(crate) fn forget_from(&mut self, number: u32) {
         self.pieces.split_off(&number);

@@ -238,6 +238,8 @@ impl Initiator {
     /// Asks for all that is missing and was not asked for lately.
     pub(crate) fn ask(&mut self) {
         let (now, patience) = (self.now, self.config.patience);
+        // RFC 7143 §11.16.3: which SNACK it has to be hangs on whether the target has taken the new length already.
+        let declares = self.declares.is_some();
         let mut asked = Vec::new();
         let Some(recovery) = self.recovery.as_deref_mut() else {
             return;
@@ -260,9 +262,20 @@ impl Initiator {
             let Some(incoming) = task.incoming.as_deref_mut().filter(|of| !of.lost) else {
                 continue;
             };
+            if declares {
+                continue;
+            }
+            let resegments = incoming.old_segments || incoming.snack_tag != 0;
+            // RFC 7143 §11.16.1: an R-Data SNACK has the numbers begin anew. As long as PDUs of the old numbers may be on their way
+            // they would be taken for new ones: the status comes behind the last of them.
+            if resegments
+                && !recovery.statuses.has_come(*itt, incoming.snack_tag)
+                && !incoming.is_overdue(now, patience * STALLED)
+            {
+                continue;
+            }
             let runs = incoming.ask(now, patience);
             recovery.repairs.data_snacks += length_of_runs(&runs);
-            let resegments = incoming.old_segments || incoming.snack_tag != 0;
             if resegments && !runs.is_empty() {
                 recovery.last_tag = recovery.last_tag % (Ttt::RESERVED.0 - 1) + 1;
                 task.prepare_resegmentation(recovery.last_tag, now);
@@ -339,6 +352,7 @@ impl Initiator {
                 && let Some(incoming) = task.incoming.as_deref_mut()
             {
                 incoming.old_segments = true;
+                incoming.wait_from(self.now);
             }
         }
     }
@@ -369,4 +383,6 @@ pub(crate) const fn ordered_cmd_sn(pdu: &InitiatorPdu) -> Option<SerialNumber> {
 
 /// How many times the patience a damaged header may wait for the next.
 const LOST_PATIENCES: u32 = 8;
+/// After so many patiences without its status a command is asked for anew all the same: its target waits for something.
+const STALLED: u32 = 4;
 const PROBE: &[u8] = b"recovery";

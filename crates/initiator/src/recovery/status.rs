@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use iscsi_wire::{
-    BHS_BYTES, Bhs, DataIn, Reject, RejectReason, SerialNumber, SnackRequest, SnackType, TargetPdu,
-    opcode,
+    BHS_BYTES, Bhs, DataIn, Itt, Reject, RejectReason, SerialNumber, SnackRequest, SnackType,
+    TargetPdu, opcode,
 };
 
 use super::incoming::runs;
@@ -29,6 +29,15 @@ impl Statuses {
         if self.until.is_none_or(|known| known.lt(until)) {
             self.until = Some(until);
         }
+    }
+
+    /// Whether the status of a command has come and waits for its data: that which has this SNACK Tag.
+    pub(super) fn has_come(&self, itt: Itt, snack_tag: u32) -> bool {
+        self.held.values().any(|(pdu, _)| match pdu {
+            TargetPdu::DataIn(pdu) => (pdu.itt, 0) == (itt, snack_tag),
+            TargetPdu::ScsiResponse(pdu) => (pdu.itt, pdu.snack_tag) == (itt, snack_tag),
+            _ => false,
+        })
     }
 
     /// Runs of missing numbers that were not asked for within `patience`.
@@ -73,6 +82,12 @@ impl Initiator {
         if let Some(recovery) = self.recovery.as_deref_mut() {
             (recovery.heard_at, recovery.heard) = (now, true);
             events.append(&mut recovery.late);
+        }
+        if let TargetPdu::TextResponse(over) = &pdu
+            && over.r#final
+        {
+            // In its turn it may come behind the very status whose data has to be asked for.
+            self.take_declared(over.itt);
         }
         match status {
             Status::None => self.handle_unnumbered(pdu, data, events),

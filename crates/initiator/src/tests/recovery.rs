@@ -466,6 +466,10 @@ fn data_missed_before_a_new_segment_length_is_asked_for_by_r_data_snack() {
     receive_data(&mut initiator, pdu);
     let text = initiator.declare_max_recv_data_segment_length(2048);
     sent(&mut initiator);
+    // Until the exchange is over, it is not known which SNACK the target would take.
+    let pdu = segment(&initiator, itt, 2);
+    receive_data(&mut initiator, pdu);
+    assert_eq!(sent(&mut initiator), []);
     let over = TextResponse {
         r#final: true,
         itt: text,
@@ -476,8 +480,13 @@ fn data_missed_before_a_new_segment_length_is_asked_for_by_r_data_snack() {
         ..TextResponse::default()
     };
     receive(&mut initiator, TargetPdu::TextResponse(over), &[]);
-    let pdu = segment(&initiator, itt, 2);
-    receive_data(&mut initiator, pdu);
+    // PDUs of the old numbers may be on their way until the status has come. What is not tagged is not the status of the new ones.
+    assert_eq!(sent(&mut initiator), []);
+    let mut untagged = response(&initiator, itt, 4);
+    assert_eq!(
+        receive(&mut initiator, TargetPdu::ScsiResponse(untagged), &[]),
+        []
+    );
     let pdus = sent(&mut initiator);
     let [(InitiatorPdu::SnackRequest(snack), _)] = &pdus[..] else {
         panic!("{pdus:?}")
@@ -487,12 +496,7 @@ fn data_missed_before_a_new_segment_length_is_asked_for_by_r_data_snack() {
         (SnackType::RData, itt, 0, 0)
     );
     assert!(snack.ttt != Ttt(0) && snack.ttt != Ttt::RESERVED);
-    // What is not tagged is not the status; the data comes in new segments, from 0.
-    let mut untagged = response(&initiator, itt, 4);
-    assert_eq!(
-        receive(&mut initiator, TargetPdu::ScsiResponse(untagged), &[]),
-        []
-    );
+    // The data comes in new segments, from 0.
     for data_sn in [0, 1] {
         let mut pdu = data_in(&initiator, itt, data_sn, data_sn * 2048, 2048);
         pdu.r#final = data_sn == 1;
@@ -501,6 +505,37 @@ fn data_missed_before_a_new_segment_length_is_asked_for_by_r_data_snack() {
     untagged.snack_tag = snack.ttt.0;
     let events = receive(&mut initiator, TargetPdu::ScsiResponse(untagged), &[]);
     assert_eq!(done(&events).data, pattern(4096));
+}
+
+/// The answer to the declaration comes behind the status, which waits for the data: it must not wait for that in its turn.
+#[test]
+fn new_segment_length_holds_when_its_answer_has_come_behind_a_status_that_waits() {
+    let mut initiator = recovering();
+    let itt = start_read(&mut initiator, 4096);
+    let pdu = segment(&initiator, itt, 0);
+    receive_data(&mut initiator, pdu);
+    let text = initiator.declare_max_recv_data_segment_length(2048);
+    sent(&mut initiator);
+    let pdu = segment(&initiator, itt, 2);
+    receive_data(&mut initiator, pdu);
+    let status = response(&initiator, itt, 4);
+    receive(&mut initiator, TargetPdu::ScsiResponse(status), &[]);
+    assert_eq!(sent(&mut initiator), []);
+    let over = TextResponse {
+        r#final: true,
+        itt: text,
+        ttt: Ttt::RESERVED,
+        stat_sn: status.stat_sn.next(),
+        exp_cmd_sn: initiator.numbers.cmd_sn,
+        max_cmd_sn: SerialNumber(32),
+        ..TextResponse::default()
+    };
+    receive(&mut initiator, TargetPdu::TextResponse(over), &[]);
+    let pdus = sent(&mut initiator);
+    let [(InitiatorPdu::SnackRequest(snack), _)] = &pdus[..] else {
+        panic!("{pdus:?}")
+    };
+    assert_eq!((snack.r#type, snack.itt), (SnackType::RData, itt));
 }
 
 #[test]

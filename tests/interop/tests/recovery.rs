@@ -14,6 +14,7 @@ on_each_driver! {
     level_1_reads_come_through_a_fault_at_each_pdu,
     level_1_writes_come_through_a_fault_at_each_pdu,
     level_1_requests_that_are_no_commands_come_through_a_fault_at_each_pdu,
+    level_1_reads_come_through_a_change_of_segments,
     level_1_long_runs_lose_nothing,
     level_2_tasks_go_on_over_another_connection,
     level_2_tasks_go_on_over_a_connection_with_the_same_cid,
@@ -88,6 +89,17 @@ fn level_1_requests_that_are_no_commands_come_through_a_fault_at_each_pdu(
     driver: Driver,
 ) -> Result<()> {
     level_1(driver, &OTHERS)
+}
+
+/// RFC 7143 §13.12, §11.16: what was lost is asked for by R-Data SNACK, and comes in segments of the new length.
+fn level_1_reads_come_through_a_change_of_segments(driver: Driver) -> Result<()> {
+    with_range(driver, (1, 1), Heir::Another, |range| {
+        let faults = [Fault::Drop, Fault::Repeat, Fault::CorruptData];
+        sweep(range, &faults, &[Script::Resegment])?;
+        let repairs = range.repairs();
+        ensure!(repairs.data_snacks > 10, "{repairs:?}");
+        Ok(())
+    })
 }
 
 fn level_1_long_runs_lose_nothing(driver: Driver) -> Result<()> {

@@ -79,18 +79,28 @@ pub fn at(direction: Direction, index: usize, fault: Fault) -> Plan {
     })
 }
 
-/// One of these faults for one PDU in `one_in`, at most `most` times, by this seed.
+/// One of these faults for one PDU in `one_in`, at most `most` times, by this seed. Never are two headers damaged that arrive one behind the
+/// other: whether the first one's length was right is seen by the second, and RFC 7143 §7.8 has the connection end where nothing shows it.
 #[must_use]
 pub fn random(seed: u64, one_in: u64, most: usize, faults: Vec<Fault>) -> Plan {
     let mut random = Random::new(seed);
     let mut left = most;
-    Box::new(move |_| {
-        if left == 0 || faults.is_empty() || random.below(one_in) != 0 {
-            return None;
+    let mut damaged: Vec<(Direction, usize)> = Vec::new();
+    Box::new(move |seen| {
+        let stream = (seen.direction, seen.connection);
+        let fault = (left > 0 && !faults.is_empty() && random.below(one_in) == 0)
+            .then(|| random.below(faults.len() as u64))
+            .and_then(|which| faults.get(usize::try_from(which).ok()?).copied());
+        let after_damage = damaged.contains(&stream);
+        match fault {
+            Some(Fault::CorruptHeader) if after_damage => return None,
+            Some(Fault::CorruptHeader) => damaged.push(stream),
+            // What does not arrive shows nothing.
+            Some(Fault::Drop) => {}
+            _ => damaged.retain(|one| *one != stream),
         }
-        left -= 1;
-        let which = random.below(faults.len() as u64);
-        faults.get(usize::try_from(which).ok()?).copied()
+        left -= usize::from(fault.is_some());
+        fault
     })
 }
 
@@ -429,6 +439,34 @@ mod tests {
         assert_eq!(arriving(Fault::Cut)?, [0]);
         assert_eq!(arriving(Fault::CutWithin)?, [0, 1]);
         Ok(())
+    }
+
+    #[test]
+    fn random_never_damages_two_headers_that_arrive_one_behind_the_other() {
+        let mut plan = random(3, 2, 10_000, vec![Fault::CorruptHeader, Fault::Drop]);
+        let bhs = Bhs::zeroed();
+        let mut damaged = [false; 4];
+        let mut count = 0;
+        for index in 0..4000 {
+            let (connection, way) = (index / 2 % 2, index % 2);
+            let direction = [Direction::ToTarget, Direction::ToInitiator][way];
+            let seen = Seen {
+                direction,
+                index,
+                connection,
+                bhs: &bhs,
+            };
+            let last = &mut damaged[connection * 2 + way];
+            match plan(&seen) {
+                Some(Fault::CorruptHeader) => {
+                    assert!(!*last, "{index}");
+                    (*last, count) = (true, count + 1);
+                }
+                Some(_) => {}
+                None => *last = false,
+            }
+        }
+        assert!(count > 500, "{count}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use interop::proxy::{Direction, Fault, random};
 use interop::recovery::scenario::{Range, Script, faults_of, keys};
 use interop::recovery::{Heir, Who, daemon};
@@ -34,7 +34,7 @@ fn with_range(
     act: impl FnOnce(&mut Range) -> Result<()>,
 ) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (_daemon, portal) = daemon(folder.path(), driver, level, 4)?;
+    let (daemon, portal) = daemon(folder.path(), driver, level, 4)?;
     let who = Who {
         portal,
         target: TARGET_NAME.to_owned(),
@@ -45,7 +45,8 @@ fn with_range(
         first_lba: 256,
         patience: Duration::from_secs(60),
     };
-    act(&mut Range::new(portal, who, heir)?)
+    let came = act(&mut Range::new(portal, who, heir)?);
+    came.with_context(|| daemon.told())
 }
 
 /// Each exchange comes through each fault at each of its PDUs, and the target keeps to the RFC meanwhile.

@@ -154,7 +154,14 @@ fn abort_of_a_hanging_command_is_answered_when_the_disk_lets_go(driver: Driver) 
             peer.goes_on()?;
             ensure!(file.held() > 0, "the disk let go too early");
             drop(hang);
-            match peer.event()? {
+            // RFC 7143 §4.2.3.2: the response may wait for an acknowledgement, which a ping asks for.
+            let answer = loop {
+                match peer.event()? {
+                    Event::Pinged { .. } => {}
+                    other => break other,
+                }
+            };
+            match answer {
                 Event::TaskManaged { response, .. } => ensure!(
                     response == TaskManagementResponseCode::FunctionComplete,
                     "{function:?}: {response:?}"

@@ -11,8 +11,8 @@
 //! the session's `held_back`. Data goes on. RFC 7143 §4.2.2.3.4 asks for all of it where TaskReporting is ResponseFence or
 //! FastAbort, §4.2.3.3 for the responses around a function always; here every session of several connections has it.
 //!
-//! The response of ABORT TASK SET and CLEAR TASK SET waits for acknowledgement on its own connection too, also where that is
-//! the only one (§11.6.1).
+//! The response of ABORT TASK SET and CLEAR TASK SET waits for acknowledgement on its own connection too (§11.6.1), but where that is
+//! the only one.
 
 use iscsi_wire::{Lun64, SerialNumber, Ttt};
 
@@ -86,7 +86,7 @@ pub(super) struct HeldBack {
 pub(super) struct Fencing {
     /// The logical unit; `None`: all of them.
     pub(super) lun: Option<Lun64>,
-    /// Statuses that went over its own connection are to be acknowledged too, also in a session of one.
+    /// Statuses that went over its own connection are to be acknowledged too.
     pub(super) own: bool,
 }
 

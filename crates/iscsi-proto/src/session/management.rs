@@ -295,11 +295,13 @@ impl Session {
         };
         let fencing = ends_several(function).then_some(Fencing {
             lun,
-            // RFC 7143 §11.6.1: on all connections of the session, its own too.
-            own: matches!(
-                function,
-                TaskManagementFunction::AbortTaskSet | TaskManagementFunction::ClearTaskSet
-            ),
+            // RFC 7143 §11.6.1: on all connections of the session, its own too. Not where that is the only one: there it comes behind them on
+            // the stream, and libiscsi, and with it QEMU, never acknowledges the response of an earlier function.
+            own: self.connections.len() > 1
+                && matches!(
+                    function,
+                    TaskManagementFunction::AbortTaskSet | TaskManagementFunction::ClearTaskSet
+                ),
         });
         Some((connection, Reply::new(response.emit(), slot), fencing))
     }

@@ -458,6 +458,19 @@ fn reject_behind_a_status_that_waits_for_data_is_taken_at_once() {
     assert_eq!(initiator.exp_stat_sn(), status.stat_sn.add(2));
 }
 
+/// The end of the text exchange that declares another MaxRecvDataSegmentLength.
+fn declaration_over(initiator: &Initiator, itt: Itt, stat_sn: SerialNumber) -> TextResponse {
+    TextResponse {
+        r#final: true,
+        itt,
+        ttt: Ttt::RESERVED,
+        stat_sn,
+        exp_cmd_sn: initiator.numbers.cmd_sn,
+        max_cmd_sn: SerialNumber(32),
+        ..TextResponse::default()
+    }
+}
+
 #[test]
 fn data_missed_before_a_new_segment_length_is_asked_for_by_r_data_snack() {
     let mut initiator = recovering();
@@ -470,15 +483,7 @@ fn data_missed_before_a_new_segment_length_is_asked_for_by_r_data_snack() {
     let pdu = segment(&initiator, itt, 2);
     receive_data(&mut initiator, pdu);
     assert_eq!(sent(&mut initiator), []);
-    let over = TextResponse {
-        r#final: true,
-        itt: text,
-        ttt: Ttt::RESERVED,
-        stat_sn: initiator.exp_stat_sn(),
-        exp_cmd_sn: initiator.numbers.cmd_sn,
-        max_cmd_sn: SerialNumber(32),
-        ..TextResponse::default()
-    };
+    let over = declaration_over(&initiator, text, initiator.exp_stat_sn());
     receive(&mut initiator, TargetPdu::TextResponse(over), &[]);
     // PDUs of the old numbers may be on their way until the status has come. What is not tagged is not the status of the new ones.
     assert_eq!(sent(&mut initiator), []);
@@ -521,15 +526,7 @@ fn new_segment_length_holds_when_its_answer_has_come_behind_a_status_that_waits(
     let status = response(&initiator, itt, 4);
     receive(&mut initiator, TargetPdu::ScsiResponse(status), &[]);
     assert_eq!(sent(&mut initiator), []);
-    let over = TextResponse {
-        r#final: true,
-        itt: text,
-        ttt: Ttt::RESERVED,
-        stat_sn: status.stat_sn.next(),
-        exp_cmd_sn: initiator.numbers.cmd_sn,
-        max_cmd_sn: SerialNumber(32),
-        ..TextResponse::default()
-    };
+    let over = declaration_over(&initiator, text, status.stat_sn.next());
     receive(&mut initiator, TargetPdu::TextResponse(over), &[]);
     let pdus = sent(&mut initiator);
     let [(InitiatorPdu::SnackRequest(snack), _)] = &pdus[..] else {

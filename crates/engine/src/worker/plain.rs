@@ -12,7 +12,7 @@ use scsi::{Command, Status};
 
 use super::cx::{Cx, pin_key, task_key};
 use super::session::SessionLink;
-use super::task::{ReadData, ReadWindow, State, Task};
+use super::task::{ReadWindow, State, Task};
 use super::unit::{Unit, Units};
 use crate::directory::count;
 use crate::panics::guard;
@@ -101,25 +101,13 @@ impl SessionLink {
     fn copied(&self, pin: &Pin, cx: &Cx) -> Option<ReadWindow> {
         let mut buffer = cx.lend(pin.len() as usize, self.held_bytes)?;
         pin.copy_out(0, &mut buffer).ok()?;
-        Some(ReadWindow {
-            offset: 0,
-            bytes: pin.len(),
-            held_bytes: buffer.capacity(),
-            data: ReadData::Frozen(buffer.freeze()),
-            pin: None,
-        })
+        Some(ReadWindow::copied(0, buffer))
     }
 
     fn pinned(&self, pin: Pin, plain: &Plain, unit: &mut Unit, cx: &mut Cx) -> Option<ReadWindow> {
         let sending = pin_key(cx.next_pin());
         let entered = unit.shard.enter_plain_read(sending, self.nexus(), plain);
-        entered.then(|| ReadWindow {
-            offset: 0,
-            bytes: pin.len(),
-            held_bytes: 0,
-            data: ReadData::Pinned(pin),
-            pin: Some(sending),
-        })
+        entered.then(|| ReadWindow::pinned(0, pin, sending))
     }
 
     /// The blocks are written.

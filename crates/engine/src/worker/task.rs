@@ -160,6 +160,32 @@ pub(super) enum ReadData {
     Small(Vec<u8>),
 }
 
+impl ReadWindow {
+    /// Data that was copied, from `offset` of the command's on.
+    #[inline]
+    pub(super) fn copied(offset: u32, buffer: Buffer) -> Self {
+        Self {
+            offset,
+            bytes: u32::try_from(buffer.len()).unwrap_or(u32::MAX),
+            held_bytes: buffer.capacity(),
+            data: ReadData::Frozen(buffer.freeze()),
+            pin: None,
+        }
+    }
+
+    /// Data that is sent from the store's own memory; the shard knows the read by this name.
+    #[inline]
+    pub(super) fn pinned(offset: u32, pin: Pin, key: TaskKey) -> Self {
+        Self {
+            offset,
+            bytes: pin.len(),
+            data: ReadData::Pinned(pin),
+            held_bytes: 0,
+            pin: Some(key),
+        }
+    }
+}
+
 impl Task {
     #[inline(always)]
     pub(super) fn new(
@@ -224,13 +250,7 @@ impl Task {
     /// A window that is sent from the store's own memory.
     pub(super) fn keep_pin(&mut self, offset: u32, pin: Pin, key: TaskKey) {
         if let Some(slot) = self.free_read_slot() {
-            *slot = Some(ReadWindow {
-                offset,
-                bytes: pin.len(),
-                data: ReadData::Pinned(pin),
-                held_bytes: 0,
-                pin: Some(key),
-            });
+            *slot = Some(ReadWindow::pinned(offset, pin, key));
         }
     }
 
@@ -282,19 +302,10 @@ impl Task {
                 ..
             } => {
                 let offset = *offset;
-                if let Memory::Owned(buffer) = memory {
-                    let bytes = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
-                    let held_bytes = buffer.capacity();
-                    let data = ReadData::Frozen(buffer.freeze());
-                    if let Some(slot) = self.free_read_slot() {
-                        *slot = Some(ReadWindow {
-                            offset,
-                            bytes,
-                            data,
-                            held_bytes,
-                            pin: None,
-                        });
-                    }
+                if let Memory::Owned(buffer) = memory
+                    && let Some(slot) = self.free_read_slot()
+                {
+                    *slot = Some(ReadWindow::copied(offset, buffer));
                 }
             }
             Io::Write {
